@@ -1,0 +1,3 @@
+"""LSST-grade optical image processing that anyone can install."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,145 @@
+"""Every error that firstlight raises on purpose, and whose fault it is.
+
+::
+
+    FirstlightError
+    |-- UserError                       people: fix the input and run again (exit code 2)
+    |   |-- ConfigError                     a setting, a task name, an override
+    |   |-- PipelineError                   tasks that do not fit together
+    |   |-- RepoError                       a dataset, a collection, a dimension
+    |   `-- InputError                      something given on the command line
+    |       |-- ImageFileError                  not FITS, truncated, no image in it
+    |       |-- HeaderError                     a keyword that is missing or cannot be understood
+    |       |-- ReferenceCatalogError           a table without positions, magnitudes or rows
+    |       `-- OutputError                     a folder that cannot be written
+    |-- AlgorithmError                  this data: retrying does not help (exit code 1); carries facts
+    |   |-- TooManyMaskedPixelsError        no usable pixel for a background or a statistic
+    |   |-- ConstantImageError              the pixels carry no noise and no signal
+    |   |-- TooManyCosmicRaysError          more cosmic-ray pixels than the configured limit
+    |   |-- NoSourcesError                  nothing above the detection threshold
+    |   |-- PsfError                        no usable stars, or a PSF that is not finite
+    |   |-- ApertureCorrectionError         no star to measure the correction on
+    |   |-- AstrometryError                 no match to the reference, or a fit beyond its limits
+    |   `-- PhotometryError                 no calibrator, or a zero point that is not finite
+    |-- NoWorkFound                     nothing to do here; not a failure
+    `-- PartialResult                   a step failed; carries the products that are true
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Fact = int | float | str | bool | None
+"""What an error may carry across a process border."""
+
+
+class FirstlightError(Exception):
+    """Anything that firstlight raises on purpose."""
+
+
+class UserError(FirstlightError):
+    """Something a person must fix: a setting, a file, an argument."""
+
+
+class ConfigError(UserError):
+    """A setting, a task name or an override that does not fit."""
+
+
+class PipelineError(UserError):
+    """Tasks that do not fit together."""
+
+
+class RepoError(UserError):
+    """A dataset, a collection or a dimension that is not there."""
+
+
+class InputError(UserError):
+    """Something given to a command that cannot be used."""
+
+
+class ImageFileError(InputError):
+    """A file that is not a readable FITS image."""
+
+
+class HeaderError(InputError):
+    """A header keyword that is missing or cannot be understood."""
+
+
+class ReferenceCatalogError(InputError):
+    """A reference table without positions, magnitudes or rows."""
+
+
+class OutputError(InputError):
+    """A place that cannot be written to."""
+
+
+class AlgorithmError(FirstlightError):
+    """The data do not allow the result; trying again does not help.
+
+    Parameters
+    ----------
+    message
+        One sentence with the numbers that explain the failure, ending with a period.
+    **facts
+        The same numbers as plain values, kept in `facts`.
+    """
+
+    def __init__(self, message: str, **facts: Fact) -> None:
+        super().__init__(message)
+        self.facts: Mapping[str, Fact] = dict(facts)
+
+
+class TooManyMaskedPixelsError(AlgorithmError):
+    """No usable pixel is left for a background or a statistic."""
+
+
+class ConstantImageError(AlgorithmError):
+    """The pixels carry no noise and no signal."""
+
+
+class TooManyCosmicRaysError(AlgorithmError):
+    """More cosmic-ray pixels than the configured limit."""
+
+
+class NoSourcesError(AlgorithmError):
+    """Nothing stands above the detection threshold."""
+
+
+class PsfError(AlgorithmError):
+    """No usable stars, or a point-spread function that is not finite."""
+
+
+class ApertureCorrectionError(AlgorithmError):
+    """No star to measure the aperture correction on."""
+
+
+class AstrometryError(AlgorithmError):
+    """No match to the reference catalogue, or a fit beyond its limits."""
+
+
+class PhotometryError(AlgorithmError):
+    """No calibrator, or a zero point that is not finite."""
+
+
+class NoWorkFound(FirstlightError):  # noqa: N818 - LSST's word; not an error
+    """There is nothing to do here; not a failure."""
+
+
+class PartialResult(FirstlightError):  # noqa: N818 - the name says what the caller receives
+    """A step failed; the products made before it are true and are carried along.
+
+    Parameters
+    ----------
+    step
+        Name of the pass that failed.
+    cause
+        What it raised.
+    partial
+        Connection name -> product, for every product that is true.
+    """
+
+    def __init__(self, step: str, cause: AlgorithmError, partial: Mapping[str, object]) -> None:
+        super().__init__(f"{step}: {cause}")
+        self.step = step
+        self.cause = cause
+        self.partial = partial

@@ -1,0 +1,1 @@
+"""Task, Config, Struct, gates and passes: no astronomy."""

@@ -1,0 +1,1 @@
+"""Pixels, masks, PSFs, WCS, calibrations, catalogues and the instrument interface."""

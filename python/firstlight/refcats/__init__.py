@@ -1,0 +1,1 @@
+"""Reference catalogues: readers and the search by region and epoch."""
