@@ -1,0 +1,186 @@
+"""Fit the sky as a smooth surface through robust means of square bins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from firstlight.errors import TooManyMaskedPixelsError
+from firstlight.images.background import (
+    MeshBackground,
+    Surface,
+    bin_centers,
+    bin_edges,
+    chebyshev_basis,
+    spline_coefficients,
+)
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.mesh import clipped_bins, mark_extended_outliers
+
+_MIN_GOOD_FRACTION = 0.03
+_FILLED_WEIGHT = 0.01
+_CLIP_ITERATIONS = 5
+_START_ROWS = 32
+_ROBUST_ITERATIONS = 5
+_ROBUST_SIGMA = 3.0
+
+
+def fit_mesh_background(
+    image: FloatArray,
+    *,
+    bad: BoolArray,
+    bin_size: int = 128,
+    order: int = 6,
+    method: Surface = "chebyshev",
+    n_sigma: float = 2.5,
+    source_sigma: float | None = 3.0,
+    source_box: int = 3,
+    source_passes: int = 2,
+) -> MeshBackground:
+    """Fit the sky as a surface through clipped means of square bins.
+
+    Stars too faint to be masked pull a clipped mean up. So after a first pass, every place where the mean of a small box
+    of pixels stands out from the sky is left out too; places that stand out downwards are treated alike, so that pure
+    noise keeps its mean.
+
+    Parameters
+    ----------
+    image : (ny, nx) [count]
+    bad : (ny, nx)
+        True where a pixel must not be used.
+    bin_size : [pixel]
+        Side of a bin; the bins are stretched a little so that they cover the image evenly.
+    order
+        Total order of the Chebyshev surface; lowered when there are too few bins.
+    method
+        ``chebyshev`` smooths the bins (LSST `SubtractBackgroundTask`); ``spline`` goes through every bin.
+    n_sigma
+        Clipping limit of single pixels.
+    source_sigma
+        Limit on the mean of ``source_box``-sized boxes in units of its noise; None leaves this pass out.
+    source_box : [pixel]
+        Side of the boxes, odd; about one seeing disk.
+    source_passes
+        How often the sky is estimated for them before the final estimate.
+
+    Raises
+    ------
+    TooManyMaskedPixelsError
+        If no bin has a usable pixel.
+    """
+    y_edges, x_edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
+    clip = (n_sigma, _truncation_correction(n_sigma), _CLIP_ITERATIONS)
+    finite = np.isfinite(image)
+    unusable = bad if finite.all() else bad | ~finite
+    marked = unusable
+    if source_sigma is not None:
+        step = max(1, min(np.diff(y_edges).min(), np.diff(x_edges).min()) // _START_ROWS)
+        for _ in range(source_passes):
+            mean, sigma, _ = clipped_bins(image, marked, y_edges, x_edges, *clip, step)
+            reach = source_box // 2
+            marked = mark_extended_outliers(
+                image, unusable, y_edges, x_edges, mean, sigma, reach, source_sigma, 2 * reach
+            )
+    mean, sigma, count = clipped_bins(image, marked, y_edges, x_edges, *clip, 1)
+    values, variance = _usable_bins(mean, sigma, count, y_edges, x_edges, image.shape)
+    if method == "spline":
+        coefficients = spline_coefficients(_filled(values), image.shape)
+    else:
+        coefficients = _fit_chebyshev(values, variance, order, image.shape)
+    return MeshBackground(
+        shape=(image.shape[0], image.shape[1]), values=values, variance=variance, method=method, coefficients=coefficients
+    )
+
+
+def _truncation_correction(n_sigma: float) -> float:
+    """Return true over measured standard deviation of a normal distribution cut at ``n_sigma`` on both sides."""
+    inside = 1.0 - 2.0 * norm.sf(n_sigma)
+    return float(1.0 / np.sqrt(1.0 - 2.0 * n_sigma * norm.pdf(n_sigma) / inside))
+
+
+def _usable_bins(
+    mean: FloatArray,
+    sigma: FloatArray,
+    count: FloatArray,
+    y_edges: NDArray[np.int64],
+    x_edges: NDArray[np.int64],
+    shape: tuple[int, ...],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the means and their variances, NaN in bins with hardly a good pixel unless all are like that."""
+    if not np.any(count > 0):
+        raise TooManyMaskedPixelsError(
+            f"None of the {count.size} background bins has a usable pixel in an image of {shape[0]} x {shape[1]} pixels.",
+            n_bins=count.size,
+            n_pixels=int(np.prod(shape)),
+        )
+    area = np.diff(y_edges)[:, None] * np.diff(x_edges)[None, :]
+    enough = count > _MIN_GOOD_FRACTION * area
+    if not enough.any():
+        enough = count > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = np.where(enough, sigma**2 / count, np.nan)
+    return np.where(enough, mean, np.nan), variance
+
+
+def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the grid with its gaps filled by the inverse-square-distance mean of the other bins."""
+    good = np.isfinite(values)
+    if good.all():
+        return values
+    known, missing = np.argwhere(good), np.argwhere(~good)
+    weight = 1.0 / ((missing[:, None, :] - known[None, :, :]) ** 2).sum(axis=2) ** 2
+    filled = values.copy()
+    filled[~good] = weight @ values[good] / weight.sum(axis=1)
+    return filled
+
+
+def _fit_chebyshev(
+    values: NDArray[np.float64], variance: NDArray[np.float64], order: int, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Return the coefficients of the weighted, outlier-resistant Chebyshev surface of total order ``order`` or less."""
+    order = _affordable_order(order, values)
+    powers_y, powers_x = np.nonzero(np.add.outer(np.arange(order + 1), np.arange(order + 1)) <= order)
+    basis_y = chebyshev_basis(bin_centers(shape[0], values.shape[0]), shape[0], order + 1)
+    basis_x = chebyshev_basis(bin_centers(shape[1], values.shape[1]), shape[1], order + 1)
+    design = (basis_y[:, None, powers_y] * basis_x[None, :, powers_x]).reshape(values.size, -1)
+    offset = float(np.nanmedian(values))
+    target = _filled(values).ravel() - offset
+    solution = _robust_least_squares(design, target, variance.ravel())
+    coefficients = np.zeros((order + 1, order + 1))
+    coefficients[powers_y, powers_x] = solution
+    coefficients[0, 0] += offset
+    return coefficients
+
+
+def _affordable_order(order: int, values: NDArray[np.float64]) -> int:
+    order = min(order, *(count - 1 for count in values.shape))
+    n_good = int(np.isfinite(values).sum())
+    while order > 0 and (order + 1) * (order + 2) // 2 > n_good:
+        order -= 1
+    return order
+
+
+def _robust_least_squares(
+    design: NDArray[np.float64], target: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the solution of a least-squares fit whose outliers lose weight (Huber); gaps count only a little."""
+    known = np.isfinite(variance)
+    floor = np.median(variance[known])
+    statistical = np.where(known, np.maximum(variance, 0.1 * floor), floor / _FILLED_WEIGHT)
+    if floor <= 0.0:
+        statistical = np.where(known, 1.0, 1.0 / _FILLED_WEIGHT)
+    weight = 1.0 / statistical
+    solution = _solve(design, target, weight)
+    for _ in range(_ROBUST_ITERATIONS):
+        residual = target - design @ solution
+        spread = 1.4826 * float(np.median(np.abs(residual[known])))
+        limit = _ROBUST_SIGMA * np.sqrt(statistical + spread**2)
+        softened = np.minimum(1.0, limit / np.maximum(np.abs(residual), 1e-30))
+        solution = _solve(design, target, weight * softened)
+    return solution
+
+
+def _solve(design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    weighted = design * (weight / weight.max())[:, None]
+    return np.asarray(np.linalg.solve(weighted.T @ design, weighted.T @ target))

@@ -1,0 +1,154 @@
+"""The command ``firstlight``: finds the subcommand, and turns whatever happens into words and an exit code.
+
+Only click is imported here: a command's module is loaded when the command is called, and loads what is heavy when it
+does its work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn
+
+import click
+
+from firstlight import __version__
+from firstlight.cli.exit_codes import BUG, DONE, INTERRUPTED, USER_MISTAKE, exit_code_of
+from firstlight.cli.logs import LogSettings, log_options
+from firstlight.errors import FirstlightError
+
+
+class LazyCommand(NamedTuple):
+    """Where a command lives, and what the list of commands says about it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Mapping[str, LazyCommand] = {
+    "process": LazyCommand("firstlight.cli.process", "Calibrate images: from pixels to a star catalogue."),
+    "simulate": LazyCommand("firstlight.cli.simulate", "Make telescope images of a sky that is known exactly."),
+    "demo": LazyCommand("firstlight.cli.demo", "Simulate a field, process it, compare with the truth."),
+}
+"""Name -> module; the module has a click command of the same name."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports the module of a command only when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name].module), cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name].module}.{cmd_name} is not a click command.")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which one was probably meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No such command {name!r}; {hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="firstlight", message="%(prog)s %(version)s")
+@log_options
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    r"""Optical images, from pixels to calibrated catalogues.
+
+    \b
+    Start here:
+      firstlight process image.fits -o results/
+      firstlight process image.fits -o results/ --refcat gaia.parquet
+      firstlight demo -o demo/
+
+    'firstlight COMMAND --help' explains one command.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main() -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    code = run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; what went wrong is one line on stderr."""
+    logs = LogSettings()
+    try:
+        code = cli.main(args=arguments, prog_name="firstlight", standalone_mode=False, obj=logs)
+    except click.ClickException as error:
+        return complain(_usage_line(error), USER_MISTAKE)
+    except (click.Abort, KeyboardInterrupt):
+        return complain("interrupted.", INTERRUPTED)
+    except FirstlightError as error:
+        return complain(str(error), exit_code_of(error))
+    except OSError as error:
+        return _environment_failed(error)
+    except Exception as error:  # noqa: BLE001 - the outermost place: a bug becomes one line, and with -v a traceback
+        return _report_bug(error, verbose=logs.verbosity > 0)
+    return code if isinstance(code, int) else DONE
+
+
+def complain(message: str, code: int) -> int:
+    """Print ``firstlight: message`` on stderr, each line of it, and return ``code``."""
+    for line in message.splitlines():
+        click.echo(f"firstlight: {line}", err=True)
+    return code
+
+
+def _usage_line(error: click.ClickException) -> str:
+    """Return a mistake on the command line as one line, with the way to the help."""
+    message = " ".join(error.format_message().split())
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message} See '{ctx.command_path} --help'." if ctx is not None else message
+
+
+def _environment_failed(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        _silence_stdout()
+        return DONE
+    place = f": {error.filename}" if error.filename else ""
+    return complain(f"{error.strerror or error}{place}.", USER_MISTAKE)
+
+
+def _silence_stdout() -> None:
+    """Send what is still buffered for a closed pipe to nowhere, so that nothing complains at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug(error: Exception, *, verbose: bool) -> int:
+    if verbose:
+        import traceback
+
+        traceback.print_exception(error)
+        return complain("this is a bug in firstlight; please report it with the lines above.", BUG)
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return complain(f"this is a bug in firstlight ({said}); please report it with what 'firstlight -v' prints.", BUG)

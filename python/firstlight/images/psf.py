@@ -1,0 +1,183 @@
+"""The point-spread function: how the light of a star falls on the pixels at any position."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.errors import PsfError
+from firstlight.kernels.arrays import FloatArray
+from firstlight.kernels.moments import adaptive_moments_stamp
+from firstlight.kernels.psf_profiles import flux_in_circle
+
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian of unit standard deviation."""
+
+_PHASES = 8
+"""Positions per pixel at which a profile is sampled to find where it falls to half its peak."""
+
+Parts = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+"""Arrays and plain JSON values that a model is saved as."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Second moments of an image [pixel^2]."""
+
+    ixx: float
+    iyy: float
+    ixy: float
+
+    @property
+    def sigma(self) -> float:
+        """Fourth root of the determinant [pixel]."""
+        return float((self.ixx * self.iyy - self.ixy**2) ** 0.25)
+
+    @property
+    def trace_radius(self) -> float:
+        """Root of half the trace [pixel]."""
+        return math.sqrt(0.5 * (self.ixx + self.iyy))
+
+    @property
+    def e1(self) -> float:
+        """Ellipticity along the axes: (ixx - iyy) / (ixx + iyy)."""
+        return (self.ixx - self.iyy) / (self.ixx + self.iyy)
+
+    @property
+    def e2(self) -> float:
+        """Ellipticity along the diagonals: 2 ixy / (ixx + iyy)."""
+        return 2.0 * self.ixy / (self.ixx + self.iyy)
+
+
+class Psf(ABC):
+    """Interface: anything that can draw a star at a position of an image.
+
+    Positions are zero-based pixels of the image, pixel centres on integers. A stamp has ``2 * radius + 1`` pixels on a
+    side, sums to 1, and holds flux per pixel: the profile is integrated over the pixels.
+    """
+
+    @property
+    @abstractmethod
+    def radius(self) -> int:
+        """Half size of the stamps [pixel]."""
+
+    @property
+    @abstractmethod
+    def average_position(self) -> tuple[float, float]:
+        """Mean position (x, y) of the stars that made the model [pixel]."""
+
+    @abstractmethod
+    def images(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+        """Return (n, s, s) unit-sum stamps, each as `image` draws it."""
+
+    @abstractmethod
+    def stamp_fraction(self, *, x: float, y: float) -> float:
+        """Return the fraction of the total flux of a star that falls on its stamp."""
+
+    @abstractmethod
+    def wing_flux(self, radius: float, *, x: float, y: float) -> float:
+        """Return the fraction of the total flux outside a circle that encloses no less than the stamp's inner circle."""
+
+    @abstractmethod
+    def to_parts(self) -> Parts:
+        """Return the arrays and the plain values from which `from_parts` makes an equal model."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
+        """Make the model that `to_parts` took apart."""
+
+    def image(self, *, x: float, y: float) -> NDArray[np.float64]:
+        """Return the unit-sum stamp of a star at its exact position.
+
+        Pixel [0, 0] of the stamp is pixel ``[round(y) - radius, round(x) - radius]`` of the image.
+        """
+        return self.images(x=np.array([x], dtype=np.float64), y=np.array([y], dtype=np.float64))[0]
+
+    def kernel_image(self, *, x: float, y: float) -> NDArray[np.float64]:
+        """Return the unit-sum stamp of a star near the position, centred on the middle pixel."""
+        return self.image(x=float(np.rint(x)), y=float(np.rint(y)))
+
+    def moments(self, *, x: float, y: float) -> Moments:
+        """Measure the adaptive moments of a star drawn at the position.
+
+        Raises
+        ------
+        PsfError
+            If the moments are not finite.
+        """
+        ixx, iyy, ixy = self.shapes(x=np.array([x], dtype=np.float64), y=np.array([y], dtype=np.float64))[0]
+        if not math.isfinite(ixx):
+            raise PsfError(f"The PSF at x={x:.1f}, y={y:.1f} has no finite moments.", x=float(x), y=float(y))
+        return Moments(float(ixx), float(iyy), float(ixy))
+
+    def shapes(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+        """Return (n, 3) adaptive moments ixx, iyy, ixy of stars drawn at the positions; NaN where they do not converge."""
+        guess = self._sigma_guess()
+        dx, dy = np.asarray(x) - np.rint(x), np.asarray(y) - np.rint(y)
+        shapes = np.full((len(dx), 3), np.nan)
+        for i, stamp in enumerate(self.images(x=x, y=y)):
+            *values, status = adaptive_moments_stamp(stamp, self.radius + dx[i], self.radius + dy[i], guess)
+            if status == 0:
+                shapes[i] = values[:3]
+        return shapes
+
+    def aperture_flux(self, radius: float, *, x: float, y: float) -> float:
+        """Return the fraction of the total flux, wings beyond the stamp included, within a circle about the star.
+
+        Parameters
+        ----------
+        radius : [pixel]
+        """
+        if radius > self.radius + 0.5:
+            return 1.0 - self.wing_flux(radius, x=x, y=y)
+        dx, dy = float(x - np.rint(x)), float(y - np.rint(y))
+        inside = flux_in_circle(self.image(x=x, y=y), self.radius + dx, self.radius + dy, float(radius))
+        return float(inside * self.stamp_fraction(x=x, y=y))
+
+    def fwhm(self, *, x: float, y: float) -> float:
+        """Return the diameter of the circle that has the area where the pixel-integrated profile exceeds half its peak [pixel]."""
+        fine = self.oversampled(_PHASES, x=x, y=y)
+        half = 0.5 * fine.max()
+        steep = np.maximum(np.hypot(*np.gradient(fine)), 1e-12 * half)
+        area = np.clip((fine - half) / steep + 0.5, 0.0, 1.0).sum() / _PHASES**2
+        return float(2.0 * np.sqrt(area / np.pi))
+
+    def oversampled(self, factor: int, *, x: float, y: float) -> NDArray[np.float64]:
+        """Return what pixels centred at every ``1 / factor`` of a pixel would hold, the star in the middle pixel.
+
+        Parameters
+        ----------
+        factor
+            Samples per pixel.
+        """
+        near_x, near_y = np.rint(x), np.rint(y)
+        size, half = 2 * self.radius + 1, factor // 2
+        steps = np.arange(factor) - half
+        shift_y, shift_x = np.meshgrid(steps / factor, steps / factor, indexing="ij")
+        stamps = self.images(x=near_x - shift_x.ravel(), y=near_y - shift_y.ravel())
+        woven = stamps.reshape(factor, factor, size, size).transpose(2, 0, 3, 1).reshape(size * factor, size * factor)
+        side = 2 * (self.radius * factor) + 1
+        start = half
+        return np.ascontiguousarray(woven[start : start + side, start : start + side])
+
+    def _sigma_guess(self) -> float:
+        x, y = self.average_position
+        peak = float(self.kernel_image(x=x, y=y).max())
+        return max(0.5, math.sqrt(1.0 / (2.0 * math.pi * peak)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Psf) or type(other) is not type(self):
+            return NotImplemented
+        (arrays, values), (other_arrays, other_values) = self.to_parts(), other.to_parts()
+        same = all(np.array_equal(array, other_arrays[name]) for name, array in arrays.items())
+        return same and values == other_values
+
+    def __hash__(self) -> int:
+        arrays, values = self.to_parts()
+        return hash((type(self).__name__, repr(values), *(array.tobytes() for array in arrays.values())))

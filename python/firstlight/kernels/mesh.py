@@ -1,0 +1,195 @@
+"""Clipped statistics of the pixels in each bin of an image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_START_SAMPLE = 400
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _robust_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
+    """Return median and half-width below it of a thinned sample: stars lie above, so the lower half is clean."""
+    step = max(1, pixels.size // _START_SAMPLE)
+    ordered = np.sort(pixels[::step])
+    n = ordered.size
+    return float(ordered[n // 2]), float(ordered[n // 2] - ordered[int(0.1587 * n)])
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[int, float, float]:
+    """Return number, mean and variance of the pixels within ``reach`` of ``center``."""
+    count = 0
+    total = 0.0
+    square = 0.0
+    for i in range(pixels.size):
+        delta = np.float64(pixels[i]) - center
+        inside = abs(delta) <= reach
+        used = delta if inside else 0.0
+        count += 1 if inside else 0
+        total += used
+        square += used * used
+    if count == 0:
+        return 0, center, 0.0
+    mean = total / count
+    return count, center + mean, max(0.0, square / count - mean * mean)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clipped_bins(
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    y_edges: NDArray[np.int64],
+    x_edges: NDArray[np.int64],
+    n_sigma: float,
+    correction: float,
+    iterations: int,
+    row_step: int,
+) -> NDArray[np.float64]:
+    """Return the clipped mean, standard deviation and number of the good pixels of every bin.
+
+    Parameters
+    ----------
+    image, bad : (ny, nx)
+        ``bad`` includes whatever is not finite.
+    y_edges, x_edges : (bins_y + 1,), (bins_x + 1,)
+    n_sigma
+        Pixels further than this many standard deviations from the mean are left out.
+    correction
+        True over truncated standard deviation of a normal distribution cut at ``n_sigma``.
+    iterations
+        How often the cut is repeated.
+    row_step
+        Use every so many rows only.
+
+    Returns
+    -------
+    statistics : (3, bins_y, bins_x)
+        Mean, standard deviation, number of pixels kept; NaN, NaN, 0 where there are none.
+    """
+    statistics = np.full((3, y_edges.size - 1, x_edges.size - 1), np.nan)
+    statistics[2] = 0.0
+    buffer = np.empty(np.max(np.diff(y_edges)) * np.max(np.diff(x_edges)), dtype=np.float32)
+    for j in range(y_edges.size - 1):
+        for i in range(x_edges.size - 1):
+            size = 0
+            for row in range(y_edges[j], y_edges[j + 1], row_step):
+                values, flags = image[row], bad[row]
+                for col in range(x_edges[i], x_edges[i + 1]):
+                    if not flags[col]:
+                        buffer[size] = values[col]
+                        size += 1
+            if size == 0:
+                continue
+            pixels = buffer[:size]
+            center, sigma = _robust_start(pixels)
+            count = size
+            for _ in range(iterations):
+                kept, mean, variance = _clip_once(pixels, center, n_sigma * sigma)
+                if kept == 0:
+                    break
+                count, center, sigma = kept, mean, correction * np.sqrt(variance)
+            statistics[0, j, i], statistics[1, j, i], statistics[2, j, i] = center, sigma, count
+    return statistics
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _sum_columns(
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    level: NDArray[np.float32],
+    start: int,
+    stop: int,
+    total: NDArray[np.float32],
+    number: NDArray[np.float32],
+) -> None:
+    """Sum the good pixels above ``level`` and their number over some rows."""
+    total[:] = 0.0
+    number[:] = 0.0
+    for row in range(start, stop):
+        values, flags = image[row], bad[row]
+        for col in range(total.size):
+            good = not flags[col]
+            total[col] += np.float32(values[col]) - level[col] if good else np.float32(0.0)
+            number[col] += np.float32(1.0) if good else np.float32(0.0)
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _find_outliers(
+    total: NDArray[np.float32],
+    number: NDArray[np.float32],
+    limit: NDArray[np.float32],
+    reach: int,
+    outlier: NDArray[np.bool_],
+) -> bool:
+    """Mark the columns around which the box sum is further from zero than its noise allows; True if there are any."""
+    found = 0
+    for col in range(reach, total.size - reach):
+        box = np.float32(0.0)
+        n = np.float32(0.0)
+        for step in range(-reach, reach + 1):
+            box += total[col + step]
+            n += number[col + step]
+        outlier[col] = box * box > limit[col] * n
+        found += outlier[col]
+    return found > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def mark_extended_outliers(
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    y_edges: NDArray[np.int64],
+    x_edges: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    reach: int,
+    n_sigma: float,
+    grow: int,
+) -> NDArray[np.bool_]:
+    """Mark bad pixels and the surroundings of every place whose local mean stands out, up or down.
+
+    The mean of the good pixels in a box shows stars that are lost in the noise of single pixels. Marking both signs alike
+    leaves the mean of pure noise unchanged.
+
+    Parameters
+    ----------
+    image, bad : (ny, nx)
+    y_edges, x_edges : (bins_y + 1,), (bins_x + 1,)
+    mean, sigma : (bins_y, bins_x)
+        Sky and pixel noise of each bin.
+    reach : [pixel]
+        Half side of the box.
+    n_sigma
+        Limit on the box mean in units of its own noise.
+    grow : [pixel]
+        Half side of the square that is marked.
+
+    Returns
+    -------
+    marked : (ny, nx)
+    """
+    ny, nx = image.shape
+    marked = bad.copy()
+    total = np.zeros(nx, dtype=np.float32)
+    number = np.zeros(nx, dtype=np.float32)
+    level = np.empty(nx, dtype=np.float32)
+    limit = np.empty(nx, dtype=np.float32)
+    outlier = np.zeros(nx, dtype=np.bool_)
+    bin_row = -1
+    for row in range(ny):
+        if row == y_edges[bin_row + 1]:
+            bin_row += 1
+            for i in range(x_edges.size - 1):
+                level[x_edges[i] : x_edges[i + 1]] = mean[bin_row, i]
+                limit[x_edges[i] : x_edges[i + 1]] = (n_sigma * sigma[bin_row, i]) ** 2
+        _sum_columns(image, bad, level, max(0, row - reach), min(ny, row + reach + 1), total, number)
+        if _find_outliers(total, number, limit, reach, outlier):
+            for col in np.flatnonzero(outlier):
+                for near_row in range(max(0, row - grow), min(ny, row + grow + 1)):
+                    marked[near_row, max(0, col - grow) : min(nx, col + grow + 1)] = True
+    return marked

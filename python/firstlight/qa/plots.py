@@ -1,0 +1,272 @@
+"""The panels of the page, each drawn into axes that the caller made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import AsinhNorm, Normalize
+from matplotlib.patches import Rectangle
+
+from firstlight.framework import Gate
+from firstlight.images.psf import Psf
+from firstlight.images.wcs import SkyWcs
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.qa.pixels import SkyMap, StarStack, noise_of, shrink
+
+BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
+    "#0072B2",
+    "#56B4E9",
+    "#009E73",
+    "#E69F00",
+    "#D55E00",
+    "#CC79A7",
+    "#7F7F7F",
+)
+"""Colours that most colour-blind readers can tell apart (Okabe and Ito 2008)."""
+
+STATUS_COLORS = {"ok": GREEN, "warn": ORANGE, "fail": VERMILION}
+STATUS_WORDS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
+SMALL, TINY = 8.0, 6.5
+
+
+def draw_nothing(axes: Axes, *, title: str, reason: str) -> None:
+    """Say in place why a panel is empty."""
+    axes.set_title(title, fontsize=SMALL, loc="left")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_edgecolor("#CCCCCC")
+    axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
+
+
+def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) -> None:
+    """Show an image in negative greys, asinh-stretched from the noise of its sky to its bright stars."""
+    shown, factor = shrink(image, largest=largest)
+    median, sigma = noise_of(shown)
+    finite = shown[np.isfinite(shown)]
+    top = float(np.percentile(finite, 99.7)) if len(finite) else 1.0
+    sigma = sigma or 1.0
+    norm = AsinhNorm(linear_width=3 * sigma, vmin=median - 3 * sigma, vmax=max(top, median + 10 * sigma))
+    ny, nx = shown.shape[0] * factor, shown.shape[1] * factor
+    extent = (-0.5, nx - 0.5, -0.5, ny - 0.5)
+    axes.imshow(shown, origin="lower", cmap="gray_r", norm=norm, extent=extent, interpolation="nearest")
+    axes.set_xlim(-0.5, image.shape[1] - 0.5)
+    axes.set_ylim(-0.5, image.shape[0] - 0.5)
+    axes.set_xlabel("x [pixel]", fontsize=SMALL)
+    axes.set_ylabel("y [pixel]", fontsize=SMALL)
+    axes.tick_params(labelsize=TINY)
+    axes.set_title(f"image [{unit}], sky noise {sigma * factor:.3g}", fontsize=SMALL, loc="left")
+
+
+def mark_sources(axes: Axes, *, x: FloatArray, y: FloatArray, color: str, size: float, label: str) -> None:
+    """Circle positions on an image."""
+    axes.scatter(x, y, s=size, facecolors="none", edgecolors=color, linewidths=0.7, label=label, rasterized=True)
+
+
+def draw_compass(axes: Axes, wcs: SkyWcs, *, shape: tuple[int, int]) -> None:
+    """Draw arrows to the north and the east, and a bar of known length."""
+    ny, nx = shape
+    x, y = 0.88 * nx, 0.88 * ny
+    ra, dec = (float(value) for value in wcs.pixel_to_sky(x=x, y=y))
+    scale = float(wcs.pixel_scale(x=x, y=y))
+    length = 0.06 * min(shape)
+    step = length * scale / 3600
+    for name, to_ra, to_dec in (("N", ra, dec + step), ("E", ra + step / math.cos(math.radians(dec)), dec)):
+        end_x, end_y = (float(value) for value in wcs.sky_to_pixel(ra=to_ra, dec=to_dec))
+        axes.annotate("", xy=(end_x, end_y), xytext=(x, y), arrowprops={"arrowstyle": "->", "color": PURPLE, "lw": 1.4})
+        axes.text(x + 1.4 * (end_x - x), y + 1.4 * (end_y - y), name, color=PURPLE, fontsize=SMALL, ha="center")
+    bar = _round_angle(0.2 * nx * scale)
+    left, low = 0.04 * nx, 0.04 * ny
+    axes.plot([left, left + bar / scale], [low, low], color=PURPLE, lw=2)
+    words = f"{bar / 60:g}'" if bar >= 60 else f'{bar:g}"'
+    axes.text(left + bar / scale / 2, low + 0.012 * ny, words, color=PURPLE, fontsize=SMALL, ha="center")
+
+
+def draw_sky_map(axes: Axes, sky: SkyMap, *, shape: tuple[int, int]) -> None:
+    """Show what is left of the sky, in units of the noise of one pixel."""
+    rows, columns = sky.mean.shape
+    extent = (-0.5, columns * sky.bin_size - 0.5, -0.5, rows * sky.bin_size - 0.5)
+    finite = sky.mean[np.isfinite(sky.mean)]
+    largest = max(0.1, float(np.percentile(np.abs(finite), 98)) if len(finite) else 0.0)
+    picture = axes.imshow(
+        sky.mean,
+        origin="lower",
+        cmap="RdBu_r",
+        norm=Normalize(-largest, largest),
+        extent=extent,
+        interpolation="nearest",
+    )
+    axes.set_facecolor("#DDDDDD")
+    axes.set_xlim(-0.5, shape[1] - 0.5)
+    axes.set_ylim(-0.5, shape[0] - 0.5)
+    axes.tick_params(labelsize=TINY)
+    bar = axes.figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03)
+    bar.ax.tick_params(labelsize=TINY)
+    rms = float(np.std(finite)) if len(finite) else math.nan
+    axes.set_title(f"sky left over [sigma], {sky.bin_size} px bins, rms {rms:.3f}", fontsize=SMALL, loc="left")
+
+
+def draw_stamp(axes: Axes, stamp: FloatArray, *, title: str = "", limit: float | None = None) -> None:
+    """Show one small image: asinh-stretched from zero to its peak, or linear between +-``limit``."""
+    if limit is None:
+        peak = float(np.nanmax(stamp)) or 1.0
+        norm: Normalize = AsinhNorm(linear_width=0.03 * peak, vmin=-0.003 * peak, vmax=peak)
+        axes.imshow(stamp, origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
+    else:
+        axes.imshow(stamp, origin="lower", cmap="RdBu_r", norm=Normalize(-limit, limit), interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(title, fontsize=TINY, pad=2)
+
+
+def draw_psf_grid(panels: Sequence[Sequence[Axes]], psf: Psf, *, shape: tuple[int, int]) -> None:
+    """Show the PSF at 3 x 3 positions, the top row of panels at the top of the image; the title is its FWHM."""
+    ny, nx = shape
+    half = min(psf.radius, 10)
+    for row, v in zip(panels, (0.9, 0.5, 0.1), strict=True):
+        for axes, u in zip(row, (0.1, 0.5, 0.9), strict=True):
+            x, y = u * (nx - 1), v * (ny - 1)
+            stamp = psf.kernel_image(x=x, y=y)
+            middle = stamp.shape[0] // 2
+            cut = slice(middle - half, middle + half + 1)
+            draw_stamp(axes, stamp[cut, cut], title=f"{psf.fwhm(x=x, y=y):.2f} px")
+
+
+def draw_star_stack(panels: Sequence[Axes], stack: StarStack) -> None:
+    """Show the average star, its model, and the difference in per cent of the peak."""
+    star, model, residual = panels
+    worst = 100 * float(np.max(np.abs(stack.residual)))
+    draw_stamp(star, stack.star, title=f"{stack.n} stars")
+    draw_stamp(model, stack.model, title="model")
+    draw_stamp(residual, stack.residual, title=f"star - model\nmax {worst:.1f} % of peak", limit=0.05)
+
+
+def draw_offset_field(
+    axes: Axes, *, x: FloatArray, y: FloatArray, dx: FloatArray, dy: FloatArray, unit: str, shape: tuple[int, int]
+) -> None:
+    """Show astrometric residuals as arrows over the field."""
+    ny, nx = shape
+    typical = float(np.median(np.hypot(dx, dy))) if len(dx) else math.nan
+    if typical > 0:
+        key = _round_length(2 * typical)
+        scale = key / (0.08 * nx)
+        arrows = axes.quiver(
+            x, y, dx, dy, angles="xy", scale_units="xy", scale=scale, width=0.003, color=BLUE, headwidth=3.5
+        )
+        axes.quiverkey(
+            arrows, 0.83, 1.03, key, f"{key:g} {unit}", labelpos="E", coordinates="axes", fontproperties={"size": TINY}
+        )
+    axes.set_xlim(-0.5, nx - 0.5)
+    axes.set_ylim(-0.5, ny - 0.5)
+    axes.set_aspect("equal")
+    axes.tick_params(labelsize=TINY)
+    axes.set_xlabel("x [pixel]", fontsize=SMALL)
+    axes.set_title(f"position residuals, {len(dx)} stars", fontsize=SMALL, loc="left")
+
+
+def draw_offset_scatter(axes: Axes, *, dx: FloatArray, dy: FloatArray, unit: str) -> None:
+    """Show astrometric residuals as points, with the histogram of each axis along the edges."""
+    rms = [float(np.sqrt(np.mean(value**2))) for value in (dx, dy)]
+    limit = max(1.2 * float(np.percentile(np.abs(np.concatenate([dx, dy])), 99.5)), 3.0 * max(rms), 1e-6)
+    axes.scatter(dx, dy, s=5, color=BLUE, alpha=0.6, linewidths=0)
+    axes.axhline(0, color=GREY, lw=0.6)
+    axes.axvline(0, color=GREY, lw=0.6)
+    bins = np.linspace(-limit, limit, 41)
+    middle = (bins[1:] + bins[:-1]) / 2
+    for values, along_x in ((dx, True), (dy, False)):
+        count = np.histogram(values, bins)[0]
+        height = -limit + 0.35 * limit * count / max(1, count.max())
+        axes.plot(*((middle, height) if along_x else (height, middle)), color=VERMILION, lw=1, drawstyle="default")
+    axes.set_xlim(-limit, limit)
+    axes.set_ylim(-limit, limit)
+    axes.set_aspect("equal")
+    axes.tick_params(labelsize=TINY)
+    axes.set_xlabel(f"along x [{unit}]", fontsize=SMALL)
+    axes.set_ylabel(f"along y [{unit}]", fontsize=SMALL)
+    axes.set_title(f"rms {rms[0]:.3g}, {rms[1]:.3g} {unit}", fontsize=SMALL, loc="left")
+
+
+def draw_zero_point(
+    axes: Axes, *, magnitude: FloatArray, residual: FloatArray, used: BoolArray, value: float, band: str
+) -> None:
+    """Show each calibrator's zero point against its reference magnitude; crosses were clipped."""
+    finite = np.isfinite(residual)
+    kept, clipped = used & finite, ~used & finite
+    spread = float(np.std(residual[kept])) if kept.any() else 0.1
+    limit = max(5 * spread, 0.03)
+    outside = np.clip(residual, -0.97 * limit, 0.97 * limit)
+    axes.scatter(
+        magnitude[clipped],
+        outside[clipped],
+        s=12,
+        marker="x",
+        color=VERMILION,
+        lw=0.8,
+        label=f"clipped {clipped.sum()}",
+    )
+    axes.scatter(magnitude[kept], outside[kept], s=6, color=BLUE, alpha=0.7, linewidths=0, label=f"used {kept.sum()}")
+    axes.axhline(0, color=GREY, lw=0.8)
+    axes.set_ylim(-limit, limit)
+    axes.tick_params(labelsize=TINY)
+    axes.set_xlabel(f"reference {band} [mag]", fontsize=SMALL)
+    axes.set_ylabel("star's zero point - mean [mag]", fontsize=SMALL)
+    axes.legend(fontsize=TINY, loc="upper left", frameon=False)
+    axes.set_title(f"zero point {value:.3f}, scatter {1000 * spread:.0f} mmag", fontsize=SMALL, loc="left")
+
+
+def draw_sizes(
+    axes: Axes, *, magnitude: FloatArray, size: FloatArray, is_psf_star: BoolArray, psf_size: float, label: str
+) -> None:
+    """Show size against magnitude; the stars of the PSF model stand out."""
+    good = np.isfinite(magnitude) & np.isfinite(size)
+    star = is_psf_star & good
+    axes.scatter(magnitude[good & ~star], size[good & ~star], s=4, color=GREY, alpha=0.5, linewidths=0, label="sources")
+    axes.scatter(magnitude[star], size[star], s=8, color=ORANGE, linewidths=0, label=f"PSF stars {star.sum()}")
+    if math.isfinite(psf_size):
+        axes.axhline(psf_size, color=BLUE, lw=0.8)
+        axes.set_ylim(0, 2.5 * psf_size)
+    axes.tick_params(labelsize=TINY)
+    axes.set_xlabel(label, fontsize=SMALL)
+    axes.set_ylabel("size (trace radius) [pixel]", fontsize=SMALL)
+    axes.legend(fontsize=TINY, loc="upper left", frameon=False)
+    axes.set_title(f"size against magnitude; line: PSF {psf_size:.2f} px", fontsize=SMALL, loc="left")
+
+
+def draw_gates(axes: Axes, gates: Iterable[Gate], *, numbers: Mapping[str, str]) -> None:
+    """List the main numbers, and below them the gates with their status."""
+    axes.set_axis_off()
+    lines = [(name, value, "") for name, value in numbers.items()]
+    rows = [(gate.name.replace("_", " "), f"{gate.value:.4g} {gate.unit}".strip(), gate.status) for gate in gates]
+    step = min(0.036, 1.0 / (len(lines) + len(rows) + 3))
+    y = 1.0
+    for name, value, status in (*lines, ("", "", ""), *rows):
+        color = STATUS_COLORS.get(status, "black")
+        if status:
+            axes.add_patch(
+                Rectangle((0.0, y - 0.8 * step), 0.105, 0.85 * step, color=color, transform=axes.transAxes, lw=0)
+            )
+            _write(axes, 0.0525, y, STATUS_WORDS[status], color="white", weight="bold", align="center")
+        _write(axes, 0.13 if status else 0.0, y, name)
+        _write(axes, 1.0, y, value, align="right")
+        y -= step
+
+
+def _write(
+    axes: Axes, x: float, y: float, text: str, *, color: str = "black", weight: str = "normal", align: str = "left"
+) -> None:
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=SMALL, color=color, weight=weight, ha=align, va="top")
+
+
+def _round_angle(arcsec: float) -> float:
+    """Return the nearest handy length below ``arcsec``."""
+    handy = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18000]
+    return float(max((value for value in handy if value <= arcsec), default=handy[0]))
+
+
+def _round_length(value: float) -> float:
+    """Return ``value`` rounded to one digit of 1, 2 or 5."""
+    power = 10.0 ** math.floor(math.log10(value))
+    return float(min((1, 2, 5, 10), key=lambda digit: abs(digit * power - value)) * power)

@@ -1,0 +1,98 @@
+"""Estimate the sky."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+from typing_extensions import TypeVar
+
+from firstlight.algorithms.background import fit_mesh_background
+from firstlight.framework import Config, Struct, Task
+from firstlight.images.background import MeshBackground
+from firstlight.images.exposure import Exposure
+from firstlight.kernels.arrays import FloatArray
+
+IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR")
+
+
+@dataclass(frozen=True)
+class BackgroundResult(Struct):
+    """What a `BackgroundTask` returns."""
+
+    background: MeshBackground
+    """Model of the sky, in the unit of the exposure."""
+
+    image: FloatArray
+    """The model evaluated on the pixels, float32 [y, x]."""
+
+
+class BackgroundConfig(Config):
+    """What every background task can be told."""
+
+    bin_size: PositiveInt = 128
+    """Side of the square bins [pixel]."""
+
+    ignored_planes: tuple[str, ...] = IGNORED_PLANES
+    """Mask planes whose pixels are left out."""
+
+
+BackgroundConfigT = TypeVar("BackgroundConfigT", bound=BackgroundConfig, covariant=True, default=BackgroundConfig)
+
+
+class BackgroundTask(Task[BackgroundConfigT], ABC):
+    """Interface: anything that estimates the sky."""
+
+    @abstractmethod
+    def run(self, exposure: Exposure) -> BackgroundResult:
+        """Estimate the sky under ``exposure`` where it is not masked.
+
+        Raises
+        ------
+        TooManyMaskedPixelsError
+            If no bin has a usable pixel.
+        """
+
+
+class MeshBackgroundConfig(BackgroundConfig):
+    """Settings of `MeshBackgroundTask`."""
+
+    method: Literal["chebyshev", "spline"] = "chebyshev"
+    """Surface through the bins: ``chebyshev`` smooths them, ``spline`` follows them."""
+
+    order: NonNegativeInt = 6
+    """Total order of the Chebyshev surface; lowered when there are too few bins."""
+
+
+class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
+    """Clipped means of square bins, joined by a smooth surface (LSST `SubtractBackgroundTask`)."""
+
+    def run(self, exposure: Exposure) -> BackgroundResult:
+        """Estimate the sky under ``exposure`` where it is not masked."""
+        model = fit_mesh_background(
+            exposure.image,
+            bad=exposure.mask.any_of(*self.config.ignored_planes),
+            bin_size=self.config.bin_size,
+            order=self.config.order,
+            method=self.config.method,
+        )
+        self.log.info("background", level=model.level, bin_size=self.config.bin_size)
+        return BackgroundResult(background=model, image=model.evaluate())
+
+
+class ConstantBackgroundTask(BackgroundTask):
+    """One clipped mean for the whole image; for small cut-outs and tests of flat fields."""
+
+    def run(self, exposure: Exposure) -> BackgroundResult:
+        """Estimate the sky under ``exposure`` where it is not masked."""
+        model = fit_mesh_background(
+            exposure.image,
+            bad=exposure.mask.any_of(*self.config.ignored_planes),
+            bin_size=max(exposure.image.shape),
+            order=0,
+            method="chebyshev",
+        )
+        self.log.info("background", level=model.level)
+        return BackgroundResult(background=model, image=model.evaluate())

@@ -1,0 +1,235 @@
+"""Calibrate fluxes against a reference catalogue."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import QTable, Table
+from pydantic import Field, PositiveFloat, PositiveInt
+from typing_extensions import TypeVar
+
+from firstlight.algorithms.matching import match_sky
+from firstlight.algorithms.zero_point import ZeroPoint, fit_zero_point
+from firstlight.errors import PhotometryError
+from firstlight.framework import Config, Funnel, Gate, Struct, Task
+from firstlight.images.exposure import Exposure
+from firstlight.images.photo_calib import PhotoCalib
+from firstlight.kernels.arrays import BoolArray, IntArray
+from firstlight.refcats import ReferenceCatalog, ReferenceStars
+
+REJECTED = ("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "interpolated_center", "cr_center")
+
+
+@dataclass(frozen=True)
+class PhotoCalResult(Struct):
+    """What a `PhotoCalTask` returns."""
+
+    photo_calib: PhotoCalib
+    """nJy per count."""
+
+    zero_point: ZeroPoint
+    """The fit: value, error, residuals."""
+
+    matches: Table
+    """One row per matched calibrator: ids, magnitudes, residual [mag], whether it was used."""
+
+    used: BoolArray
+    """(n_sources,) True for the sources that define the zero point."""
+
+    band: str
+    """Reference magnitude that was used."""
+
+    gates: tuple[Gate, ...]
+    """How good the zero point is."""
+
+    funnel: Funnel
+    """How many stars each selection left."""
+
+
+class PhotoCalConfig(Config):
+    """What every photometric calibration can be told."""
+
+    band: str | None = None
+    """Reference magnitude to calibrate to; empty: the band of the exposure's filter, or the nearest there is."""
+
+    reference_columns: Mapping[str, str] = Field(default_factory=dict)
+    """Meaning -> column of the reference table, for tables whose names are not known."""
+
+
+PhotoCalConfigT = TypeVar("PhotoCalConfigT", bound=PhotoCalConfig, covariant=True, default=PhotoCalConfig)
+
+
+class PhotoCalTask(Task[PhotoCalConfigT], ABC):
+    """Interface: anything that finds how many nJy one count is."""
+
+    @abstractmethod
+    def run(self, exposure: Exposure, sources: Table, *, reference: ReferenceCatalog) -> PhotoCalResult:
+        """Calibrate ``sources`` (with ``calib_inst_flux``, ``ra`` and ``dec``) against a reference catalogue.
+
+        Raises
+        ------
+        PhotometryError
+            If no source matches a reference star, or no zero point can be computed.
+        """
+
+
+class ZeroPointPhotoCalConfig(PhotoCalConfig):
+    """Settings of `ZeroPointPhotoCalTask`."""
+
+    match_radius: PositiveFloat = 1.0
+    """Largest separation of a source and its reference star [arcsec]; at least `match_radius_pixels`."""
+
+    match_radius_pixels: PositiveFloat = 0.75
+    """The same in pixels; the larger of the two counts."""
+
+    min_snr: PositiveFloat = 10.0
+    """Smallest signal-to-noise ratio of a calibrator."""
+
+    max_extendedness: PositiveFloat = 0.5
+    """Sources more extended than this are left out."""
+
+    clip: PositiveFloat = 3.0
+    """Clipping limit [sigma]."""
+
+    max_sigma: PositiveFloat = 0.25
+    """Largest scatter that the clipping believes [mag]."""
+
+    warn_error: PositiveFloat = 0.01
+    """A zero point less certain than this is a warning [mag]."""
+
+    warn_scatter: PositiveFloat = 0.1
+    """A scatter of the calibrators above this is a warning [mag]."""
+
+    warn_n_calibrators: PositiveInt = 10
+    """Fewer calibrators than this are a warning."""
+
+
+class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
+    """One zero point from clipped, weighted residuals of point sources (compare LSST `PhotoCalTask`)."""
+
+    def run(self, exposure: Exposure, sources: Table, *, reference: ReferenceCatalog) -> PhotoCalResult:
+        """Calibrate ``sources`` against ``reference``."""
+        candidate = self._select(sources)
+        stars = self._reference(exposure, sources, reference)
+        band = stars.choose_band(self.config.band or _band_of(exposure))
+        source_index, star_index = self._match(exposure, sources, candidate, stars)
+        funnel = Funnel(
+            "photometry",
+            (
+                ("sources", len(sources)),
+                ("selected", int(candidate.sum())),
+                ("reference stars", len(stars)),
+                ("matched", len(source_index)),
+            ),
+        )
+        if len(source_index) == 0:
+            raise PhotometryError(
+                f"No calibrator: none of the {int(candidate.sum())} selected sources (of {len(sources)}) lies within "
+                f"{self._radius(exposure):.2f} arcsec of one of the {len(stars)} reference stars.",
+                n_sources=len(sources),
+                n_selected=int(candidate.sum()),
+                n_reference=len(stars),
+            )
+        fit = fit_zero_point(
+            np.asarray(sources["calib_inst_flux"])[source_index],
+            np.asarray(sources["calib_inst_flux_err"])[source_index],
+            stars.magnitudes[band][star_index],
+            stars.magnitude_errors[band][star_index],
+            clip=self.config.clip,
+            max_sigma=self.config.max_sigma,
+        )
+        used = np.zeros(len(sources), dtype=bool)
+        used[source_index[fit.used]] = True
+        self.log.info("zero point", value=fit.value, error=fit.error, n=fit.n_used, band=band)
+        return PhotoCalResult(
+            photo_calib=PhotoCalib.from_zero_point(fit.value, error=fit.error),
+            zero_point=fit,
+            matches=_match_table(sources, source_index, stars, star_index, band, fit),
+            used=used,
+            band=band,
+            gates=self._gates(fit),
+            funnel=funnel.then("used", fit.n_used),
+        )
+
+    def _select(self, sources: Table) -> BoolArray:
+        good = np.asarray(sources["calib_inst_flux"]) > self.config.min_snr * np.asarray(sources["calib_inst_flux_err"])
+        for flag in REJECTED:
+            if flag in sources.colnames:
+                good &= ~np.asarray(sources[flag], dtype=bool)
+        if "sky_source" in sources.colnames:
+            good &= ~np.asarray(sources["sky_source"], dtype=bool)
+        if "extendedness" in sources.colnames:
+            extended = np.asarray(sources["extendedness"])
+            good &= ~(extended > self.config.max_extendedness)
+        return np.asarray(good & np.isfinite(np.asarray(sources["ra"])))
+
+    def _reference(self, exposure: Exposure, sources: Table, reference: ReferenceCatalog) -> ReferenceStars:
+        centre_ra, centre_dec, radius = exposure.sky_circle()
+        return reference.stars(
+            ra=centre_ra,
+            dec=centre_dec,
+            radius=radius + self._radius(exposure) / 3600,
+            epoch=exposure.observation.epoch,
+            columns=self.config.reference_columns,
+        )
+
+    def _radius(self, exposure: Exposure) -> float:
+        ny, nx = exposure.image.shape
+        scale = float(exposure.wcs.pixel_scale(x=nx / 2, y=ny / 2)) if exposure.wcs else 0.0
+        return max(self.config.match_radius, self.config.match_radius_pixels * scale)
+
+    def _match(
+        self, exposure: Exposure, sources: Table, candidate: BoolArray, stars: ReferenceStars
+    ) -> tuple[IntArray, IntArray]:
+        rows = np.flatnonzero(candidate)
+        first, second = match_sky(
+            np.asarray(sources["ra"])[rows],
+            np.asarray(sources["dec"])[rows],
+            stars.ra,
+            stars.dec,
+            radius_arcsec=self._radius(exposure),
+        )
+        return rows[first], second
+
+    def _gates(self, fit: ZeroPoint) -> tuple[Gate, ...]:
+        config = self.config
+        return (
+            Gate("photometry_n_calibrators", fit.n_used, sense="min", warn=config.warn_n_calibrators, fail=1),
+            Gate("zero_point_error", fit.error, "mag", warn=config.warn_error, n=fit.n_used),
+            Gate("zero_point_scatter", fit.scatter, "mag", warn=config.warn_scatter, n=fit.n_used),
+        )
+
+
+def _band_of(exposure: Exposure) -> str | None:
+    return exposure.observation.reference_column or (exposure.filter.band if exposure.filter else None)
+
+
+def _match_table(
+    sources: Table, source_index: IntArray, stars: ReferenceStars, star_index: IntArray, band: str, fit: ZeroPoint
+) -> Table:
+    """Matched calibrators; ``src_id`` joins to ``stars.id``."""
+    flux, error = sources["calib_inst_flux"][source_index], sources["calib_inst_flux_err"][source_index]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        magnitude_error = 2.5 / math.log(10) * np.asarray(error) / np.asarray(flux)
+    matches = QTable(
+        {
+            "src_id": np.asarray(sources["id"])[source_index],
+            "ref_row": stars.row[star_index],
+            "ref_ra": stars.ra[star_index],
+            "ref_dec": stars.dec[star_index],
+            "ref_mag": stars.magnitudes[band][star_index],
+            "ref_mag_err": stars.magnitude_errors[band][star_index],
+            "src_inst_flux": np.asarray(flux),
+            "src_inst_flux_err": np.asarray(error),
+            "src_mag_err": magnitude_error,
+            "residual": fit.residual,
+            "used": fit.used,
+        },
+        units={"ref_ra": "deg", "ref_dec": "deg", "ref_mag": "mag", "ref_mag_err": "mag", "src_mag_err": "mag", "residual": "mag"},
+    )
+    matches.meta["band"] = band
+    return Table(matches)

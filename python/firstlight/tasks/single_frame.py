@@ -1,0 +1,156 @@
+"""From one image to everything that can be measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+
+from astropy.table import Table
+
+from firstlight.framework import Config, Funnel, Gate, Pass, PipelineTask, Struct, Subtask, subtask
+from firstlight.images.background import BackgroundList
+from firstlight.images.exposure import Exposure
+from firstlight.images.photo_calib import PhotoCalib
+from firstlight.refcats import ReferenceCatalog
+from firstlight.tasks.astrometry import Pointing
+from firstlight.tasks.calibrate_image import CalibrateImageResult, CalibrateImageTask
+from firstlight.tasks.isr import IsrTask
+from firstlight.tasks.measure_image import MeasureImageTask
+
+
+@dataclass(frozen=True)
+class SingleFrameResult(Struct):
+    """What `SingleFrameTask.run` returns."""
+
+    exposure: Exposure
+    """Calibrated, background-subtracted exposure; in nJy when there was a reference catalogue."""
+
+    stars: Table
+    """Bright, well-measured stars: the sources of the calibration."""
+
+    psf_stars: Table
+    """Sources of the PSF passes; ``stars.psf_id`` joins to their ``id``."""
+
+    background: BackgroundList
+    """All models that were subtracted, in the unit of the exposure."""
+
+    astrometry_matches: Table | None
+    """Matched pairs of the astrometric fit."""
+
+    photometry_matches: Table | None
+    """Matched photometric calibrators."""
+
+    applied_photo_calib: PhotoCalib | None
+    """What the pixels were multiplied with."""
+
+    sources: Table | None
+    """Everything above the detection limit; None when `SingleFrameConfig.measure` is empty."""
+
+    summary: Mapping[str, float]
+    """Summary statistics."""
+
+    gates: tuple[Gate, ...]
+    """How good each step was."""
+
+    funnels: tuple[Funnel, ...]
+    """What each selection left."""
+
+
+class SingleFrameConfig(Config):
+    """Settings of `SingleFrameTask`; the names of the slots are the labels of overrides."""
+
+    isr: Subtask[IsrTask] | None = None
+    """Instrument signature removal; empty for images that are corrected already."""
+
+    calibrate: Subtask[CalibrateImageTask] = subtask(CalibrateImageTask)
+    """PSF, astrometry and photometry."""
+
+    measure: Subtask[MeasureImageTask] | None = subtask(MeasureImageTask)
+    """Deep detection and measurement; empty to skip it."""
+
+
+@dataclass
+class SingleFrameState:
+    """What the passes of `SingleFrameTask` work on."""
+
+    exposure: Exposure
+    snap: Exposure | None
+    astrometry_refcat: ReferenceCatalog | None
+    photometry_refcat: ReferenceCatalog | None
+    pointing: Pointing | None
+    calibrated: CalibrateImageResult | None = None
+    newer: dict[str, object] = field(default_factory=dict)
+
+    def products(self) -> Mapping[str, object]:
+        """Return connection name -> product, for every product that is true now."""
+        if self.calibrated is None:
+            return {"exposure": self.exposure}
+        made = {item.name: getattr(self.calibrated, item.name) for item in fields(self.calibrated)}
+        return {name: product for name, product in {**made, **self.newer}.items() if product is not None}
+
+
+class SingleFrameTask(PipelineTask[SingleFrameConfig]):
+    """One image, from pixels to calibrated catalogues."""
+
+    def passes(self) -> Sequence[Pass[SingleFrameState]]:
+        """List the passes in the order in which they run; an empty slot has none."""
+        isr = (Pass("isr", self._isr),) if self.isr else ()
+        measure = (Pass("measure", self._measure),) if self.measure else ()
+        return (*isr, Pass("calibrate", self._calibrate, inside=self.calibrate), *measure)
+
+    def __init__(self, config: SingleFrameConfig | None = None) -> None:
+        super().__init__(config)
+        self.isr = self.config.isr and self.config.isr.make()
+        self.calibrate = self.config.calibrate.make()
+        self.measure = self.config.measure and self.config.measure.make()
+
+    def run(
+        self,
+        exposure: Exposure,
+        *,
+        snap: Exposure | None = None,
+        astrometry_refcat: ReferenceCatalog | None = None,
+        photometry_refcat: ReferenceCatalog | None = None,
+        pointing: Pointing | None = None,
+    ) -> SingleFrameResult:
+        """Process one exposure; the arguments are those of `CalibrateImageTask.run`.
+
+        Raises
+        ------
+        PartialResult
+            If a pass fails on these data; it carries the products made before.
+        """
+        state = SingleFrameState(
+            exposure=exposure,
+            snap=snap,
+            astrometry_refcat=astrometry_refcat,
+            photometry_refcat=photometry_refcat,
+            pointing=pointing,
+        )
+        self.run_passes(state)
+        return SingleFrameResult(**{item.name: state.products().get(item.name) for item in fields(SingleFrameResult)})
+
+    def _isr(self, state: SingleFrameState) -> None:
+        if self.isr:
+            state.exposure = self.isr.run(state.exposure).exposure
+            state.snap = self.isr.run(state.snap).exposure if state.snap else None
+
+    def _calibrate(self, state: SingleFrameState) -> None:
+        state.calibrated = self.calibrate.run(
+            state.exposure,
+            snap=state.snap,
+            astrometry_refcat=state.astrometry_refcat,
+            photometry_refcat=state.photometry_refcat,
+            pointing=state.pointing,
+        )
+
+    def _measure(self, state: SingleFrameState) -> None:
+        if self.measure and state.calibrated:
+            measured = self.measure.run(state.calibrated.exposure)
+            gates = (*state.calibrated.gates, *measured.gates)
+            state.newer = {
+                "exposure": measured.exposure,
+                "background": measured.background,
+                "sources": measured.sources,
+                "gates": gates,
+            }

@@ -1,0 +1,80 @@
+"""Combine the two snaps of a visit into one exposure."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from typing_extensions import TypeVar
+
+from firstlight.errors import InputError
+from firstlight.framework import Config, Struct, Task
+from firstlight.images.exposure import Exposure
+
+
+@dataclass(frozen=True)
+class SnapCombineResult(Struct):
+    """What a `SnapCombineTask` returns."""
+
+    exposure: Exposure
+    """One exposure with the exposure time of both."""
+
+
+class SnapCombineConfig(Config):
+    """What every snap combination can be told."""
+
+    bad_planes: tuple[str, ...] = ("BAD", "SAT", "CR", "NO_DATA")
+    """Mask planes whose pixels are replaced by those of the other snap."""
+
+
+SnapCombineConfigT = TypeVar("SnapCombineConfigT", bound=SnapCombineConfig, covariant=True, default=SnapCombineConfig)
+
+
+class SnapCombineTask(Task[SnapCombineConfigT], ABC):
+    """Interface: anything that makes one exposure of two snaps."""
+
+    @abstractmethod
+    def run(self, first: Exposure, second: Exposure) -> SnapCombineResult:
+        """Combine two snaps of the same pointing.
+
+        Raises
+        ------
+        InputError
+            If the snaps differ in shape or filter.
+        """
+
+
+class SumSnapsTask(SnapCombineTask):
+    """Sum the snaps; where one is bad, twice the other stands in (LSST `SnapCombineTask`)."""
+
+    def run(self, first: Exposure, second: Exposure) -> SnapCombineResult:
+        """Combine two snaps of the same pointing."""
+        _check_pair(first, second)
+        bad_first = first.mask.any_of(*self.config.bad_planes)
+        bad_second = second.mask.any_of(*self.config.bad_planes)
+        only_first, only_second = ~bad_first & bad_second, bad_first & ~bad_second
+        image = first.image + second.image
+        variance = first.variance + second.variance
+        for only, snap in ((only_first, first), (only_second, second)):
+            image[only] = 2 * snap.image[only]
+            variance[only] = 4 * snap.variance[only]
+        mask = first.mask.merged(second.mask)
+        for only, snap in ((only_first, first), (only_second, second)):
+            mask = mask.copied_where(only, snap.mask)
+        self.log.info("snaps combined", replaced=int(np.sum(only_first | only_second)))
+        return SnapCombineResult(
+            exposure=first.replace(
+                image=image, variance=variance, mask=mask, observation=first.observation.combined(second.observation)
+            )
+        )
+
+
+def _check_pair(first: Exposure, second: Exposure) -> None:
+    if first.image.shape != second.image.shape:
+        raise InputError(f"The snaps differ in shape: {first.image.shape} and {second.image.shape}; give a matching pair.")
+    if first.observation.physical_filter != second.observation.physical_filter:
+        raise InputError(
+            f"The snaps differ in filter: {first.observation.physical_filter!r} and "
+            f"{second.observation.physical_filter!r}; give a matching pair."
+        )

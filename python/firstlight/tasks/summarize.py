@@ -1,0 +1,234 @@
+"""Condense an exposure and its stars into the numbers that describe it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from scipy import ndimage
+from scipy.spatial import KDTree
+from typing_extensions import TypeVar
+
+from firstlight.algorithms.noise import clipped_statistics
+from firstlight.framework import Config, Struct, Task
+from firstlight.images.exposure import Exposure
+from firstlight.images.psf import Psf
+from firstlight.kernels.arrays import BoolArray, FloatArray
+
+NAN = math.nan
+SKY_IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "SUSPECT", "SPIKE", "CR")
+UNUSABLE = ("BAD", "EDGE", "NO_DATA", "SAT")
+
+
+@dataclass(frozen=True)
+class SummarizeResult(Struct):
+    """What a `SummarizeTask` returns."""
+
+    summary: Mapping[str, float]
+    """Name -> value; NaN where the part that it needs is missing."""
+
+
+SummarizeConfigT = TypeVar("SummarizeConfigT", bound=Config, covariant=True, default=Config)
+
+
+class SummarizeTask(Task[SummarizeConfigT], ABC):
+    """Interface: anything that describes an exposure in numbers."""
+
+    @abstractmethod
+    def run(self, exposure: Exposure, psf_stars: Table | None) -> SummarizeResult:
+        """Describe an exposure whose pixels are still in counts; a missing part gives NaN, never an error."""
+
+
+class ExposureSummaryConfig(Config):
+    """Settings of `ExposureSummaryTask`."""
+
+    min_snr: NonNegativeFloat = 50.0
+    """Smallest signal-to-noise ratio of the stars that the PSF is compared with."""
+
+    max_snr: PositiveFloat = 1000.0
+    """Largest signal-to-noise ratio of the stars that the PSF is compared with."""
+
+    depth_snr: PositiveFloat = 5.0
+    """Signal-to-noise ratio at which the limiting magnitude is stated."""
+
+    grid_spacing: PositiveInt = 96
+    """Spacing of the points where the variation of the PSF is sampled [pixel]."""
+
+
+class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
+    """The summary statistics of LSST (`ExposureSummaryStats`), with the same names in snake case."""
+
+    def run(self, exposure: Exposure, psf_stars: Table | None) -> SummarizeResult:
+        """Describe an exposure whose pixels are still in counts."""
+        summary: dict[str, float] = {"exp_time": _or_nan(exposure.observation.exposure_time)}
+        summary |= _psf_at_centre(exposure)
+        summary |= self._psf_variation(exposure)
+        summary |= self._psf_star_residuals(psf_stars)
+        summary |= _distance_to_psf_stars(exposure, psf_stars)
+        summary |= _sky(exposure)
+        summary |= _where(exposure)
+        summary["zero_point"] = exposure.photo_calib.zero_point if exposure.photo_calib else NAN
+        summary["mag_lim"] = self._depth(exposure, summary)
+        for plane in ("SAT", "CR", "BAD", "NO_DATA", "DETECTED"):
+            summary[f"{plane.lower()}_mask_fraction"] = exposure.mask.fraction(plane)
+        return SummarizeResult(summary=summary)
+
+    def _psf_star_residuals(self, psf_stars: Table | None) -> dict[str, float]:
+        names = ("e1", "e2", "size")
+        missing = {f"psf_star_delta_{name}_{what}": NAN for name in names for what in ("median", "scatter")}
+        missing |= {"psf_star_scaled_delta_size_scatter": NAN, "star_e_median": NAN, "star_un_normalized_e_median": NAN}
+        if psf_stars is None or "psf_ixx" not in psf_stars.colnames:
+            return {"n_psf_star": 0 if psf_stars is None else _n_used(psf_stars), **missing}
+        used = np.asarray(psf_stars["calib_psf_used"], dtype=bool)
+        snr = np.asarray(psf_stars["snr"])
+        good = used & ~np.asarray(psf_stars["shape_flag"], dtype=bool) & (snr > self.config.min_snr)
+        good &= snr < self.config.max_snr
+        if not good.any():
+            return {"n_psf_star": int(used.sum()), **missing}
+        star, model = _shape(psf_stars, "", good), _shape(psf_stars, "psf_", good)
+        result: dict[str, float] = {"n_psf_star": int(used.sum())}
+        for name, star_value, model_value in zip(names, star, model, strict=True):
+            difference = star_value - model_value
+            result[f"psf_star_delta_{name}_median"] = float(np.median(difference))
+            result[f"psf_star_delta_{name}_scatter"] = _mad_sigma(difference)
+        e1, e2, size = star
+        result["psf_star_scaled_delta_size_scatter"] = result["psf_star_delta_size_scatter"] / float(np.median(size)) ** 2
+        result["star_e_median"] = float(np.median(np.hypot(e1, e2)))
+        ixx, iyy, ixy = (np.asarray(psf_stars[name])[good] for name in ("ixx", "iyy", "ixy"))
+        result["star_un_normalized_e_median"] = float(np.median(np.sqrt((ixx - iyy) ** 2 + 4 * ixy**2)))
+        return result
+
+    def _psf_variation(self, exposure: Exposure) -> dict[str, float]:
+        if exposure.psf is None:
+            return {"psf_trace_radius_delta": NAN, "psf_ap_flux_delta": NAN}
+        y, x = _grid(exposure, self.config.grid_spacing)
+        moments = [exposure.psf.moments(x=float(a), y=float(b)) for a, b in zip(x, y, strict=True)]
+        trace = np.array([math.sqrt(max(0.0, (m.ixx + m.iyy) / 2)) for m in moments])
+        radius = max(2.0, 3 * float(np.median([m.sigma for m in moments])))
+        flux = np.array([exposure.psf.aperture_flux(radius, x=float(a), y=float(b)) for a, b in zip(x, y, strict=True)])
+        return {"psf_trace_radius_delta": float(np.ptp(trace)), "psf_ap_flux_delta": float(np.ptp(flux))}
+
+    def _depth(self, exposure: Exposure, summary: Mapping[str, float]) -> float:
+        """Limiting magnitude of a point source, LSST's `magLim` with the gain and noise that the image shows."""
+        if not math.isfinite(summary["zero_point"]) or not math.isfinite(summary["psf_area"]):
+            return NAN
+        gain = exposure.detector.gain or NAN
+        snr = self.config.depth_snr
+        background = summary["sky_noise"] ** 2 * summary["psf_area"]
+        source = snr**2 / (2 * gain) if math.isfinite(gain) else 0.0
+        counts = source + math.sqrt(source**2 + snr**2 * background)
+        return float(summary["zero_point"] - 2.5 * math.log10(counts))
+
+
+def _psf_at_centre(exposure: Exposure) -> dict[str, float]:
+    names = ("psf_sigma", "psf_ixx", "psf_iyy", "psf_ixy", "psf_area", "psf_fwhm")
+    if exposure.psf is None:
+        return dict.fromkeys(names, NAN)
+    psf: Psf = exposure.psf
+    ny, nx = exposure.image.shape
+    x, y = (nx - 1) / 2, (ny - 1) / 2
+    moments = psf.moments(x=x, y=y)
+    stamp = psf.kernel_image(x=x, y=y)
+    area = float(stamp.sum() ** 2 / np.sum(stamp**2))
+    return dict(
+        zip(names, (moments.sigma, moments.ixx, moments.iyy, moments.ixy, area, psf.fwhm(x=x, y=y)), strict=True)
+    )
+
+
+def _distance_to_psf_stars(exposure: Exposure, psf_stars: Table | None) -> dict[str, float]:
+    """Largest distance [pixel] of a usable pixel, on a grid of 8 pixels, to the nearest star of the PSF model."""
+    if psf_stars is None or _n_used(psf_stars) == 0:
+        return {"max_dist_to_nearest_psf": NAN}
+    used = np.asarray(psf_stars["calib_psf_used"], dtype=bool)
+    tree = KDTree(np.column_stack([psf_stars["x"][used], psf_stars["y"][used]]))
+    y, x = _grid(exposure, 8)
+    if len(x) == 0:
+        return {"max_dist_to_nearest_psf": NAN}
+    distance, _ = tree.query(np.column_stack([x, y]))
+    return {"max_dist_to_nearest_psf": float(distance.max())}
+
+
+def _sky(exposure: Exposure) -> dict[str, float]:
+    free = ~exposure.mask.any_of(*SKY_IGNORED)
+    level = float(sum(model.level for model in exposure.background)) if len(exposure.background) else NAN
+    if not free.any():
+        return {"sky_bg": level, "sky_noise": NAN, "sky_mean": NAN, "sky_slope": NAN, "mean_var": NAN}
+    sky = clipped_statistics(exposure.image, bad=~free)
+    variance = clipped_statistics(exposure.variance, bad=~free)
+    slope = _slope(exposure.image, free)
+    return {
+        "sky_bg": level,
+        "sky_noise": sky.sigma,
+        "sky_mean": sky.mean,
+        "sky_slope": slope / sky.sigma if sky.sigma > 0 else NAN,
+        "mean_var": variance.mean,
+    }
+
+
+def _slope(image: FloatArray, free: BoolArray) -> float:
+    """Change of the residual sky from edge to edge [count], the larger of the two axes, from a plane through bins."""
+    ny, nx = image.shape
+    step = max(32, min(ny, nx) // 16)
+    rows, columns = ny // step, nx // step
+    if rows < 2 or columns < 2:
+        return NAN
+    label = np.full(image.shape, -1, dtype=np.int32)
+    bins = (np.arange(rows * step) // step)[:, None] * columns + (np.arange(columns * step) // step)[None, :]
+    label[: rows * step, : columns * step] = bins
+    label[~free] = -1
+    count = np.bincount(label.ravel() + 1, minlength=rows * columns + 1)[1:]
+    full = np.flatnonzero(count > step)
+    if len(full) < 4:
+        return NAN
+    level = np.asarray(ndimage.median(image, labels=label, index=full))
+    u, v = (full % columns + 0.5) / columns - 0.5, (full // columns + 0.5) / rows - 0.5
+    design = np.column_stack([np.ones(len(full)), u, v])
+    plane, *_ = np.linalg.lstsq(design * np.sqrt(count[full])[:, None], level * np.sqrt(count[full]), rcond=None)
+    return float(max(abs(plane[1]), abs(plane[2])))
+
+
+def _where(exposure: Exposure) -> dict[str, float]:
+    if exposure.wcs is None:
+        return dict.fromkeys(("ra", "dec", "pixel_scale"), NAN)
+    ny, nx = exposure.image.shape
+    x, y = (nx - 1) / 2, (ny - 1) / 2
+    ra, dec = exposure.wcs.pixel_to_sky(x=x, y=y)
+    result = {"ra": float(ra), "dec": float(dec), "pixel_scale": float(exposure.wcs.pixel_scale(x=x, y=y))}
+    corners = exposure.wcs.pixel_to_sky(x=np.array([0.0, nx - 1, nx - 1, 0]), y=np.array([0.0, 0, ny - 1, ny - 1]))
+    for i, (corner_ra, corner_dec) in enumerate(zip(*corners, strict=True)):
+        result[f"ra_corner_{i}"], result[f"dec_corner_{i}"] = float(corner_ra), float(corner_dec)
+    return result
+
+
+def _grid(exposure: Exposure, spacing: int) -> tuple[FloatArray, FloatArray]:
+    """Usable pixels on a regular grid that reaches both ends of each axis."""
+    ny, nx = exposure.image.shape
+    rows = np.unique(np.linspace(0, ny - 1, max(2, -(-ny // spacing))).round().astype(int))
+    columns = np.unique(np.linspace(0, nx - 1, max(2, -(-nx // spacing))).round().astype(int))
+    usable = ~exposure.mask.any_of(*UNUSABLE)[np.ix_(rows, columns)]
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    return y[usable].astype(float), x[usable].astype(float)
+
+
+def _shape(stars: Table, prefix: str, keep: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Ellipticities e1, e2 and trace radius [pixel] of the second moments."""
+    ixx, iyy, ixy = (np.asarray(stars[f"{prefix}{name}"])[keep] for name in ("ixx", "iyy", "ixy"))
+    trace = ixx + iyy
+    return (ixx - iyy) / trace, 2 * ixy / trace, np.sqrt(trace / 2)
+
+
+def _n_used(psf_stars: Table) -> int:
+    return int(np.sum(psf_stars["calib_psf_used"])) if "calib_psf_used" in psf_stars.colnames else 0
+
+
+def _mad_sigma(values: FloatArray) -> float:
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _or_nan(value: float | None) -> float:
+    return NAN if value is None else float(value)
