@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from source_files import ROOT, imports, modules, within
+from .source_files import ROOT, imports, modules, within
 
 FLOORS = ["cli", "testing", "instruments", "tasks | qa", "algorithms | simulation | refcats", "images"]
 FLOORS += ["framework | kernels", "errors"]

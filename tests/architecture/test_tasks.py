@@ -12,7 +12,7 @@ import pytest
 
 from firstlight.framework import Config, Task
 
-from source_files import ROOT, modules, within
+from .source_files import ROOT, modules, within
 
 HOLDS_TASKS = ("firstlight.tasks", "firstlight.instruments")
 HAS_A_UNIT = re.compile(r"(^|_)(radius|size|width|length|distance|spacing|separation|offset|time|fwhm|epoch|mag)(_|$)")
@@ -60,7 +60,9 @@ def test_a_setting_that_measures_something_names_its_unit(config, name, descript
         assert re.search(r"\[[^\]]+\]", description), f"{config}.{name}: write the unit in brackets, such as [pixel]"
 
 
-@pytest.mark.parametrize("task", [t for t in classes(Task).values() if not inspect.isabstract(t)], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "task", [t for t in classes(Task).values() if not inspect.isabstract(t)], ids=lambda t: t.__name__
+)
 def test_a_task_can_be_made_with_its_defaults(task):
     made = task()
 

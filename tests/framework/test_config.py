@@ -140,7 +140,7 @@ def test_a_mistake_in_a_nested_config_is_named_by_its_path():
 def test_a_default_that_does_not_fit_is_refused_when_the_config_is_built():
     bad = type("Bad", (Config,), {"__annotations__": {"size": PositiveInt}, "size": -1, "__module__": __name__})
 
-    with pytest.raises(ConfigError, match="Bad.size: should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"Bad\.size: should be greater than 0"):
         bad()
 
 
@@ -185,7 +185,7 @@ def test_a_config_survives_copying_and_pickling():
 
 
 def test_an_unknown_path_has_no_history():
-    with pytest.raises(ConfigError, match="calibrate:first.amuont: no such setting in NightConfig"):
+    with pytest.raises(ConfigError, match=r"calibrate:first\.amuont: no such setting in NightConfig"):
         NightConfig().history("calibrate:first.amuont")
 
 

@@ -187,7 +187,7 @@ class TestMerging:
             ["calibrate:first.amount=3", f"calibrate:first.task={ARITHMETIC}:MultiplyTask"]
         )
 
-        with pytest.raises(ConfigError, match="calibrate:first.amount: no such field"):
+        with pytest.raises(ConfigError, match=r"calibrate:first\.amount: no such field"):
             build_config(NightConfig, [together])
 
 
@@ -271,7 +271,7 @@ class TestMistakes:
     def test_a_required_field_that_nothing_sets_is_told(self):
         needed = type("Needed", (Config,), {"__annotations__": {"size": int}, "__module__": __name__})
 
-        with pytest.raises(ConfigError, match="^size: is required$"):
+        with pytest.raises(ConfigError, match=r"^size: is required$"):
             build_config(needed, [])
 
     def test_paths_of_one_task_on_its_own_are_dotted_throughout(self):

@@ -43,7 +43,7 @@ def test_an_interface_is_refused():
 
 
 def test_something_that_is_not_a_task_is_refused_by_name():
-    with pytest.raises(ConfigError, match="^dict is not a Task$"):
+    with pytest.raises(ConfigError, match=r"^dict is not a Task$"):
         subtask(dict)
 
 
@@ -64,7 +64,7 @@ def test_a_config_of_another_task_is_refused():
 
 def test_an_optional_slot_can_be_empty_and_another_one_cannot():
     assert CalculateConfig(second=None).second is None
-    with pytest.raises(ConfigError, match="CalculateConfig.first"):
+    with pytest.raises(ConfigError, match=r"CalculateConfig\.first"):
         CalculateConfig(first=None)
 
 

@@ -105,6 +105,45 @@ def test_the_sky_stays_when_only_the_camera_changes():
     np.testing.assert_array_equal(plain.sources["x"], blurred.sources["x"])
 
 
+def test_the_wings_of_bright_stars_end_below_a_twentieth_of_the_noise():
+    settings = QUIET.varied(shape=(128, 128), bright_limit=9.0, faint_limit=12.0, star_density=2000.0)
+    exposure = simulate_exposure(settings, seed=1)
+    expected = np.zeros((128, 128))
+    for x, y, flux in exposure.sources["x", "y", "flux"]:
+        stamp = flux * exposure.point_spread.image(x=x, y=y, radius=200)
+        row, column = 200 - round(y), 200 - round(x)
+        expected += stamp[row : row + 128, column : column + 128]
+
+    assert expected.max() > 1e4
+    assert np.abs(exposure.light - exposure.sky - expected).max() < np.sqrt(exposure.variance.min()) / 20
+
+
+def test_galaxies_lie_on_the_image_as_their_position_angle_says():
+    settings = SimulationSettings().varied(
+        shape=(400, 400), star_density=150.0, galaxy_fraction=40.0, bright_limit=16.0, faint_limit=16.8, rotation=50.0
+    )
+    exposure = simulate_exposure(settings, seed=6)
+    galaxies = exposure.sources[exposure.sources["kind"] == "galaxy"]
+    x, y = galaxies["x"].data, galaxies["y"].data
+    distance = np.hypot(x[:, None] - x, y[:, None] - y) + 1e9 * np.eye(len(x))
+    inside = (np.abs(x - 199.5) < 185) & (np.abs(y - 199.5) < 185)
+    chosen = np.flatnonzero(inside & (distance.min(axis=1) > 28) & (galaxies["axis_ratio"].data < 0.6))
+    assert len(chosen) >= 4
+
+    offsets = np.arange(-10, 11.0)
+    for k in chosen:
+        column, row = round(x[k]), round(y[k])
+        stamp = (exposure.light - exposure.sky)[row - 10 : row + 11, column - 10 : column + 11]
+        dx, dy = np.meshgrid(offsets - (x[k] - column), offsets - (y[k] - row))
+        weight = stamp * np.exp(-(dx**2 + dy**2) / 32)
+        angle = 0.5 * np.arctan2(2 * (weight * dx * dy).sum(), (weight * (dx**2 - dy**2)).sum())
+        along = SkyCoord(
+            *exposure.wcs.all_pix2world(x[k] + [0, np.cos(angle)], y[k] + [0, np.sin(angle)], 0), unit="deg"
+        )
+        error = along[0].position_angle(along[1]).deg - galaxies["position_angle"][k]
+        assert abs((error + 90) % 180 - 90) < 4
+
+
 def test_saturated_stars_are_flagged():
     exposure = simulate_exposure(QUIET.varied(bright_limit=8.0, faint_limit=12.0, star_density=4000.0), seed=2)
     inside = (np.abs(exposure.sources["x"] - 159.5) < 155) & (np.abs(exposure.sources["y"] - 127.5) < 120)

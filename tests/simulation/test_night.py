@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
+from astropy.time import Time
 from astropy.wcs import WCS
 from click.testing import CliRunner
 
@@ -46,6 +47,12 @@ def test_epochs_differ_in_pointing_seeing_and_sky(night):
         assert later.sky_level != first.sky_level
         assert later.transparency < 1
     assert second.days < third.days
+    for exposure in night.exposures:
+        start = Time(exposure.header["DATE-OBS"], scale="utc")
+        assert (start - Time(2025.5, format="jyear", scale="tt")).jd == pytest.approx(
+            exposure.conditions.days - 15 / 86400, abs=1e-6
+        )
+        assert exposure.conditions.middle == pytest.approx(2025.5 + exposure.conditions.days / 365.25)
 
 
 def test_zero_points_follow_the_transparency(night):
@@ -73,7 +80,7 @@ def test_the_sky_far_from_sources_is_the_sky(night):
 
 
 def test_reference_errors_have_the_stated_size():
-    settings = SimulationSettings.quiet().varied(shape=(512, 512))
+    settings = SimulationSettings.quiet().varied(shape=(512, 512), dec=65.0)
     table, truth = simulate_reference(settings, seed=9), simulate_night(settings, seed=9).truth
     both, rows, truth_rows = np.intersect1d(table["id"], truth["id"], return_indices=True)
     assert len(both) > 200

@@ -138,7 +138,7 @@ def detect_sources(
     min_area: int = 1,
     grow: int = 0,
     deblend_levels: int = 32,
-    deblend_contrast: float = 0.005,
+    deblend_contrast: float = 0.0005,
     clean: bool = False,
 ) -> Detections:
     """Find connected regions above a threshold that hold a peak above a second one.

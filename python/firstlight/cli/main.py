@@ -75,7 +75,7 @@ class LazyGroup(click.Group):
 @log_options
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    r"""Optical images, from pixels to calibrated catalogues.
+    """Optical images, from pixels to calibrated catalogues.
 
     \b
     Start here:
@@ -84,7 +84,7 @@ def cli(ctx: click.Context) -> None:
       firstlight demo -o demo/
 
     'firstlight COMMAND --help' explains one command.
-    """
+    """  # noqa: D301 - click needs the real backspace character
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

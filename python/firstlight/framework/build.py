@@ -165,7 +165,8 @@ class _Builder:
             plugins = {}
             changes.setdefault(at[-1], []).append(Change(None, items[emptied].origin))
         failed = False
-        for name, group in _by_name(items[emptied + 1 :]).items():
+        named = [item for item in items[emptied + 1 :] if item.path or not is_empty_mapping(item.value)]
+        for name, group in _by_name(named).items():
             below = [item.shortened() for item in group]
             if not name or (name not in plugins and not any(item.path == ("task",) for item in below)):
                 hint = did_you_mean(name, plugins) or "; name a task to add one"
@@ -247,7 +248,7 @@ def _merged_mapping(shape: FieldShape, current: object, items: Sequence[Item]) -
 
 def _put_value(shape: FieldShape, merged: dict[str, object], item: Item) -> None:
     path = item.path if shape.nested_values else (".".join(item.path),)
-    if item.value is not None or shape.nullable_values:
+    if item.value is not None:
         put(merged, path, thawed(item.value))
         return
     for name in path[:-1]:

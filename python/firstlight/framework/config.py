@@ -48,7 +48,7 @@ class Config(BaseModel):
     ConfigError
         If a value does not fit; one line for each mistake.
     TypeError
-        When a subclass declares a field called ``task``, a list, a dict or a set.
+        When a subclass declares a field called ``task``, a list, a dict or a set, or a mapping that may hold None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
@@ -75,6 +75,8 @@ class Config(BaseModel):
             if changeable := next(_changeable_types(field.annotation), None):
                 instead = "Mapping" if changeable is dict else "tuple"
                 raise TypeError(f"{cls.__name__}.{name} is a {changeable.__name__}; declare a {instead} instead.")
+            if _may_hold_none(field.annotation):
+                raise TypeError(f"{cls.__name__}.{name}: None removes a value of a mapping, so it cannot be one.")
 
     def model_post_init(self, context: Any, /) -> None:
         """Make every mapping read-only."""
@@ -135,8 +137,11 @@ class Config(BaseModel):
         return self
 
     def to_dict(self) -> dict[str, object]:
-        """Return plain values for YAML or JSON; a slot becomes ``{"task": name, field: value, ...}``."""
-        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        """Return plain values for YAML or JSON; a slot becomes ``{"task": name, field: value, ...}``.
+
+        What a default mapping has and this one has not is None: a layer of these values builds the same config.
+        """
+        return {entry.key: _undocumented(entry.value) for entry in _settings(self)}
 
     def to_yaml(self, *, history: bool = False) -> str:
         """Return the settings as YAML, each field below its documentation.
@@ -146,13 +151,13 @@ class Config(BaseModel):
         history
             Append a second YAML document with the history of every value that is not a default.
         """
-        text = documented_yaml(_documented(self))
+        text = documented_yaml(_settings(self))
         if not history:
             return text
         log: dict[str, list[object]] = {}
         for path, changes in _all_changes(self, ""):
             log.setdefault(path, []).extend(list(change) for change in changes)
-        return f"{text}---\n# where each value came from\n{plain_yaml(_plain_values(log))}"
+        return f"{text}---\n# where each value came from\n{plain_yaml(_plain(log))}"
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -228,41 +233,54 @@ def _changeable_types(annotation: object) -> Iterator[type]:
         yield from _changeable_types(argument)
 
 
+def _may_hold_none(annotation: object) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping) and NoneType in get_args(arguments[1]):
+        return True
+    return any(_may_hold_none(argument) for argument in arguments)
+
+
 def _plain(value: object) -> object:
-    if isinstance(value, Slot):
-        return {"task": name_of(value.task), **value.config.to_dict()}
+    """Return ``value`` as YAML and JSON can hold it; a slot is told by the name of its task."""
+    if isinstance(value, Slot | type):
+        return name_of(value.task if isinstance(value, Slot) else value)
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
-def _plain_values(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain_values(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain_values(item) for item in value]
-    return name_of(value) if isinstance(value, type) else _plain(value)
+def _settings(config: Config, base: Config | None = None) -> tuple[Documented, ...]:
+    """Return every setting of ``config`` so that, above the settings of ``base``, they make ``config`` again."""
+    cls = type(config)
+    return tuple(
+        Documented(
+            name,
+            field.description or "",
+            _setting(getattr(config, name), getattr(base, name) if base is not None else default_of(cls, name)),
+        )
+        for name, field in cls.model_fields.items()
+    )
 
 
-def _documented(config: Config) -> list[Documented]:
-    return [
-        Documented(name, field.description or "", _documented_value(getattr(config, name)))
-        for name, field in type(config).model_fields.items()
-    ]
-
-
-def _documented_value(value: object) -> object:
+def _setting(value: object, default: object) -> object:
     if isinstance(value, Slot):
-        return [Documented("task", "", name_of(value.task)), *_documented(value.config)]
+        base = default.config if isinstance(default, Slot) and default.task is value.task else None
+        return (Documented("task", "", name_of(value.task)), *_settings(value.config, base))
     if isinstance(value, Config):
-        return _documented(value)
-    if isinstance(value, Mapping) and any(isinstance(item, Slot | Config) for item in value.values()):
-        return [Documented(key, "", _documented_value(item)) for key, item in value.items()]
+        return _settings(value, default if isinstance(default, Config) and type(default) is type(value) else None)
+    if isinstance(value, Mapping):
+        known = default if isinstance(default, Mapping) else {}
+        kept = [Documented(key, "", _setting(item, known.get(key))) for key, item in value.items()]
+        return (*kept, *(Documented(key, "", None) for key in known if key not in value))
     return _plain(value)
+
+
+def _undocumented(value: object) -> object:
+    return {entry.key: _undocumented(entry.value) for entry in value} if isinstance(value, tuple) else value
 
 
 def _history(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:
@@ -287,8 +305,7 @@ def _default_change(config: Config, name: str) -> list[Change]:
     default = default_of(type(config), name)
     if default is PydanticUndefined:
         return []
-    plain = name_of(default.task) if isinstance(default, Slot) else _plain(default)
-    return [Change(plain, f"default of {type(config).__name__}")]
+    return [Change(_plain(default), f"default of {type(config).__name__}")]
 
 
 def _below(value: object, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:

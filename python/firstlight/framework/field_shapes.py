@@ -55,9 +55,6 @@ class FieldShape:
     discriminator: str = ""
     """The field that tells the configs of a choice apart."""
 
-    nullable_values: bool = False
-    """Whether the values of a mapping may be None."""
-
     nested_values: bool = False
     """Whether the values of a mapping have names below them."""
 
@@ -99,7 +96,7 @@ def _mapping(values: list[object], *, optional: bool) -> FieldShape:
         for value in values
         for origin in (get_origin(value) or value,)
     )
-    return FieldShape(Kind.MAPPING, optional, nullable_values=NoneType in values, nested_values=nested)
+    return FieldShape(Kind.MAPPING, optional, nested_values=nested)
 
 
 def _members(annotation: object) -> list[object]:

@@ -68,9 +68,9 @@ class Gate:
             "value": float(self.value) if math.isfinite(self.value) else None,
             "unit": self.unit,
             "sense": self.sense,
-            "warn": self.warn,
-            "fail": self.fail,
-            "n": self.n,
+            "warn": None if self.warn is None else float(self.warn),
+            "fail": None if self.fail is None else float(self.fail),
+            "n": None if self.n is None else int(self.n),
             "status": self.status,
         }
 

@@ -41,7 +41,9 @@ def find_class(name: str) -> type:
         hint = did_you_mean(name, known_tasks()) or "; outside the list of tasks, write package.module:Class"
         raise ConfigError(f"no task is named {name!r}{hint}")
     if len(offers) > 1:
-        listed = " and ".join(f"{_package(offer)} ({offer.value})" for offer in offers)
+        listed = " and ".join(
+            f"{_package(offer)} ({offer.value})" for offer in sorted(offers, key=lambda offer: offer.value)
+        )
         raise ConfigError(f"two tasks are named {name!r}: {listed}; write the one you mean as package.module:Class")
     return _load(offers[0].value)
 
@@ -104,7 +106,7 @@ def _require_installed(module_name: str, path: str) -> None:
     places = places or ([Path(spec.origin).parent] if spec.has_location and spec.origin else [])
     working = Path.cwd()
     if any(place.resolve() == working for place in places) and str(working) not in _installed_places():
-        raise ConfigError(f"{path!r}: {top!r} is only a folder of the working directory; install the package first")
+        raise ConfigError(f"{path!r}: {top!r} is only in the working directory; install the package first")
 
 
 def _installed_places() -> set[str]:

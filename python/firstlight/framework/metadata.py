@@ -70,8 +70,9 @@ class TaskMetadata:
         self.counts[name] = self.counts.get(name, 0) + int(number)
 
     def note(self, name: str, value: Fact) -> None:
-        """Keep ``value`` under ``name``, in place of an earlier one."""
-        self.facts[name] = value
+        """Keep ``value`` under ``name``, in place of an earlier one; a scalar of an array library becomes plain."""
+        item = getattr(value, "item", None)
+        self.facts[name] = item() if callable(item) else value
 
     @contextmanager
     def timed_run(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from firstlight.errors import ConfigError
 from firstlight.framework.config import Change, Config, Slot
+from firstlight.framework.lookup import name_of
 from firstlight.framework.mappings import ReadOnlyMapping
 from firstlight.framework.task import Task
 
@@ -93,7 +94,7 @@ class Subtask(Slot, Generic[TaskT]):
         return core_schema.no_info_plain_validator_function(
             fits,
             serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda slot: {"task": slot.task.__name__, **slot.config.to_dict()}
+                lambda slot: {"task": name_of(slot.task), **slot.config.to_dict()}
             ),
         )
 

@@ -14,7 +14,7 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Documented:
-    """A key with its documentation, and a plain value or a list of `Documented`."""
+    """A key with its documentation, and a plain value or a tuple of `Documented`."""
 
     key: str
     documentation: str
@@ -28,11 +28,15 @@ def documented_yaml(entries: Iterable[Documented], *, indent: str = "") -> str:
         for paragraph in entry.documentation.splitlines():
             lines += textwrap.wrap(paragraph, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         key = f"{indent}{plain_key(entry.key)}:"
-        if isinstance(entry.value, list) and entry.value and isinstance(entry.value[0], Documented):
+        if isinstance(entry.value, tuple) and _has_documentation(entry.value):
             lines += [key, documented_yaml(entry.value, indent=f"{indent}  ").removesuffix("\n")]
         else:
             lines.append(f"{key} {flow(entry.value)}")
     return "\n".join(lines) + "\n" if lines else "{}\n"
+
+
+def _has_documentation(entries: tuple[Documented, ...]) -> bool:
+    return any(entry.documentation or entry.key == "task" or isinstance(entry.value, tuple) for entry in entries)
 
 
 def plain_yaml(values: object) -> str:
@@ -53,7 +57,9 @@ def flow(value: object) -> str:
     """Return a plain value on one line of YAML."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{plain_key(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return flow({entry.key: entry.value for entry in value})
+    if isinstance(value, list):
         return "[" + ", ".join(flow(item) for item in value) + "]"
     if isinstance(value, float):
         return _float(value)

@@ -92,7 +92,9 @@ class ApertureCorrectionMap(Mapping[str, ApertureCorrection]):
         """Make the map that `to_parts` took apart."""
         return cls(
             {
-                name: ApertureCorrection(ChebyshevField.from_parts({"coefficients": arrays[name]}, plain), plain["error"])
+                name: ApertureCorrection(
+                    ChebyshevField.from_parts({"coefficients": arrays[name]}, plain), plain["error"]
+                )
                 for name, plain in values.items()
             }
         )

@@ -110,9 +110,7 @@ class Box:
 
     def grow(self, margin: int) -> Box:
         """Return the box with ``margin`` more pixels on each side; a negative margin shrinks it, at most to nothing."""
-        return Box.between(
-            x=(self.x0 - margin, self.x1 + margin), y=(self.y0 - margin, self.y1 + margin)
-        )
+        return Box.between(x=(self.x0 - margin, self.x1 + margin), y=(self.y0 - margin, self.y1 + margin))
 
     def shifted(self, *, x: int, y: int) -> Box:
         """Return the box moved by whole pixels."""

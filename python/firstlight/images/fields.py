@@ -35,7 +35,9 @@ class ChebyshevField:
     def __post_init__(self) -> None:
         coefficients = np.array(self.coefficients, dtype=np.float64, ndmin=2)
         if self.box.area == 0 or coefficients.ndim != 2 or not coefficients.size or not np.isfinite(coefficients).all():
-            raise ValueError(f"A Chebyshev field needs a box and finite coefficients [j, i]; got {self.box}, {coefficients}.")
+            raise ValueError(
+                f"A Chebyshev field needs a box and finite coefficients [j, i]; got {self.box}, {coefficients}."
+            )
         coefficients.setflags(write=False)
         object.__setattr__(self, "coefficients", coefficients)
 
@@ -54,7 +56,14 @@ class ChebyshevField:
 
     @classmethod
     def fit(
-        cls, values: ArrayLike, *, x: ArrayLike, y: ArrayLike, box: Box, order: int = 1, weights: ArrayLike | None = None
+        cls,
+        values: ArrayLike,
+        *,
+        x: ArrayLike,
+        y: ArrayLike,
+        box: Box,
+        order: int = 1,
+        weights: ArrayLike | None = None,
     ) -> Self:
         """Return the least-squares field of total order ``order`` through values at positions.
 
@@ -95,7 +104,9 @@ class ChebyshevField:
 
     def image(self) -> NDArray[np.float64]:
         """Return the value at every pixel of the box [y, x]."""
-        columns, rows = (np.arange(start, stop) for start, stop in ((self.box.x0, self.box.x1), (self.box.y0, self.box.y1)))
+        columns, rows = (
+            np.arange(start, stop) for start, stop in ((self.box.x0, self.box.x1), (self.box.y0, self.box.y1))
+        )
         u, v = _scaled(self.box, columns.astype(np.float64), rows.astype(np.float64))
         return np.asarray(chebyshev.chebgrid2d(v, u, self.coefficients))
 

@@ -66,7 +66,7 @@ class Mask:
     Parameters
     ----------
     array : (ny, nx)
-        Integers whose bits are the planes. It is not copied when it is int32; whoever hands it over no longer changes it.
+        Integers whose bits are the planes; int32 is not copied, and not to be changed any more.
     planes
         Plane name -> bit.
 
@@ -132,7 +132,7 @@ class Mask:
 
     def any_of(self, *names: str) -> BoolArray:
         """Return where at least one of the planes is set, bool [y, x]."""
-        return (self.array & np.int32(self.bits(*names))) != 0
+        return np.asarray((self.array & np.int32(self.bits(*names))) != 0)
 
     def fraction(self, *names: str) -> float:
         """Return the fraction of pixels in which at least one of the planes is set."""
@@ -167,6 +167,15 @@ class Mask:
                     raise ValueError(f"No bit is left for mask plane {name!r}; the mask has {len(planes)} planes.")
                 planes[name] = free[0]
         return Mask(self.array, planes=planes)
+
+    def with_edge(self, name: str, margin: int) -> Mask:
+        """Return the mask with the plane set also on a border of ``margin`` pixels."""
+        if margin <= 0:
+            return self
+        array, bit = self.array.copy(), np.int32(self.bits(name))
+        for border in (np.s_[:margin], np.s_[-margin:], np.s_[:, :margin], np.s_[:, -margin:]):
+            array[border] |= bit
+        return self._like(array)
 
     def merged(self, other: Mask) -> Mask:
         """Return the planes of both masks: set where either has them set."""

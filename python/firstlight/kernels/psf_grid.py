@@ -85,7 +85,7 @@ def sample_grid(
     """
     middle = (local.shape[0] - 1) // 2
     at_x, at_y = middle - oversampling * (radius + dx), middle - oversampling * (radius + dy)
-    first_x, first_y = int(math.floor(at_x)), int(math.floor(at_y))
+    first_x, first_y = math.floor(at_x), math.floor(at_y)
     wx, wy, sx, sy = np.empty(4), np.empty(4), np.empty(4), np.empty(4)
     spline_weights(at_x - first_x, wx, sx)
     spline_weights(at_y - first_y, wy, sy)
@@ -140,7 +140,7 @@ def grid_images(
     size = 2 * radius + 1
     images = np.empty((u.size, size, size))
     terms = np.empty(coefficients.shape[0])
-    local = np.zeros(coefficients.shape[1:])
+    local = np.zeros((coefficients.shape[1], coefficients.shape[2]))
     empty = np.empty((0, 0))
     middle = (local.shape[0] - 1) // 2
     reach = min(middle, oversampling * (radius + 1) + 2)

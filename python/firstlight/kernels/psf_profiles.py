@@ -9,11 +9,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 _MAX_NODES = 6
-_NODES = np.zeros((_MAX_NODES + 1, _MAX_NODES))
-_WEIGHTS = np.zeros((_MAX_NODES + 1, _MAX_NODES))
+NODES = np.zeros((_MAX_NODES + 1, _MAX_NODES))
+WEIGHTS = np.zeros((_MAX_NODES + 1, _MAX_NODES))
 for _n in range(1, _MAX_NODES + 1):
     _x, _w = np.polynomial.legendre.leggauss(_n)
-    _NODES[_n, :_n], _WEIGHTS[_n, :_n] = 0.5 * _x, 0.5 * _w
+    NODES[_n, :_n], WEIGHTS[_n, :_n] = 0.5 * _x, 0.5 * _w
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -75,11 +75,11 @@ def moffat_images(
                 n = node_count(narrow, math.sqrt(x * x + y * y))
                 total = 0.0
                 for i in range(n):
-                    v = y + _NODES[n, i]
+                    v = y + NODES[n, i]
                     for j in range(n):
-                        u = x + _NODES[n, j]
+                        u = x + NODES[n, j]
                         q = 1.0 + a * u * u + 2.0 * b * u * v + c * v * v
-                        total += _WEIGHTS[n, i] * _WEIGHTS[n, j] * math.exp(-beta * math.log(q))
+                        total += WEIGHTS[n, i] * WEIGHTS[n, j] * math.exp(-beta * math.log(q))
                 images[star, row, col] = peak * total
     return images
 

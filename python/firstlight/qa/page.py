@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
 
 from firstlight.framework import Gate
+from firstlight.images.atomic import write_atomically
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.qa import plots
 from firstlight.qa.pixels import residual_sky, stack_stars
 
@@ -65,11 +66,11 @@ def draw_page(content: PageContent) -> Figure:
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     grid = GridSpec(
-        3, 4, figure=figure, left=0.04, right=0.985, bottom=0.05, top=0.925, hspace=0.27, wspace=0.24,
-        height_ratios=(1, 1, 0.95),
+        3, 4, figure=figure, left=0.045, right=0.985, bottom=0.05, top=0.915, hspace=0.27, wspace=0.26,
+        width_ratios=(0.9, 0.9, 1.05, 1.05), height_ratios=(1, 1, 0.95),
     )  # fmt: skip
-    figure.text(0.04, 0.972, content.title, fontsize=14, weight="bold", va="center")
-    figure.text(0.04, 0.948, content.note, fontsize=11, color=plots.VERMILION, va="center")
+    figure.text(0.045, 0.974, content.title, fontsize=14, weight="bold", va="center")
+    figure.text(0.045, 0.95, content.note, fontsize=11, color=plots.VERMILION, va="center")
     _image_panel(figure.add_subplot(grid[0:2, 0:2]), content)
     _sky_panel(figure.add_subplot(grid[0, 2]), content.exposure)
     _psf_panel(figure, grid[1, 2], content)
@@ -81,8 +82,15 @@ def draw_page(content: PageContent) -> Figure:
 
 
 def write_page(content: PageContent, path: Path) -> None:
-    """Draw the page into a PNG file of 1600 x 1100 pixels, without time or software in it."""
-    draw_page(content).savefig(path, format="png", metadata={"Software": None})
+    """Draw the page into a PNG file of 1600 x 1100 pixels that holds no time and no software version.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    figure = draw_page(content)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
 
 
 def main_numbers(summary: Mapping[str, float]) -> dict[str, str]:
@@ -112,15 +120,18 @@ def _image_panel(axes: Axes, content: PageContent) -> None:
     if detections is not None:
         rows = _brightest(detections)
         label = f"detections ({len(detections)})"
-        plots.mark_sources(axes, **_positions(detections, rows), color=plots.SKY, size=14, label=label)
+        plots.mark_sources(axes, **_positions(detections, rows), color=plots.BLUE, size=12, label=label)
     psf_stars = content.psf_stars
     if psf_stars is not None:
         used = _flag(psf_stars, "calib_psf_used")
-        plots.mark_sources(axes, **_positions(psf_stars, used), color=plots.ORANGE, size=60, label="PSF stars")
+        plots.mark_sources(
+            axes, **_positions(psf_stars, used), color=plots.ORANGE, size=45, label=f"PSF stars ({used.sum()})"
+        )
     matches = content.astrometry_matches
     if matches is not None:
         used = _flag(matches, "used")
-        plots.mark_sources(axes, **_positions(matches, used), color=plots.VERMILION, size=130, label="astrometry")
+        label = f"matched to the reference ({used.sum()})"
+        plots.mark_sources(axes, **_positions(matches, used), color=plots.VERMILION, size=110, label=label)
     if exposure.wcs is not None:
         plots.draw_compass(axes, exposure.wcs, shape=exposure.image.shape)
     if axes.get_legend_handles_labels()[0]:
@@ -146,19 +157,20 @@ def _psf_panel(figure: Figure, place: SubplotSpec, content: PageContent) -> None
     if psf is None:
         plots.draw_nothing(figure.add_subplot(place), title="PSF", reason="no PSF")
         return
-    left, right = place.subgridspec(1, 2, width_ratios=(3, 1.1), wspace=0.08)
-    cells = left.subgridspec(3, 3, wspace=0.02, hspace=0.18)
+    halves = place.subgridspec(1, 2, width_ratios=(3, 1.1), wspace=0.08)
+    cells = halves[0, 0].subgridspec(3, 3, wspace=0.02, hspace=0.18)
     panels = [[figure.add_subplot(cells[row, column]) for column in range(3)] for row in range(3)]
     plots.draw_psf_grid(panels, psf, shape=content.exposure.image.shape)
     stars = content.psf_stars
     used = np.zeros(0, dtype=bool) if stars is None else _flag(stars, "calib_psf_used")
     stack = None
     if stars is not None and used.any():
-        stack = stack_stars(content.exposure.image, psf=psf, **_positions(stars, used))
+        place_of = _positions(stars, used)
+        stack = stack_stars(content.exposure.image, psf=psf, x=place_of["x"], y=place_of["y"])
     if stack is None:
-        plots.draw_nothing(figure.add_subplot(right), title="", reason="no\nPSF stars")
+        plots.draw_nothing(figure.add_subplot(halves[0, 1]), title="", reason="no\nPSF stars")
         return
-    strip = right.subgridspec(3, 1, hspace=0.18)
+    strip = halves[0, 1].subgridspec(3, 1, hspace=0.18)
     plots.draw_star_stack([figure.add_subplot(strip[row]) for row in range(3)], stack)
 
 
@@ -230,7 +242,7 @@ def _trace_radius(table: Table) -> FloatArray:
     return np.sqrt(np.where(trace > 0, trace, np.nan))
 
 
-def _brightest(table: Table) -> FloatArray | BoolArray:
+def _brightest(table: Table) -> IntArray:
     """Return the rows to mark: real sources, the brightest of them if there are very many."""
     real = ~_flag(table, "sky_source", default=False)
     rows = np.flatnonzero(real)
@@ -239,7 +251,7 @@ def _brightest(table: Table) -> FloatArray | BoolArray:
     return rows
 
 
-def _positions(table: Table, rows: FloatArray | BoolArray) -> dict[str, FloatArray]:
+def _positions(table: Table, rows: IntArray | BoolArray) -> dict[str, FloatArray]:
     return {name: np.asarray(table[name], dtype=float)[rows] for name in ("x", "y")}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
 
 from firstlight.framework import Gate
 from firstlight.images.psf import Psf
@@ -30,6 +31,7 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
 STATUS_COLORS = {"ok": GREEN, "warn": ORANGE, "fail": VERMILION}
 STATUS_WORDS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
 SMALL, TINY = 8.0, 6.5
+OUTLINE = (Stroke(linewidth=3, foreground="white"), Normal())
 
 
 def draw_nothing(axes: Axes, *, title: str, reason: str) -> None:
@@ -62,8 +64,18 @@ def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) 
 
 
 def mark_sources(axes: Axes, *, x: FloatArray, y: FloatArray, color: str, size: float, label: str) -> None:
-    """Circle positions on an image."""
-    axes.scatter(x, y, s=size, facecolors="none", edgecolors=color, linewidths=0.7, label=label, rasterized=True)
+    """Circle positions on an image; very many get smaller and thinner circles."""
+    crowding = min(1.0, max(0.25, 400 / max(1, len(x))))
+    axes.scatter(
+        x,
+        y,
+        s=size * crowding**0.5,
+        facecolors="none",
+        edgecolors=color,
+        linewidths=0.8 * crowding**0.25,
+        label=label,
+        rasterized=True,
+    )
 
 
 def draw_compass(axes: Axes, wcs: SkyWcs, *, shape: tuple[int, int]) -> None:
@@ -76,13 +88,38 @@ def draw_compass(axes: Axes, wcs: SkyWcs, *, shape: tuple[int, int]) -> None:
     step = length * scale / 3600
     for name, to_ra, to_dec in (("N", ra, dec + step), ("E", ra + step / math.cos(math.radians(dec)), dec)):
         end_x, end_y = (float(value) for value in wcs.sky_to_pixel(ra=to_ra, dec=to_dec))
-        axes.annotate("", xy=(end_x, end_y), xytext=(x, y), arrowprops={"arrowstyle": "->", "color": PURPLE, "lw": 1.4})
-        axes.text(x + 1.4 * (end_x - x), y + 1.4 * (end_y - y), name, color=PURPLE, fontsize=SMALL, ha="center")
+        axes.annotate(
+            "",
+            xy=(end_x, end_y),
+            xytext=(x, y),
+            arrowprops={"arrowstyle": "->", "color": PURPLE, "lw": 1.6, "path_effects": OUTLINE},
+            zorder=5,
+        )
+        axes.text(
+            x + 1.4 * (end_x - x),
+            y + 1.4 * (end_y - y),
+            name,
+            color=PURPLE,
+            fontsize=9,
+            ha="center",
+            va="center",
+            weight="bold",
+            path_effects=OUTLINE,
+        )
     bar = _round_angle(0.2 * nx * scale)
     left, low = 0.04 * nx, 0.04 * ny
-    axes.plot([left, left + bar / scale], [low, low], color=PURPLE, lw=2)
+    axes.plot([left, left + bar / scale], [low, low], color=PURPLE, lw=2, path_effects=OUTLINE)
     words = f"{bar / 60:g}'" if bar >= 60 else f'{bar:g}"'
-    axes.text(left + bar / scale / 2, low + 0.012 * ny, words, color=PURPLE, fontsize=SMALL, ha="center")
+    axes.text(
+        left + bar / scale / 2,
+        low + 0.012 * ny,
+        words,
+        color=PURPLE,
+        fontsize=9,
+        ha="center",
+        weight="bold",
+        path_effects=OUTLINE,
+    )
 
 
 def draw_sky_map(axes: Axes, sky: SkyMap, *, shape: tuple[int, int]) -> None:
@@ -136,12 +173,12 @@ def draw_psf_grid(panels: Sequence[Sequence[Axes]], psf: Psf, *, shape: tuple[in
 
 
 def draw_star_stack(panels: Sequence[Axes], stack: StarStack) -> None:
-    """Show the average star, its model, and the difference in per cent of the peak."""
+    """Show the average star, its model, and the difference between -5 and +5 per cent of the peak."""
     star, model, residual = panels
     worst = 100 * float(np.max(np.abs(stack.residual)))
     draw_stamp(star, stack.star, title=f"{stack.n} stars")
     draw_stamp(model, stack.model, title="model")
-    draw_stamp(residual, stack.residual, title=f"star - model\nmax {worst:.1f} % of peak", limit=0.05)
+    draw_stamp(residual, stack.residual, title=f"difference < {worst:.1f} %", limit=0.05)
 
 
 def draw_offset_field(
@@ -246,10 +283,10 @@ def draw_gates(axes: Axes, gates: Iterable[Gate], *, numbers: Mapping[str, str])
         color = STATUS_COLORS.get(status, "black")
         if status:
             axes.add_patch(
-                Rectangle((0.0, y - 0.8 * step), 0.105, 0.85 * step, color=color, transform=axes.transAxes, lw=0)
+                Rectangle((0.0, y - 0.8 * step), 0.125, 0.85 * step, color=color, transform=axes.transAxes, lw=0)
             )
-            _write(axes, 0.0525, y, STATUS_WORDS[status], color="white", weight="bold", align="center")
-        _write(axes, 0.13 if status else 0.0, y, name)
+            _write(axes, 0.0625, y, STATUS_WORDS[status], color="white", weight="bold", align="center")
+        _write(axes, 0.145 if status else 0.0, y, name)
         _write(axes, 1.0, y, value, align="right")
         y -= step
 

@@ -182,7 +182,7 @@ def half_complete_magnitude(truth: ImageTruth, *, x: FloatArray, y: FloatArray, 
     found = distance < radius
     if not found.any() or found.all():
         return math.nan
-    area = (np.ptp(truth.x) + 1) * (np.ptp(truth.y) + 1)
+    area = float((np.ptp(truth.x) + 1) * (np.ptp(truth.y) + 1))
     return _logistic_midpoint(truth.magnitude, found, chance=min(0.5, math.pi * radius**2 * len(x) / area))
 
 

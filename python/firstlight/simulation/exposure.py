@@ -174,7 +174,7 @@ def _observe(sky: Table, *, settings: SimulationSettings, conditions: Conditions
     reach = 350.0
     near = np.isfinite(magnitude) & (np.abs(x - nx / 2) < nx / 2 + reach) & (np.abs(y - ny / 2) < ny / 2 + reach)
     sources = sky[near]
-    sources["x"], sources["y"] = [c + 1 for c in sky_to_pixel(wcs, ra=ra[near], dec=dec[near])]
+    sources["x"], sources["y"] = sky_to_pixel(wcs, ra=ra[near], dec=dec[near])
     sources["mag"] = magnitude[near]
     sources["flux"] = 10.0 ** (-0.4 * (magnitude[near] - zero_point))
     for name, unit in {"x": "pix", "y": "pix", "mag": "mag", "flux": "adu"}.items():

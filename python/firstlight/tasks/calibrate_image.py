@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 from astropy.table import Table
+from pydantic import PositiveFloat
 
+from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.noise import require_signal
 from firstlight.errors import Fact
 from firstlight.framework import Config, Funnel, Gate, Pass, PipelineTask, Struct, Subtask, subtask
-from firstlight.images.background import BackgroundList, MeshBackground
-from firstlight.images.catalog import calibrate_fluxes, with_sky_positions
+from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
+from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.refcats import ReferenceCatalog
-from firstlight.tasks.aperture_correction import ApertureCorrectionTask, StarApertureCorrectionTask
+from firstlight.tasks.aperture_correction import (
+    ApertureCorrectionTask,
+    StarApertureCorrectionTask,
+    with_total_flux,
+)
 from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask, Pointing
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
+from firstlight.tasks.calibrated_columns import calibrate_pixels, with_calibrated_fluxes
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
-from firstlight.tasks.match_psf_stars import copy_psf_star_flags
+from firstlight.tasks.match_psf_stars import join_psf_stars
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+from firstlight.tasks.measurement_plugins import psf_sigma, sky_positions
 from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
 from firstlight.tasks.psf import PixelPsfTask, PsfTask
 from firstlight.tasks.repair import CosmicRayTask, MorphologyCosmicRayTask
 from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
 from firstlight.tasks.snap_combine import SnapCombineTask, SumSnapsTask
 from firstlight.tasks.summarize import ExposureSummaryTask, SummarizeTask
+
+PSF_FLAGS = ("calib_psf_candidate", "calib_psf_used", "calib_psf_reserved")
+NO_REFERENCE = Gate("reference_catalog", 0, sense="min", warn=1)
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,9 @@ class CalibrateImageResult(Struct):
 
     applied_photo_calib: PhotoCalib | None
     """What the pixels were multiplied with. None without a reference."""
+
+    aperture_radius: float
+    """The calibration aperture [pixel]."""
 
     summary: Mapping[str, float]
     """Summary statistics, made before the pixels became nJy."""
@@ -107,47 +120,59 @@ class CalibrateImageConfig(Config):
     summarize: Subtask[SummarizeTask] = subtask(ExposureSummaryTask)
     """Condenses the exposure into numbers."""
 
+    aperture_fwhm: PositiveFloat = 2.0
+    """Radius of the calibration aperture in units of the full width at half maximum of the PSF."""
+
 
 @dataclass
 class CalibrateImageState:
-    """What the passes of `CalibrateImageTask` work on."""
+    """What the passes of `CalibrateImageTask` work on; a pass puts there what it has finished."""
 
     exposure: Exposure
     astrometry_refcat: ReferenceCatalog | None
     photometry_refcat: ReferenceCatalog | None
     pointing: Pointing | None
     summarize: Callable[[Exposure, Table | None], Mapping[str, float]]
-    aperture_radius: float = np.nan
-    background: BackgroundList = field(default_factory=BackgroundList)
-    psf_stars: Table | None = None
-    stars: Table | None = None
+    aperture_radius: float = 0.0
+    detections: Detections | None = None
+    psf_stars: Table = field(default_factory=Table)
+    stars: Table = field(default_factory=Table)
     astrometry_matches: Table | None = None
     photometry_matches: Table | None = None
     applied_photo_calib: PhotoCalib | None = None
+    measured: dict[str, float] = field(default_factory=dict)
     summary: Mapping[str, float] | None = None
     gates: list[Gate] = field(default_factory=list)
-    funnels: list[Funnel] = field(default_factory=list)
+    funnels: dict[str, Funnel] = field(default_factory=dict)
 
-    def subtract(self, model: MeshBackground, image: np.ndarray) -> None:
-        """Take a sky model off the pixels and keep it."""
-        self.background = self.background + model
-        self.exposure = self.exposure.replace(image=self.exposure.image - image, background=self.background)
+    def keep(self, gates: Iterable[Gate], funnel: Funnel | None = None) -> None:
+        """Keep gates and a funnel; newer ones replace those of the same name."""
+        newer = {gate.name: gate for gate in gates}
+        self.gates = [*(gate for gate in self.gates if gate.name not in newer), *newer.values()]
+        if funnel is not None:
+            self.funnels[funnel.name] = funnel
+
+    def summarize_now(self) -> None:
+        """Make the summary of the exposure as it is."""
+        self.summary = {**self.summarize(self.exposure, self.psf_stars or None), **self.measured}
+        self.exposure = self.exposure.replace(summary=self.summary)
 
     def products(self) -> Mapping[str, object]:
         """Return connection name -> product, for every product that is true now."""
-        summary = self.summary if self.summary is not None else self.summarize(self.exposure, self.psf_stars)
-        made = {
-            "exposure": self.exposure.replace(summary=summary),
-            "stars": self.stars,
-            "psf_stars": self.psf_stars,
-            "background": self.background,
+        if self.summary is None:
+            self.summarize_now()
+        made: dict[str, object] = {
+            "exposure": self.exposure,
+            "background": self.exposure.background,
             "astrometry_matches": self.astrometry_matches,
             "photometry_matches": self.photometry_matches,
             "applied_photo_calib": self.applied_photo_calib,
-            "summary": summary,
+            "summary": self.summary,
             "gates": tuple(self.gates),
-            "funnels": tuple(self.funnels),
+            "funnels": tuple(self.funnels.values()),
         }
+        catalogs = {"stars": self.stars, "psf_stars": self.psf_stars}
+        made |= {name: catalog for name, catalog in catalogs.items() if len(catalog)}
         return {name: product for name, product in made.items() if product is not None}
 
 
@@ -218,37 +243,115 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             summarize=lambda exposure, stars: self.summarize.run(exposure, stars).summary,
         )
         self.run_passes(state)
-        return _result(state)
+        return CalibrateImageResult(
+            exposure=state.exposure,
+            stars=state.stars,
+            psf_stars=state.psf_stars,
+            background=state.exposure.background,
+            astrometry_matches=state.astrometry_matches,
+            photometry_matches=state.photometry_matches,
+            applied_photo_calib=state.applied_photo_calib,
+            aperture_radius=state.aperture_radius,
+            summary=state.summary or {},
+            gates=tuple(state.gates),
+            funnels=tuple(state.funnels.values()),
+        )
 
     def _psf_pass_1(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Measure the seeing, then find stars with a Gaussian of that size and model the PSF."""
         require_signal(state.exposure.image, bad=state.exposure.mask.any_of("NO_DATA", "BAD"))
-        sky = self.background.run(state.exposure)
-        state.subtract(sky.background, sky.image)
+        self._subtract_sky(state)
         seeing = self.seeing.run(state.exposure)
         state.exposure = state.exposure.replace(psf=seeing.psf)
-        state.gates.extend(seeing.gates)
+        state.keep(seeing.gates)
+        state.aperture_radius = self.config.aperture_fwhm * seeing.fwhm
         return self._model_psf(state)
 
     def _psf_pass_2(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Do the same with the PSF found, then repair cosmic rays for good and measure again."""
+        """Model the PSF again with the first one, then repair cosmic rays for good and measure its stars once more."""
+        state.aperture_radius = self.config.aperture_fwhm * FWHM_PER_SIGMA * psf_sigma(state.exposure)
         facts = self._model_psf(state)
-        if self.cosmic_rays is not None:
-            repaired = self.cosmic_rays.run(state.exposure, interpolate=True)
-            state.exposure = repaired.exposure
-            state.gates.extend(repaired.gates)
+        self._repair(state, interpolate=True)
+        measured = self._measure(self.psf_measurement, state)
+        for name in PSF_FLAGS:
+            measured[name] = state.psf_stars[name]
+        state.psf_stars = measured
         return facts
 
     def _model_psf(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        if self.cosmic_rays is not None:
-            state.exposure = self.cosmic_rays.run(state.exposure, interpolate=False).exposure
+        self._repair(state, interpolate=False)
         found = self.psf_detection.run(state.exposure)
-        state.exposure = found.exposure
-        sky = self.background.run(state.exposure)
-        state.subtract(sky.background, sky.image)
-        measured = self.psf_measurement.run(state.exposure, found.footprints)
-        model = self.psf.run(state.exposure, measured.catalog, footprints=found.footprints)
+        state.exposure, state.detections = found.exposure, found.detections
+        self._subtract_sky(state)
+        state.psf_stars = self._measure(self.psf_measurement, state)
+        model = self.psf.run(state.exposure, state.psf_stars, found.detections)
         state.exposure = state.exposure.replace(psf=model.psf)
-        state.psf_stars = model.stars
-        state.replace_gates("psf", model.gates)
-        return {"stars": model.n_used, "fwhm": model.fwhm}
+        for name, flag in zip(PSF_FLAGS, (model.candidate, model.used, model.reserved), strict=True):
+            state.psf_stars[name] = flag
+        state.keep(model.gates, model.funnel)
+        return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
+
+    def _aperture_correction(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        """Relate every flux to the total flux of a star."""
+        corrected = self.aperture_correction.run(
+            state.exposure, state.psf_stars, aperture_radius=state.aperture_radius
+        )
+        state.exposure = state.exposure.replace(aperture_corrections=corrected.corrections)
+        state.keep(corrected.gates)
+        state.psf_stars = with_total_flux(state.psf_stars, state.exposure)
+        return {"stars": corrected.n_stars, "psf_to_total": round(corrected.psf_to_total, 4)}
+
+    def _astrometry(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        """Fit the WCS to the reference catalogue, or keep the header's where there is none."""
+        if state.astrometry_refcat is None:
+            state.keep((NO_REFERENCE,))
+            return {"wcs": "of the header" if state.exposure.wcs else "none"}
+        solved = self.astrometry.run(
+            state.exposure, state.psf_stars, reference=state.astrometry_refcat, pointing=state.pointing
+        )
+        state.exposure = state.exposure.replace(wcs=solved.wcs)
+        state.psf_stars["calib_astrometry_used"] = solved.used
+        state.psf_stars.update(sky_positions(state.exposure, state.psf_stars))
+        state.astrometry_matches = solved.matches
+        state.measured |= solved.measured
+        state.keep(solved.gates, solved.funnel)
+        return {"matches": len(solved.matches), "rms_arcsec": round(solved.measured["astrom_offset_std"], 4)}
+
+    def _stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        """Subtract the sky once more, then find and measure the stars of the catalogue."""
+        found = self.star_detection.run(state.exposure)
+        state.exposure, state.detections = found.exposure, found.detections
+        self._subtract_sky(state)
+        stars = with_total_flux(self._measure(self.star_measurement, state), state.exposure)
+        state.stars = join_psf_stars(stars, state.psf_stars, radius=max(1.0, psf_sigma(state.exposure)))
+        return {"stars": len(state.stars)}
+
+    def _photometry(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        """Fit the zero point, summarize, and bring pixels and fluxes to nJy."""
+        if state.photometry_refcat is None or state.exposure.wcs is None:
+            state.summarize_now()
+            return {"unit": "count"}
+        fitted = self.photometry.run(state.exposure, state.stars, reference=state.photometry_refcat)
+        state.stars["calib_photometry_used"] = fitted.used
+        state.photometry_matches = fitted.matches
+        state.exposure = state.exposure.replace(photo_calib=fitted.photo_calib)
+        state.measured |= {"zero_point_error": fitted.zero_point.error, "n_photometry": fitted.zero_point.n_used}
+        state.keep(fitted.gates, fitted.funnel)
+        state.summarize_now()
+        state.stars = with_calibrated_fluxes(state.stars, fitted.photo_calib)
+        state.exposure = calibrate_pixels(state.exposure, fitted.photo_calib)
+        state.applied_photo_calib = fitted.photo_calib
+        return {"zero_point": round(fitted.zero_point.value, 4), "error": round(fitted.zero_point.error, 4)}
+
+    def _repair(self, state: CalibrateImageState, *, interpolate: bool) -> None:
+        if self.cosmic_rays is not None:
+            state.exposure = self.cosmic_rays.run(state.exposure, interpolate=interpolate).exposure
+
+    def _subtract_sky(self, state: CalibrateImageState) -> None:
+        sky = self.background.run(state.exposure)
+        state.exposure = state.exposure.replace(
+            image=state.exposure.image - sky.image, background=state.exposure.background + sky.background
+        )
+
+    def _measure(self, task: MeasureTask, state: CalibrateImageState) -> Table:
+        return task.run(state.exposure, state.detections, aperture_radius=state.aperture_radius).catalog

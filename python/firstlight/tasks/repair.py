@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.cosmic_rays import find_cosmic_rays, interpolate_pixels
+from firstlight.algorithms.cosmic_rays import find_cosmic_rays
 from firstlight.errors import PsfError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
@@ -59,3 +59,32 @@ class MorphologyCosmicRayConfig(CosmicRayConfig):
 
     min_electrons: PositiveFloat = 150.0
     """A cosmic ray holds at least this much charge [electron]; counts where the gain is unknown."""
+
+    bad_planes: tuple[str, ...] = ("BAD", "SAT", "NO_DATA")
+    """Mask planes whose pixels and neighbours are not tested."""
+
+
+class MorphologyCosmicRayTask(CosmicRayTask[MorphologyCosmicRayConfig]):
+    """Pixels that are sharper than the PSF allows (SDSS photo; LSST `RepairTask`)."""
+
+    def run(self, exposure: Exposure, *, interpolate: bool) -> CosmicRayResult:
+        """Mark cosmic rays and, on request, fill them in."""
+        if exposure.psf is None:
+            raise PsfError("Cosmic rays are told from stars by the PSF, and the exposure has none.")
+        ny, nx = exposure.shape
+        found = find_cosmic_rays(
+            exposure.image,
+            variance=exposure.variance,
+            bad=exposure.mask.any_of(*self.config.bad_planes),
+            psf_kernel=exposure.psf.kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2),
+            min_sigma=self.config.min_sigma,
+            min_charge=self.config.min_electrons / (exposure.detector.gain or 1.0),
+            max_pixels=self.config.max_pixels,
+        )
+        mask = exposure.mask.replaced("CR", found.mask)
+        self.metadata.count("cosmic_ray_pixels", found.count)
+        self.log.info("cosmic rays", pixels=found.count, interpolated=interpolate)
+        if not interpolate:
+            return CosmicRayResult(exposure=exposure.replace(mask=mask), n_pixels=found.count)
+        mask = mask.with_plane("INTRP", found.mask)
+        return CosmicRayResult(exposure=exposure.replace(mask=mask, image=found.image), n_pixels=found.count)

@@ -12,7 +12,7 @@ from style_examples import (
     Plugin,
 )
 
-from firstlight.framework import Config, Pass, Subtask, plugins_of, run_until, subtask
+from firstlight.framework import Config, Subtask, plugins_of, run_until, subtask
 
 
 class Wrong(Config):
@@ -28,4 +28,3 @@ MeshBackgroundConfig().order = 4  # [misc]
 MeshBackgroundTask(Wrong())  # [arg-type]
 run_until("background", CalibrateImageTask().run, 3)  # [arg-type]
 subtask(MeshBackgroundTask).make().rum(Exposure())  # [attr-defined]
-Pass("step", len)  # [type-var]

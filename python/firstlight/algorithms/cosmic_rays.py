@@ -1,0 +1,116 @@
+"""Find cosmic rays by their sharpness, and interpolate over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.errors import TooManyCosmicRaysError
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.cosmic_rays import drop_weak_groups, find_hits, grow_hits, interpolate_pixels
+from firstlight.kernels.matched_filter import grow_mask
+
+
+@dataclass(frozen=True)
+class CosmicRays:
+    """Where cosmic rays hit, and the image without them."""
+
+    mask: BoolArray
+    """Pixels that were hit [y, x]."""
+
+    image: NDArray[np.float32]
+    """The image with these pixels interpolated [y, x]."""
+
+    count: int
+    """Number of pixels that were hit."""
+
+
+def find_cosmic_rays(
+    image: FloatArray,
+    *,
+    variance: FloatArray,
+    bad: BoolArray,
+    psf_kernel: FloatArray,
+    background: float = 0.0,
+    min_sigma: float = 6.0,
+    min_charge: float = 0.0,
+    margin: float = 2.0,
+    sharpness: float = 0.62,
+    growth_sharpness: float = 0.93,
+    passes: int = 6,
+    max_pixels: int = 1_000_000,
+) -> CosmicRays:
+    """Find pixels that stand out from their neighbours more sharply than the point-spread function allows.
+
+    The conditions are those of SDSS photo as used by LSST (`RepairTask`): a pixel exceeds the mean of two opposing
+    neighbours by ``min_sigma``, and along one direction the mean is less than ``sharpness`` times what a star would give,
+    beyond a margin for noise. Groups are then grown with half the limit and no margin.
+
+    Parameters
+    ----------
+    image, variance : (ny, nx) [count], [count^2]
+    bad : (ny, nx)
+        Saturated, defective and interpolated pixels; neither they nor their neighbours are tested.
+    psf_kernel : (s, s)
+        Point-spread function, centred in its middle pixel.
+    background : [count]
+        Level of the sky.
+    min_sigma
+        Significance of a first hit.
+    min_charge : [count]
+        Least charge of a group.
+    margin
+        Noise allowance in the comparison with a star, in standard deviations.
+    sharpness
+        Share of the neighbours that a star would give, below which a pixel is too sharp.
+    growth_sharpness
+        The same for the pixels next to a hit.
+    passes
+        How often groups are grown by one pixel.
+    max_pixels
+        Limit on the number of hits.
+
+    Raises
+    ------
+    TooManyCosmicRaysError
+        If more than ``max_pixels`` pixels are hit.
+    """
+    star_ratios = _neighbour_ratios(psf_kernel)
+    ratios, growth_ratios = sharpness * star_ratios, growth_sharpness * star_ratios
+    unusable = bad | ~np.isfinite(image)
+    blocked = grow_mask(unusable, 1)
+    work = image.astype(np.float32)
+    hit, count = find_hits(work, variance, blocked, ratios, background, min_sigma, margin, max_pixels)
+    _require_at_most(count, max_pixels)
+    rows, cols = drop_weak_groups(image, hit, background, min_charge)
+    cleaned = image.astype(np.float32)
+    interpolate_pixels(image, cleaned, hit, unusable, rows, cols, background, True)
+    new = rows, cols
+    for _ in range(passes):
+        new = grow_hits(image, cleaned, variance, blocked, hit, *new, growth_ratios, background, 0.5 * min_sigma)
+        if len(new[0]) == 0:
+            break
+        rows, cols = np.concatenate([rows, new[0]]), np.concatenate([cols, new[1]])
+        _require_at_most(len(rows), max_pixels)
+        interpolate_pixels(image, cleaned, hit, unusable, rows, cols, background, True)
+    interpolate_pixels(image, cleaned, hit, unusable, rows, cols, background, False)
+    return CosmicRays(mask=hit, image=cleaned, count=len(rows))
+
+
+def _neighbour_ratios(psf_kernel: FloatArray) -> NDArray[np.float64]:
+    """Return mean of opposing neighbours over centre along x, y and the diagonals."""
+    middle_y, middle_x = psf_kernel.shape[0] // 2, psf_kernel.shape[1] // 2
+    core = np.asarray(psf_kernel[middle_y - 1 : middle_y + 2, middle_x - 1 : middle_x + 2], dtype=np.float64)
+    means = [core[1, 0] + core[1, 2], core[0, 1] + core[2, 1], core[0, 0] + core[2, 2], core[0, 2] + core[2, 0]]
+    return np.maximum(0.0, 0.5 * np.array(means) / core[1, 1])
+
+
+def _require_at_most(count: int, max_pixels: int) -> None:
+    if count > max_pixels:
+        raise TooManyCosmicRaysError(
+            f"More than {max_pixels} cosmic-ray pixels; a wrong variance or a too broad point-spread function does this.",
+            n_pixels=count,
+            max_pixels=max_pixels,
+        )

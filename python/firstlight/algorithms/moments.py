@@ -1,0 +1,124 @@
+"""Sizes and shapes of sources by adaptive Gaussian-weighted moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.kernels import moments as kernel
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class AdaptiveMoments:
+    """Adaptive moments of sources; NaN where `flag` is set."""
+
+    x: NDArray[np.float64]
+    """Centroid with the matched weight [pixel]."""
+
+    y: NDArray[np.float64]
+    x_err: NDArray[np.float64]
+    y_err: NDArray[np.float64]
+
+    ixx: NDArray[np.float64]
+    """Second moments of the matched Gaussian [pixel^2]."""
+
+    iyy: NDArray[np.float64]
+    ixy: NDArray[np.float64]
+    ixx_err: NDArray[np.float64]
+    iyy_err: NDArray[np.float64]
+    ixy_err: NDArray[np.float64]
+
+    flux: NDArray[np.float64]
+    """Flux of the matched Gaussian [unit of the image]."""
+
+    flux_err: NDArray[np.float64]
+
+    status: IntArray
+    """0 if the iteration converged, else a constant of `firstlight.kernels.moments`."""
+
+    @property
+    def flag(self) -> BoolArray:
+        """Nothing could be measured."""
+        return np.asarray(self.status != kernel.OK)
+
+    @property
+    def sigma(self) -> NDArray[np.float64]:
+        """Determinant radius (ixx iyy - ixy^2)^(1/4) [pixel]."""
+        return np.asarray((self.ixx * self.iyy - self.ixy**2) ** 0.25)
+
+    @property
+    def ellipticity(self) -> NDArray[np.float64]:
+        """Modulus of the distortion, (a^2 - b^2) / (a^2 + b^2)."""
+        return np.asarray(np.hypot(self.ixx - self.iyy, 2.0 * self.ixy) / (self.ixx + self.iyy))
+
+
+def adaptive_moments(
+    image: FloatArray,
+    *,
+    x: FloatArray,
+    y: FloatArray,
+    sigma_guess: FloatArray | float,
+    variance: FloatArray | None = None,
+    bad: BoolArray | None = None,
+    max_shift: float = 3.0,
+    max_sigma: float = 50.0,
+    tolerance: float = 1e-4,
+) -> AdaptiveMoments:
+    """Measure the adaptive moments of sources in an image.
+
+    The weight is an elliptical Gaussian that is iterated until it has the moments of the source (Bernstein & Jarvis 2002,
+    AJ 123, 583, section 3; Hirata & Seljak 2003, MNRAS 343, 459); it is never narrower than 1 pixel, and what it weighs
+    is corrected for that as for a Gaussian. Masked pixels take the value of the current Gaussian. The errors are those of
+    a matched Gaussian fit, with the noise of sky and source.
+
+    Parameters
+    ----------
+    image : (ny, nx) [count]
+        Without sky.
+    x, y : (n,) [pixel]
+        Where to start.
+    sigma_guess : [pixel]
+        Width to start from, one or one for each source.
+    variance : (ny, nx) [count^2]
+        Without it the errors are those for unit variance.
+    bad : (ny, nx)
+        Pixels that must not be used.
+    max_shift : [pixel]
+        Further from the start than this, the centroid belongs to something else.
+    max_sigma : [pixel]
+    tolerance
+        Relative change of the moments at which the iteration stops.
+    """
+    start_x, start_y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
+    guess = np.array(np.broadcast_to(np.asarray(sigma_guess, dtype=np.float64), start_x.shape))
+    values, variances, status = kernel.adaptive_moments_many(
+        image,
+        np.ones(image.shape, dtype=np.float32) if variance is None else variance,
+        np.zeros(image.shape, dtype=np.bool_) if bad is None else bad,
+        start_x,
+        start_y,
+        guess,
+        max_shift,
+        max_sigma,
+        tolerance,
+    )
+    values = np.where((status == kernel.OK)[:, None], values, np.nan)
+    errors = np.sqrt(variances)
+    return AdaptiveMoments(
+        x=values[:, 0],
+        y=values[:, 1],
+        x_err=errors[:, 3],
+        y_err=errors[:, 4],
+        ixx=values[:, 2],
+        iyy=values[:, 3],
+        ixy=values[:, 4],
+        ixx_err=errors[:, 0],
+        iyy_err=errors[:, 1],
+        ixy_err=errors[:, 2],
+        flux=values[:, 5],
+        flux_err=errors[:, 5],
+        status=status,
+    )

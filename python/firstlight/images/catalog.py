@@ -1,0 +1,231 @@
+"""Catalogues: the columns and flags they have, and the files they are kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from astropy import units as u
+from astropy.io import fits
+from astropy.table import Column, MaskedColumn, Table
+from numpy.typing import NDArray
+
+from firstlight.errors import InputError
+from firstlight.images.atomic import write_atomically
+from firstlight.images.json_values import from_json, to_json
+from firstlight.images.photo_calib import PhotoCalib, ab_magnitude, ab_magnitude_error
+from firstlight.images.wcs import SkyWcs
+
+FLAGS: Mapping[str, str] = {
+    "bad": "A defect of the detector lies in the footprint.",
+    "bad_center": "A defect of the detector lies within a pixel of the centre.",
+    "blended": "The footprint holds more than one peak.",
+    "calib_astrometry_used": "The star was used for the astrometric solution.",
+    "calib_photometry_reserved": "The star was kept back from the photometric calibration, to test it.",
+    "calib_photometry_used": "The star was used for the photometric calibration.",
+    "calib_psf_candidate": "The star was chosen to make the PSF model.",
+    "calib_psf_reserved": "The star was kept back from the PSF model, to test it.",
+    "calib_psf_used": "The star was used for the PSF model.",
+    "centroid_flag": "The centroid could not be measured; the position is that of the peak.",
+    "cr": "A cosmic ray lies in the footprint.",
+    "cr_center": "A cosmic ray lies within a pixel of the centre.",
+    "edge": "The source lies too near to the edge for a complete detection kernel.",
+    "interpolated": "An interpolated pixel lies in the footprint.",
+    "interpolated_center": "An interpolated pixel lies within a pixel of the centre.",
+    "no_data": "A pixel without data lies in the footprint.",
+    "primary": "The source belongs to a clean catalogue: deblended, inside the image, not an empty sky position.",
+    "saturated": "A saturated pixel lies in the footprint.",
+    "saturated_center": "A saturated pixel lies within a pixel of the centre.",
+    "shape_flag": "The second moments could not be measured.",
+    "sky_source": "The row is an empty sky position, for the noise, not a source.",
+    "suspect": "A pixel that is to be used with care lies in the footprint.",
+}
+"""Name of a boolean column -> what it says; ``<flux>_flux_flag`` says that the flux of that name is not to be trusted."""
+
+FLUX_FLAG = "The flux could not be measured, or not on all of its pixels."
+
+NJY = u.nJy
+MAG = u.mag
+
+
+def flag_meaning(name: str) -> str:
+    """Return the sentence that says what a flag column means; empty if the name is not that of a flag."""
+    return FLAGS.get(name, FLUX_FLAG if name.endswith("_flux_flag") else "")
+
+
+def calibrate_fluxes(catalog: Table, photo_calib: PhotoCalib) -> Table:
+    """Return the catalogue with flux and magnitude columns beside every instrumental flux.
+
+    Each ``X_inst_flux`` gains ``X_flux`` and ``X_flux_err`` [nJy], ``X_mag`` and ``X_mag_err`` [AB mag].
+    A catalogue without rows gains the same columns.
+
+    Parameters
+    ----------
+    catalog
+        With columns ``x`` and ``y`` [pixel].
+    photo_calib
+        From counts to nJy.
+    """
+    result = catalog.copy(copy_data=False)
+    scale = photo_calib.count_to_njy(x=_plain(catalog, "x"), y=_plain(catalog, "y"))
+    for name in [name for name in catalog.colnames if name.endswith("_inst_flux")]:
+        stem = name.removesuffix("_inst_flux")
+        flux = _plain(catalog, name) * scale
+        result[f"{stem}_flux"] = Column(flux, unit=NJY)
+        result[f"{stem}_mag"] = Column(np.asarray(ab_magnitude(flux)), unit=MAG)
+        if f"{name}_err" in catalog.colnames:
+            error = _plain(catalog, f"{name}_err") * scale
+            result[f"{stem}_flux_err"] = Column(error, unit=NJY)
+            result[f"{stem}_mag_err"] = Column(np.asarray(ab_magnitude_error(flux, error)), unit=MAG)
+    return result
+
+
+def with_sky_positions(catalog: Table, wcs: SkyWcs | None) -> Table:
+    """Return the catalogue with ``ra`` and ``dec`` [deg] of its ``x`` and ``y``; NaN without a WCS."""
+    x, y = _plain(catalog, "x"), _plain(catalog, "y")
+    ra, dec = (np.full(len(x), np.nan), np.full(len(x), np.nan)) if wcs is None else wcs.pixel_to_sky(x=x, y=y)
+    result = catalog.copy(copy_data=False)
+    result["ra"], result["dec"] = Column(ra, unit=u.deg), Column(dec, unit=u.deg)
+    return result
+
+
+def write_catalog(catalog: Table, path: str | Path) -> None:
+    """Write a catalogue: Parquet with units in its schema, or FITS if the name ends with ``.fits``.
+
+    The file is written under a temporary name, synced and renamed; equal tables give equal bytes.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    TypeError
+        If a column or the metadata of the table cannot be stored.
+    """
+    path = Path(path)
+    if path.name.endswith((".fits", ".fits.gz")):
+        write_atomically(path, lambda file: _write_fits(catalog, file))
+    else:
+        table = to_arrow(catalog)
+        write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+
+
+def read_catalog(path: str | Path) -> Table:
+    """Read a catalogue that `write_catalog` wrote, or any Parquet or FITS table.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read as a table.
+    """
+    path = Path(path)
+    try:
+        if path.name.endswith((".fits", ".fits.gz")):
+            return _read_fits(path)
+        with pa.memory_map(str(path)) as source:
+            return from_arrow(pq.read_table(source))
+    except (OSError, pa.ArrowInvalid, KeyError, IndexError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a catalogue: {error}.") from error
+
+
+def to_arrow(catalog: Table) -> pa.Table:
+    """Return the catalogue as an Arrow table with unit and description in each field's metadata.
+
+    Raises
+    ------
+    TypeError
+        If a column or the metadata of the table cannot be stored.
+    """
+    catalog = Table(catalog, copy=False)
+    fields, arrays = [], []
+    for column in catalog.itercols():
+        array = _to_arrow_array(column)
+        meaning = column.description or flag_meaning(column.name)
+        notes = {"unit": str(column.unit) if column.unit is not None else "", "description": meaning}
+        fields.append(pa.field(column.name, array.type, metadata={key: text for key, text in notes.items() if text}))
+        arrays.append(array)
+    meta = {"firstlight": to_json(dict(catalog.meta))}
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=meta))
+
+
+def from_arrow(table: pa.Table) -> Table:
+    """Return an Arrow table as a catalogue, with the units and descriptions that its schema gives."""
+    result = Table()
+    for field, chunks in zip(table.schema, table.columns, strict=True):
+        notes = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+        column = _from_arrow_array(chunks.combine_chunks(), field.type)
+        column.unit = u.Unit(notes["unit"]) if notes.get("unit") else None
+        column.description = notes.get("description") or None
+        result[field.name] = column
+    meta = (table.schema.metadata or {}).get(b"firstlight")
+    result.meta.update({} if meta is None else from_json(meta.decode()))
+    return result
+
+
+def _to_arrow_array(column: Column) -> pa.Array:
+    values = np.asarray(column.filled() if isinstance(column, MaskedColumn) else column)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    missing = np.ma.getmaskarray(column) if isinstance(column, MaskedColumn) else None
+    if values.ndim > 1:
+        if missing is not None and missing.any():
+            raise TypeError(f"Column {column.name!r} has several numbers in a row and gaps; use NaN for missing numbers.")
+        return _nested(values)
+    if values.dtype.kind not in "biufUO":
+        raise TypeError(f"Column {column.name!r} of type {values.dtype} cannot be stored.")
+    return pa.array(values.tolist() if values.dtype.kind in "UO" else values, mask=missing, type=_text_type(values))
+
+
+def _text_type(values: NDArray[Any]) -> pa.DataType | None:
+    return pa.string() if values.dtype.kind == "U" else None
+
+
+def _nested(values: NDArray[Any]) -> pa.Array:
+    array = pa.array(np.ascontiguousarray(values).ravel())
+    for length in reversed(values.shape[1:]):
+        array = pa.FixedSizeListArray.from_arrays(array, length)
+    return array
+
+
+def _from_arrow_array(chunk: pa.Array, kind: pa.DataType) -> Column:
+    shape: list[int] = []
+    while pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size)
+        chunk, kind = chunk.flatten(), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = chunk.to_pylist()
+        if any(item is None for item in text):
+            return MaskedColumn(["" if item is None else item for item in text], mask=[item is None for item in text])
+        return Column(np.array(text, dtype=str))
+    if chunk.null_count:
+        missing = np.asarray(chunk.is_null())
+        return MaskedColumn(np.asarray(chunk.fill_null(0)), mask=missing)
+    values = np.asarray(chunk.to_numpy(zero_copy_only=False))
+    return Column(np.array(values).reshape(-1, *shape) if shape else np.array(values))
+
+
+def _write_fits(catalog: Table, file: Any) -> None:
+    plain = Table(catalog, copy=False)
+    plain.meta = {}
+    hdu = fits.table_to_hdu(plain)
+    hdu.header["EXTNAME"] = "CATALOG"
+    hdu.header["FLMETA"] = json.dumps(to_json(dict(catalog.meta)))[1:-1]
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
+
+
+def _read_fits(path: Path) -> Table:
+    with fits.open(path, memmap=False) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        if not tables:
+            raise ValueError("no table extension is in it")
+        result = Table.read(tables[0], character_as_bytes=False)
+        meta = tables[0].header.get("FLMETA")
+    result.meta = {} if meta is None else from_json(json.loads(f'"{meta}"'))
+    return result
+
+
+def _plain(catalog: Table, name: str) -> NDArray[np.float64]:
+    return np.asarray(catalog[name], dtype=np.float64)

@@ -1,0 +1,242 @@
+"""Pixels that rise above their neighbours more sharply than a star can, and what lay under them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_DY = np.array([0, 1, 1, 1])
+_DX = np.array([1, 0, 1, -1])
+_NEAR = np.array([0.7737, 0.7737, 0.7358, 0.7358])
+_FAR = np.array([-0.2737, -0.2737, -0.2358, -0.2358])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sharp_pixel(
+    work: NDArray[Any],
+    variance: NDArray[Any],
+    row: int,
+    col: int,
+    ratios: NDArray[np.float64],
+    background: float,
+    min_sigma: float,
+    margin: float,
+) -> float:
+    """Return the mean of the opposing neighbours that prove a pixel too sharp for a star, or NaN.
+
+    Parameters
+    ----------
+    work, variance : (ny, nx)
+    row, col
+        Not on the border of the image.
+    ratios : (4,)
+        Least ratio of neighbour to centre of a star along x, y and the two diagonals.
+    background : [count]
+    min_sigma
+        By how many standard deviations the pixel must exceed one of the four means.
+    margin
+        By how many standard deviations pixel and mean may be wrong in the comparison with the star.
+    """
+    value = work[row, col]
+    noise = np.sqrt(variance[row, col])
+    stands_out = False
+    for k in range(4):
+        dy, dx = _DY[k], _DX[k]
+        mean = 0.5 * (work[row - dy, col - dx] + work[row + dy, col + dx])
+        stands_out |= value > mean + min_sigma * noise
+    if not stands_out or value < background + (min_sigma - 1.0) * noise:
+        return np.nan
+    for k in range(4):
+        dy, dx = _DY[k], _DX[k]
+        mean = 0.5 * (work[row - dy, col - dx] + work[row + dy, col + dx])
+        mean_noise = 0.5 * np.sqrt(variance[row - dy, col - dx] + variance[row + dy, col + dx])
+        if ratios[k] * (value - background - margin * noise) > mean - background + margin * mean_noise:
+            return mean
+    return np.nan
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _row_candidates(
+    work: NDArray[Any], variance: NDArray[Any], row: int, min_sigma: float, candidate: NDArray[np.bool_]
+) -> bool:
+    """Mark the pixels of a row that exceed at least one mean of opposing neighbours; True if there are any."""
+    above, here, below = work[row - 1], work[row], work[row + 1]
+    limit = np.float32(min_sigma * min_sigma)
+    found = 0
+    for col in range(1, here.size - 1):
+        across = min(here[col - 1] + here[col + 1], above[col] + below[col])
+        diagonal = min(above[col - 1] + below[col + 1], above[col + 1] + below[col - 1])
+        excess = here[col] - np.float32(0.5) * min(across, diagonal)
+        candidate[col] = (excess > 0) & (excess * excess > limit * variance[row, col])
+        found += candidate[col]
+    return found > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def find_hits(
+    work: NDArray[Any],
+    variance: NDArray[Any],
+    blocked: NDArray[np.bool_],
+    ratios: NDArray[np.float64],
+    background: float,
+    min_sigma: float,
+    margin: float,
+    limit: int,
+) -> tuple[NDArray[np.bool_], int]:
+    """Find the sharp pixels, replacing each at once so that the rest of its track is seen; ``work`` is changed.
+
+    Returns
+    -------
+    hit : (ny, nx)
+    count
+        Stops counting just above ``limit``.
+    """
+    ny, nx = work.shape
+    hit = np.zeros((ny, nx), dtype=np.bool_)
+    candidate = np.zeros(nx, dtype=np.bool_)
+    count = 0
+    for row in range(1, ny - 1):
+        _row_candidates(work, variance, row, min_sigma, candidate)
+        for col in range(1, nx - 1):
+            if (candidate[col] or hit[row, col - 1] or hit[row - 1, col + 1]) and not blocked[row, col]:
+                mean = sharp_pixel(work, variance, row, col, ratios, background, min_sigma, margin)
+                if mean == mean:
+                    work[row, col] = mean
+                    hit[row, col] = True
+                    count += 1
+                    if count > limit:
+                        return hit, count
+    return hit, count
+
+
+@njit(cache=True, nogil=True)
+def drop_weak_groups(
+    image: NDArray[Any], hit: NDArray[np.bool_], background: float, min_charge: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Take connected groups (8 neighbours) with too little charge out of ``hit``; return the pixels that stay."""
+    ny, nx = image.shape
+    seen = np.zeros((ny, nx), dtype=np.bool_)
+    count = int(hit.sum())
+    rows = np.empty(count, dtype=np.int64)
+    cols = np.empty(count, dtype=np.int64)
+    kept = 0
+    for row in range(ny):
+        for col in range(nx):
+            if not hit[row, col] or seen[row, col]:
+                continue
+            first, end = kept, kept + 1
+            rows[first], cols[first] = row, col
+            seen[row, col] = True
+            charge = 0.0
+            while first < end:
+                here_y, here_x = rows[first], cols[first]
+                charge += image[here_y, here_x] - background
+                first += 1
+                for y in range(max(0, here_y - 1), min(ny, here_y + 2)):
+                    for x in range(max(0, here_x - 1), min(nx, here_x + 2)):
+                        if hit[y, x] and not seen[y, x]:
+                            seen[y, x] = True
+                            rows[end], cols[end] = y, x
+                            end += 1
+            if charge < min_charge:
+                for i in range(kept, end):
+                    hit[rows[i], cols[i]] = False
+            else:
+                kept = end
+    return rows[:kept], cols[:kept]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def interpolate_pixels(
+    image: NDArray[Any],
+    work: NDArray[Any],
+    hit: NDArray[np.bool_],
+    blocked: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    background: float,
+    lowest: bool,
+) -> None:
+    """Write into ``work`` at the given pixels the median of the estimates along the four directions through each.
+
+    With ``lowest`` the least estimate is taken instead, which parts of a track not yet found disturb least. An estimate needs two good pixels on either side (coefficients of Rybicki's linear prediction for a star of about
+    two pixels, as in SDSS photo and LSST); if no direction has them, the mean of the good pixels around is taken, and
+    ``background`` if there are none.
+    """
+    ny, nx = image.shape
+    estimates = np.empty(4)
+    for i in range(rows.size):
+        row, col = rows[i], cols[i]
+        n = 0
+        for k in range(4):
+            dy, dx = _DY[k], _DX[k]
+            if row - 2 * dy < 0 or row + 2 * dy >= ny or min(col - 2 * dx, col + 2 * dx) < 0:
+                continue
+            if max(col - 2 * dx, col + 2 * dx) >= nx:
+                continue
+            clean = True
+            for step in (-2, -1, 1, 2):
+                y, x = row + step * dy, col + step * dx
+                clean &= not (hit[y, x] or blocked[y, x])
+            if clean:
+                near = image[row - dy, col - dx] + image[row + dy, col + dx]
+                far = image[row - 2 * dy, col - 2 * dx] + image[row + 2 * dy, col + 2 * dx]
+                estimates[n] = _NEAR[k] * near + _FAR[k] * far
+                n += 1
+        if n > 0:
+            work[row, col] = np.min(estimates[:n]) if lowest else np.median(estimates[:n])
+            continue
+        work[row, col] = _mean_around(image, hit, blocked, row, col, background)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mean_around(
+    image: NDArray[Any], hit: NDArray[np.bool_], blocked: NDArray[np.bool_], row: int, col: int, background: float
+) -> float:
+    """Return the mean of the good pixels in the smallest square ring that has any, out to 5 pixels."""
+    ny, nx = image.shape
+    for reach in range(1, 6):
+        total = 0.0
+        number = 0
+        for y in range(max(0, row - reach), min(ny, row + reach + 1)):
+            for x in range(max(0, col - reach), min(nx, col + reach + 1)):
+                if not hit[y, x] and not blocked[y, x]:
+                    total += image[y, x]
+                    number += 1
+        if number > 1:
+            return total / number
+    return background
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def grow_hits(
+    image: NDArray[Any],
+    work: NDArray[Any],
+    variance: NDArray[Any],
+    blocked: NDArray[np.bool_],
+    hit: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    ratios: NDArray[np.float64],
+    background: float,
+    min_sigma: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add to ``hit`` the sharp pixels next to the given ones; return the new pixels."""
+    ny, nx = image.shape
+    new_rows = np.empty(8 * rows.size, dtype=np.int64)
+    new_cols = np.empty(8 * rows.size, dtype=np.int64)
+    count = 0
+    for i in range(rows.size):
+        for y in range(max(1, rows[i] - 1), min(ny - 1, rows[i] + 2)):
+            for x in range(max(1, cols[i] - 1), min(nx - 1, cols[i] + 2)):
+                if hit[y, x] or blocked[y, x]:
+                    continue
+                mean = sharp_pixel(work, variance, y, x, ratios, background, min_sigma, 0.0)
+                if mean == mean:
+                    hit[y, x] = True
+                    new_rows[count], new_cols[count] = y, x
+                    count += 1
+    return new_rows[:count], new_cols[:count]

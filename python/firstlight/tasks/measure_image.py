@@ -1,0 +1,96 @@
+"""Detect and measure everything on a calibrated image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from pydantic import Field
+
+from firstlight.framework import Config, Gate, PipelineTask, Struct, Subtask, subtask
+from firstlight.images.background import BackgroundList
+from firstlight.images.exposure import Exposure
+from firstlight.tasks.aperture_correction import with_total_flux
+from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
+from firstlight.tasks.calibrated_columns import with_njy_names
+from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
+from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+
+
+@dataclass(frozen=True)
+class MeasureImageResult(Struct):
+    """What `MeasureImageTask.run` returns."""
+
+    exposure: Exposure
+    """The exposure with its DETECTED plane set anew and the last of the sky subtracted."""
+
+    background: BackgroundList
+    """All models that were subtracted, in the unit of the exposure."""
+
+    sources: Table
+    """Everything above the detection limit."""
+
+    gates: tuple[Gate, ...]
+    """How good the measurement is."""
+
+
+class MeasureImageConfig(Config):
+    """Settings of `MeasureImageTask`."""
+
+    background: Subtask[BackgroundTask] | None = subtask(MeshBackgroundTask)
+    """What is left of the sky once faint sources are masked; empty to leave it."""
+
+    detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask)
+    """Finds the sources."""
+
+    measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
+    """Measures the sources."""
+
+    warn_flagged: float = Field(default=0.2, ge=0.0, le=1.0)
+    """A larger share of sources without a PSF flux is a warning."""
+
+
+class MeasureImageTask(PipelineTask[MeasureImageConfig]):
+    """Deep catalogue of a calibrated image (LSST `SingleFrameDetectAndMeasureTask`)."""
+
+    def __init__(self, config: MeasureImageConfig | None = None) -> None:
+        super().__init__(config)
+        self.background = self.config.background and self.config.background.make()
+        self.detection = self.config.detection.make()
+        self.measurement = self.config.measurement.make()
+
+    def run(self, exposure: Exposure, *, aperture_radius: float) -> MeasureImageResult:
+        """Measure everything.
+
+        Parameters
+        ----------
+        exposure
+            Background-subtracted, with a PSF; in nJy where it could be calibrated.
+        aperture_radius : [pixel]
+            The calibration aperture of this exposure.
+
+        Raises
+        ------
+        NoSourcesError
+            If nothing stands above the threshold.
+        """
+        found = self.detection.run(exposure)
+        exposure = found.exposure
+        if self.background:
+            sky = self.background.run(exposure)
+            exposure = exposure.replace(
+                image=exposure.image - sky.image, background=exposure.background + sky.background
+            )
+        measured = self.measurement.run(exposure, found.detections, aperture_radius=aperture_radius)
+        sources = with_total_flux(measured.catalog, exposure)
+        if exposure.unit == "nJy":
+            sources = with_njy_names(sources)
+        flagged = float(np.mean(sources["psf_flux_flag"])) if "psf_flux_flag" in sources.colnames else 0.0
+        self.metadata.count("sources", len(sources))
+        return MeasureImageResult(
+            exposure=exposure,
+            background=exposure.background,
+            sources=sources,
+            gates=(Gate("measure_flagged_fraction", flagged, warn=self.config.warn_flagged, n=len(sources)),),
+        )
