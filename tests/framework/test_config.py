@@ -184,6 +184,20 @@ def test_a_config_survives_copying_and_pickling():
     assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - our own bytes
 
 
+def test_what_was_removed_from_a_mapping_stays_away_after_a_round_trip():
+    config = CalculateConfig(plugins={}, weights={"triple": 1.0})
+    plain = config.to_dict()
+
+    assert plain["plugins"] == {"double": None, "triple": None}
+    assert plain["weights"] == {"triple": 1.0, "double": None}
+    assert build_config(CalculateConfig, [Layer.from_mapping(plain, origin="a record")]) == config
+
+
+def test_a_mapping_that_may_hold_none_is_refused_when_the_class_is_made():
+    with pytest.raises(TypeError, match="None removes a value of a mapping"):
+        type("Bad", (Config,), {"__annotations__": {"limits": Mapping[str, float | None]}, "__module__": __name__})
+
+
 def test_an_unknown_path_has_no_history():
     with pytest.raises(ConfigError, match=r"calibrate:first\.amuont: no such setting in NightConfig"):
         NightConfig().history("calibrate:first.amuont")

@@ -35,8 +35,10 @@ CALIBRATE = st.fixed_dictionaries(
     optional={
         "first": SLOTS,
         "second": SLOTS | st.none(),
-        "plugins": st.dictionaries(st.sampled_from("abc"), SLOTS, max_size=2),
-        "weights": st.dictionaries(NAMES, st.floats(allow_nan=False), max_size=3),
+        "plugins": st.fixed_dictionaries(
+            {}, optional={"double": SLOTS | st.none(), "triple": SLOTS | st.none(), "new": SLOTS}
+        ),
+        "weights": st.dictionaries(NAMES | st.just("double"), st.floats(allow_nan=False) | st.none(), max_size=3),
         "digits": st.lists(st.integers(1, 9), max_size=3),
     },
 )

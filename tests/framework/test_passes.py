@@ -78,7 +78,7 @@ def test_a_pass_of_an_empty_slot_is_not_there():
 @pytest.mark.parametrize(
     ("name", "step", "products"),
     [
-        ("start", "start", {"started_with": 3.0}),
+        ("start", "start", {"started_with": 3.0, "number": 3.0}),
         ("first", "calibrate.first", {"started_with": 3.0, "number": 5.0}),
         ("calibrate.second", "calibrate.second", {"started_with": 3.0, "number": 10.0}),
         ("calibrate", "calibrate", {"started_with": 3.0, "number": 10.0}),
@@ -106,6 +106,14 @@ def test_a_failure_in_an_inner_pass_hands_out_the_products_of_both(night_that_fa
     assert raised.value.partial == {"started_with": 0.0, "number": 0.0}
     assert raised.value.cause.facts == {"value": 0.0}
     assert raised.value.__cause__ is raised.value.cause
+
+
+def test_a_product_of_an_inner_task_is_newer_than_the_outer_one():
+    inner = subtask(CalculateTask, first=subtask(AddTask, amount=-3.0), second=subtask(InvertTask))
+    with pytest.raises(PartialResult) as raised:
+        NightTask(NightConfig(calibrate=inner)).run(3.0)
+
+    assert raised.value.partial == {"started_with": 3.0, "number": 0.0}
 
 
 def test_only_the_outermost_task_makes_a_partial_result(night_that_fails):

@@ -57,7 +57,7 @@ def make_content(*, shape=(300, 400), n_stars=120, seed=1) -> PageContent:
     residual = np.where(used, rng.normal(0, 0.01, n_stars), 0.2)
     photometry = Table({"ref_mag": 26.2 - 2.5 * np.log10(flux), "residual": residual, "used": used}, meta={"band": "r"})
     astrometry = Table(
-        {"x": x, "y": y, "dx": rng.normal(0, 0.03, n_stars), "dy": rng.normal(0, 0.03, n_stars), "used": used}
+        {"src_x": x, "src_y": y, "dx": rng.normal(0, 0.03, n_stars), "dy": rng.normal(0, 0.03, n_stars), "used": used}
     )
     values = np.zeros((3, 4))
     background = MeshBackground(shape, values, values, "chebyshev", np.zeros((1, 1)))

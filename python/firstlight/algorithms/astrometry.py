@@ -9,12 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.matching import PointMatches, count_chance_matches, log10_chance, match_points
-from firstlight.algorithms.pattern_matching import PlacementLimits, find_placement
-from firstlight.algorithms.placement import Placement, StarField, affine_scale, verify_placement
+from firstlight.algorithms.pattern_matching import PlacementLimits, PlacementSearch, find_placement
+from firstlight.algorithms.placement import Placement, StarField, affine_scale, apply_affine, verify_placement
 from firstlight.algorithms.star_lists import Detections, References, StarLists, clean_star_lists
-from firstlight.algorithms.tan_sip import TanSip, focal_coordinates, focal_from_sky, sky_to_tan_sip, tan_sip_to_sky
-from firstlight.algorithms.tangent_plane import plane_to_sky, sky_to_plane
-from firstlight.algorithms.wcs_fit import StarPairs, WcsFit, WcsFitSettings, fit_tan_sip
+from firstlight.algorithms.tan_sip import (
+    TanSip,
+    focal_coordinates,
+    focal_from_sky,
+    frame_center,
+    linear_part,
+    sky_to_tan_sip,
+    tan_sip_to_sky,
+)
+from firstlight.algorithms.tangent_plane import sky_to_plane
+from firstlight.algorithms.wcs_fit import StarPairs, WcsFitSettings, fit_tan_sip
 from firstlight.errors import AstrometryError
 
 F8 = NDArray[np.float64]
@@ -187,46 +195,53 @@ def solve_field(
         detections, references, saturated_error_px=settings.saturated_error_px, minimum=_MIN_STARS
     )
     if initial_wcs is not None:
-        start, placement = _place_from_wcs(lists, initial_wcs, shape, radius_deg, settings)
+        start = _start_from_wcs(lists, initial_wcs, shape, radius_deg, settings)
     else:
         limits = PlacementLimits(
             scale_range, parity, max_log10_chance=settings.max_log10_chance, max_tries=settings.max_tries
         )
-        start, placement = _place_from_center(lists, center, shape, radius_deg, limits)
-    return _refine(lists, start, placement, shape, settings)
+        start = _start_from_center(lists, center, shape, radius_deg, limits)
+    return _refine(lists, start, shape, settings)
 
 
-def _place_from_center(
+@dataclass(frozen=True)
+class _Start:
+    """A linear solution, the stars matched with it, and how it was found."""
+
+    wcs: TanSip
+    pairs: PointMatches
+    placement: Placement
+
+
+def _start_from_center(
     lists: StarLists, center: tuple[float, float], shape: tuple[int, int], radius_deg: float, limits: PlacementLimits
-) -> tuple[TanSip, Placement]:
+) -> _Start:
     """Search a disc of the sky for the frame."""
-    middle = _middle(shape)
+    middle = frame_center(shape)
     field = _star_field(lists, lists.x - middle[0], lists.y - middle[1], center, shape, radius_deg)
     found = find_placement(field, limits)
-    if found.placement is None:
-        raise _not_found(lists, field, found)
-    return _linear_wcs(found.placement.matrix, center, middle), found.placement
+    return _start(lists, field, center, middle, found)
 
 
-def _place_from_wcs(
+def _start_from_wcs(
     lists: StarLists, initial: TanSip, shape: tuple[int, int], radius_deg: float, settings: SolveSettings
-) -> tuple[TanSip, Placement]:
-    """Take an initial solution as it is, slightly turned and shifted, or only as a centre and a scale."""
-    middle = _middle(shape)
+) -> _Start:
+    """Take an initial solution as it is, or slightly turned and shifted, or only as a centre and a scale."""
+    middle = frame_center(shape)
     linear = linear_part(initial, x=middle[0], y=middle[1])
-    u, v = focal_coordinates(initial, x=lists.x, y=lists.y)
-    u0, v0 = focal_coordinates(initial, x=np.array([middle[0]]), y=np.array([middle[1]]))
-    field = _star_field(lists, u - u0, v - v0, linear.crval, shape, radius_deg)
-    matrix = np.zeros((2, 3))
-    matrix[:, :2] = 3600.0 * initial.cd
-    for loosen in (1.0, 3.0):
-        placement = verify_placement(field, matrix, radius_px=loosen * field.tolerance_px, n_free=0, how="initial solution")
+    # The detections as the initial solution sees them, freed from the distortion that it knows.
+    ra, dec = tan_sip_to_sky(initial, x=lists.x, y=lists.y)
+    field = _star_field(lists, *focal_from_sky(linear, ra=ra, dec=dec), linear.crval, shape, radius_deg)
+    matrix = np.hstack([3600.0 * linear.cd, np.zeros((2, 1))])
+    for looseness in (1.0, 3.0):
+        radius = looseness * field.tolerance_px
+        placement = verify_placement(field, matrix, radius_px=radius, n_free=0, how="initial solution")
         if placement.log10_chance <= settings.max_log10_chance:
-            return replace(initial), placement
+            return _start(lists, field, linear.crval, middle, PlacementSearch(placement, placement, 1, 1))
     scale, error = affine_scale(matrix), 1.0 + settings.initial_scale_error
     limits = PlacementLimits(
         (scale / error, scale * error),
-        1 if np.linalg.det(initial.cd) > 0 else -1,
+        parity=1 if np.linalg.det(linear.cd) > 0 else -1,
         turn_deg=math.degrees(math.atan2(matrix[1, 0], matrix[0, 0])),
         max_turn_deg=settings.initial_turn_deg,
         max_log10_chance=settings.max_log10_chance,
@@ -234,8 +249,175 @@ def _place_from_wcs(
     )
     found = find_placement(field, limits)
     if found.placement is None:
-        limits = replace(limits, parity=None, max_turn_deg=180.0)
-        found = find_placement(field, limits)
-    if found.placement is None:
-        raise _not_found(lists, field, found)
-    return _linear_wcs(found.placement.matrix, linear.crval, middle), found.placement
+        found = find_placement(field, replace(limits, parity=None, max_turn_deg=180.0))
+    return _start(lists, field, linear.crval, middle, found)
+
+
+def _star_field(
+    lists: StarLists, u: F8, v: F8, center: tuple[float, float], shape: tuple[int, int], radius_deg: float
+) -> StarField:
+    xi, eta = sky_to_plane(lists.ra, lists.dec, ra0=center[0], dec0=center[1])
+    near = np.isfinite(xi)
+    return StarField(
+        u=u,
+        v=v,
+        xi=3600.0 * xi[near],
+        eta=3600.0 * eta[near],
+        width=shape[1],
+        height=shape[0],
+        radius=3600.0 * radius_deg,
+    )
+
+
+def _start(
+    lists: StarLists, field: StarField, center: tuple[float, float], middle: tuple[float, float], found: PlacementSearch
+) -> _Start:
+    """Turn an accepted placement into a linear solution with its matches."""
+    placement = found.placement
+    if placement is None:
+        raise _no_placement(lists, field, found)
+    xi, eta = sky_to_plane(lists.ra, lists.dec, ra0=center[0], dec0=center[1])
+    reach = 1.5 * placement.radius_px * affine_scale(placement.matrix)
+    pairs = match_points(*apply_affine(placement.matrix, field.u, field.v), 3600.0 * xi, 3600.0 * eta, radius=reach)
+    cd = placement.matrix[:, :2] / 3600.0
+    origin = np.linalg.solve(placement.matrix[:, :2], -placement.matrix[:, 2])
+    none = np.zeros((2, 2))
+    crpix = (middle[0] + float(origin[0]), middle[1] + float(origin[1]))
+    return _Start(TanSip(center, crpix, cd, none, none, none, none), pairs, placement)
+
+
+def _no_placement(lists: StarLists, field: StarField, found: PlacementSearch) -> AstrometryError:
+    best = found.best
+    matched, expected, chance = (best.n_matched, best.n_expected, best.log10_chance) if best else (0, 0.0, 0.0)
+    return AstrometryError(
+        f"No placement of {len(field.u)} detections on {len(field.xi)} references is significant: the best of "
+        f"{found.n_tries} tries matches {matched} stars where chance gives {expected:.1f} (log10 chance {chance:.1f}).",
+        n_detected=lists.n_detected,
+        n_detections_usable=len(field.u),
+        n_reference=lists.n_reference,
+        n_references_usable=len(field.xi),
+        n_tries=found.n_tries,
+        n_verified=found.n_verified,
+        n_matched=matched,
+        n_expected=expected,
+        log10_chance=chance,
+    )
+
+
+def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: SolveSettings) -> AstrometricSolution:
+    """Fit and match in turn until the matches stay the same."""
+    pairs, wcs, radius = start.pairs, start.wcs, 1.5 * start.placement.radius_px
+    near = _near_frame(lists, start, shape)
+    for _ in range(_MAX_ITERATIONS):
+        fit = fit_tan_sip(_star_pairs(lists, pairs), start=wcs, shape=shape, settings=settings.fit)
+        wcs, before, last_radius = fit.wcs, pairs, radius
+        sigma = float(np.median(np.hypot(fit.dx, fit.dy)[fit.used])) / _RAYLEIGH_MEDIAN
+        radius = min(max(settings.radius_sigma * sigma, settings.min_radius_px), settings.max_radius_px)
+        pairs = _match(lists, wcs, near, radius)
+        if len(pairs) < _MIN_STARS:
+            break
+        same = np.array_equal(pairs.first, before.first) and np.array_equal(pairs.second, before.second)
+        if same and abs(radius - last_radius) < 0.05 * radius:
+            break
+    return _solution(lists, start, near, pairs, radius, shape, settings)
+
+
+def _near_frame(lists: StarLists, start: _Start, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the references on the frame and a tenth of its size around."""
+    middle = frame_center(shape)
+    u, v = focal_from_sky(start.wcs, ra=lists.ra, dec=lists.dec)
+    dx, dy = np.abs(u + start.wcs.crpix[0] - middle[0]), np.abs(v + start.wcs.crpix[1] - middle[1])
+    return np.flatnonzero((dx < 0.6 * shape[1]) & (dy < 0.6 * shape[0]))
+
+
+def _match(lists: StarLists, wcs: TanSip, near: NDArray[np.int64], radius_px: float) -> PointMatches:
+    u, v = focal_coordinates(wcs, x=lists.x, y=lists.y)
+    reference_u, reference_v = focal_from_sky(wcs, ra=lists.ra[near], dec=lists.dec[near])
+    found = match_points(u, v, reference_u, reference_v, radius=radius_px)
+    return PointMatches(found.first, near[found.second], found.distance)
+
+
+def _star_pairs(lists: StarLists, pairs: PointMatches) -> StarPairs:
+    d, r = pairs.first, pairs.second
+    return StarPairs(
+        x=lists.x[d],
+        y=lists.y[d],
+        x_err=lists.x_err[d],
+        y_err=lists.y_err[d],
+        ra=lists.ra[r],
+        dec=lists.dec[r],
+        sky_err=lists.sky_err[r],
+    )
+
+
+def _solution(
+    lists: StarLists,
+    start: _Start,
+    near: NDArray[np.int64],
+    pairs: PointMatches,
+    radius: float,
+    shape: tuple[int, int],
+    settings: SolveSettings,
+) -> AstrometricSolution:
+    """Fit the final matches, and refuse them when chance would make as many."""
+    stars = _star_pairs(lists, pairs)
+    fit = fit_tan_sip(stars, start=start.wcs, shape=shape, settings=settings.fit)
+    u, v = focal_coordinates(fit.wcs, x=lists.x, y=lists.y)
+    xi, eta = focal_from_sky(fit.wcs, ra=lists.ra[near], dec=lists.dec[near])
+    expected = count_chance_matches(u, v, xi, eta, radius=radius)
+    uniform = len(u) * len(near) / 1.44 * math.pi * radius**2 / (shape[0] * shape[1])
+    trials = math.log10(max(start.placement.n_tries, 1))
+    n_free = min(fit.n_parameters, 3) if start.placement.n_tries > 1 else 0
+    chance = log10_chance(len(pairs) - n_free, expected=max(expected, uniform)) + trials
+    if not chance <= settings.max_log10_chance:
+        raise AstrometryError(
+            f"The solution fell apart: {len(pairs)} matches within {radius:.2f} pixels, where chance gives "
+            f"{max(expected, uniform):.1f} (log10 chance {chance:.1f}).",
+            n_matched=len(pairs),
+            n_expected=max(expected, uniform),
+            log10_chance=chance,
+        )
+    reference_x, reference_y = sky_to_tan_sip(fit.wcs, ra=lists.ra[near], dec=lists.dec[near])
+    inside = (np.abs(reference_x - frame_center(shape)[0]) < 0.5 * shape[1]) & (
+        np.abs(reference_y - frame_center(shape)[1]) < 0.5 * shape[0]
+    )
+    d_xi, d_eta = 3600.0 * fit.wcs.cd @ np.stack([fit.dx, fit.dy])
+    scale = 3600.0 * math.sqrt(abs(float(np.linalg.det(fit.wcs.cd))))
+    order = np.argsort(lists.detection_row[pairs.first], kind="stable")
+    return AstrometricSolution(
+        wcs=fit.wcs,
+        detection=lists.detection_row[pairs.first][order],
+        reference=lists.reference_row[pairs.second][order],
+        used=fit.used[order],
+        dx=fit.dx[order],
+        dy=fit.dy[order],
+        d_ra=d_xi[order],
+        d_dec=d_eta[order],
+        n_matched=len(pairs),
+        n_used=int(fit.used.sum()),
+        n_references_in_frame=int(inside.sum()),
+        rms_px=fit.rms_px,
+        rms_arcsec=fit.rms_px * scale,
+        held_out_rms_px=fit.held_out_rms_px,
+        stated_error_arcsec=fit.stated_error_px * scale,
+        worst_error_arcsec=fit.worst_error_px * scale,
+        error_floor_px=fit.error_floor_px,
+        chi2_dof=fit.chi2_dof,
+        order=fit.order,
+        n_parameters=fit.n_parameters,
+        parity=1 if np.linalg.det(fit.wcs.cd) > 0 else -1,
+        scale_arcsec=scale,
+        radius_px=radius,
+        log10_chance=chance,
+        n_tries=start.placement.n_tries,
+        how=start.placement.how,
+        funnel=(
+            ("detected", lists.n_detected),
+            ("detections with a position", len(lists.x)),
+            ("references", lists.n_reference),
+            ("references with a position", len(lists.ra)),
+            ("references in the frame", int(inside.sum())),
+            ("matched", len(pairs)),
+            ("used in the fit", int(fit.used.sum())),
+        ),
+    )

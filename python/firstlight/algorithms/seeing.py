@@ -19,6 +19,7 @@ _MIN_ISOLATED = 15
 _CUTOUT = 1536
 _WANTED = 40
 _LOCUS_WIDTH = 0.07
+_PROFILE_STARS = 40
 _PROFILE_REACH = 1.6
 
 
@@ -94,7 +95,8 @@ def _measure(
     if not stars.any():
         return NO_STARS
     sigma = float(np.median(shapes.sigma[stars]))
-    width = _full_width(image, bad, shapes.x[stars], shapes.y[stars], shapes.flux[stars], sigma)
+    best = np.flatnonzero(stars)[:_PROFILE_STARS]
+    width = _full_width(image, bad, shapes.x[best], shapes.y[best], shapes.flux[best], sigma)
     spread = max(1.4826 * float(np.median(np.abs(shapes.sigma[stars] / sigma - 1.0))), 0.005)
     n = int(stars.sum())
     return Seeing(
@@ -110,13 +112,11 @@ def _bright_isolated(
     found: Detections, image: FloatArray, bad: BoolArray, saturation: float, max_stars: int
 ) -> NDArray[np.int64]:
     """Return the brightest detections that are unsaturated and, if there are enough of those, alone."""
-    reach = 4
     usable = ~found.edge
     for index in np.flatnonzero(usable):
         row, col = found.peak_y[index], found.peak_x[index]
         box = (slice(max(0, row - 1), row + 2), slice(max(0, col - 1), col + 2))
         usable[index] = not bad[box].any() and image[box].max() < saturation
-    usable &= (found.peak_x >= reach) & (found.peak_y >= reach)
     alone = usable & ~found.blended & ~found.merged
     if alone.sum() >= _MIN_ISOLATED:
         usable = alone

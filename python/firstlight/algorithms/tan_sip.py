@@ -107,6 +107,26 @@ def sky_to_tan_sip(wcs: TanSip, *, ra: FloatArray, dec: FloatArray) -> tuple[F8,
     )
 
 
+def frame_center(shape: tuple[int, int]) -> tuple[float, float]:
+    """Return x and y of the centre of a frame of (ny, nx) pixels."""
+    return 0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)
+
+
+def linear_part(wcs: TanSip, *, x: float, y: float) -> TanSip:
+    """Return the linear solution that touches another one at a pixel, which becomes its reference pixel.
+
+    Parameters
+    ----------
+    wcs : TanSip
+    x, y : float [pixel]
+    """
+    ra, dec = tan_sip_to_sky(wcs, x=x + np.array([0.0, 1.0, -1.0, 0.0, 0.0]), y=y + np.array([0.0, 0.0, 0.0, 1.0, -1.0]))
+    xi, eta = sky_to_plane(ra, dec, ra0=float(ra[0]), dec0=float(dec[0]))
+    cd = 0.5 * np.array([[xi[1] - xi[2], xi[3] - xi[4]], [eta[1] - eta[2], eta[3] - eta[4]]])
+    none = np.zeros((2, 2))
+    return TanSip((float(ra[0]), float(dec[0])), (x, y), cd, none, none, none, none)
+
+
 def fit_inverse_distortion(
     a: F8, b: F8, *, half_width: float, half_height: float, tolerance_px: float = 1e-4, max_order: int = 8
 ) -> tuple[F8, F8]:

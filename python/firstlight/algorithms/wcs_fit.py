@@ -13,11 +13,12 @@ from firstlight.algorithms.tan_sip import (
     coefficient_matrix,
     fit_inverse_distortion,
     focal_from_sky,
+    frame_center,
+    linear_part,
     monomial_powers,
     monomials,
-    tan_sip_to_sky,
 )
-from firstlight.algorithms.tangent_plane import plane_to_sky, sky_to_plane
+from firstlight.algorithms.tangent_plane import plane_to_sky
 from firstlight.errors import AstrometryError
 
 F8 = NDArray[np.float64]
@@ -151,7 +152,7 @@ def fit_tan_sip(
         )
     frame = _Frame(shape)
     u, v = frame.normalised(pairs.x, pairs.y)
-    tangent = _recentred(start, frame)
+    tangent = linear_part(start, x=frame.center[0], y=frame.center[1])
     used = np.ones(len(pairs), dtype=bool)
     design = monomials(u, v, settings.max_order)
     floor, order = 0.0, 1
@@ -176,7 +177,7 @@ class _Frame:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.half_height, self.half_width = 0.5 * shape[0], 0.5 * shape[1]
-        self.center = (0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1))
+        self.center = frame_center(shape)
         self.unit = max(self.half_height, self.half_width)
 
     def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
@@ -210,18 +211,6 @@ class _Solution:
         """Return the (n,) sum of the variances of both axes."""
         used = design[:, : len(self.coefficients)]
         return np.asarray(sum(np.einsum("ij,jk,ik->i", used, c, used) for c in self.covariance))
-
-
-def _recentred(start: TanSip, frame: _Frame) -> TanSip:
-    """Return the linear part of a solution at the centre of the frame."""
-    step = 1.0
-    x = frame.center[0] + np.array([0.0, step, -step, 0.0, 0.0])
-    y = frame.center[1] + np.array([0.0, 0.0, 0.0, step, -step])
-    ra, dec = tan_sip_to_sky(start, x=x, y=y)
-    xi, eta = sky_to_plane(ra, dec, ra0=float(ra[0]), dec0=float(dec[0]))
-    cd = np.array([[xi[1] - xi[2], xi[3] - xi[4]], [eta[1] - eta[2], eta[3] - eta[4]]]) / (2.0 * step)
-    none = np.zeros((2, 2))
-    return TanSip((float(ra[0]), float(dec[0])), frame.center, cd, none, none, none, none)
 
 
 def _moved(tangent: TanSip, shift: F8) -> TanSip:
@@ -323,9 +312,9 @@ def _likely_floor(residual: F8, sigma: F8, used: NDArray[np.bool_], n_free: floa
 
 def _clip(pull: F8, used: NDArray[np.bool_], n_free: float, clip_sigma: float) -> NDArray[np.bool_]:
     """Return which stars lie within ``clip_sigma`` robust standard deviations in both axes."""
-    n = int(used.sum())
-    spread = 1.4826 * float(np.median(np.abs(pull[used]))) * math.sqrt(n / max(n - n_free, 1.0))
-    kept: NDArray[np.bool_] = (np.abs(pull) <= clip_sigma * max(spread, 0.5)).all(axis=1)
+    n = len(pull)
+    spread = 1.4826 * float(np.median(np.abs(pull))) * math.sqrt(n / max(n - n_free, 1.0))
+    kept: NDArray[np.bool_] = (np.abs(pull) <= clip_sigma * max(spread, 1.0)).all(axis=1)
     return kept if kept.sum() >= _MIN_STARS else used
 
 

@@ -31,13 +31,19 @@ def log_options(command: FunctionT) -> FunctionT:
     return verbose(as_json(command))
 
 
+def current_settings() -> LogSettings:
+    """Return what the options of the command that runs now said."""
+    ctx = click.get_current_context(silent=True)
+    return (ctx and ctx.find_object(LogSettings)) or LogSettings()
+
+
 def configure_logging() -> None:
     """Set up structlog for this process: to stderr, at the level that the options of the current command ask for."""
     import logging
 
     import structlog
 
-    settings = click.get_current_context().find_object(LogSettings) or LogSettings()
+    settings = current_settings()
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(settings.verbosity, 2)]
     structlog.configure(
         processors=[

@@ -17,8 +17,9 @@ from typing import NamedTuple, NoReturn
 import click
 
 from firstlight import __version__
-from firstlight.cli.exit_codes import BUG, DONE, INTERRUPTED, USER_MISTAKE, exit_code_of
+from firstlight.cli.exit_codes import DONE, INTERRUPTED, USER_MISTAKE, exit_code_of
 from firstlight.cli.logs import LogSettings, log_options
+from firstlight.cli.messages import complain, report_bug
 from firstlight.errors import FirstlightError
 
 
@@ -113,15 +114,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _environment_failed(error)
     except Exception as error:  # noqa: BLE001 - the outermost place: a bug becomes one line, and with -v a traceback
-        return _report_bug(error, verbose=logs.verbosity > 0)
+        return report_bug(error, verbose=logs.verbosity > 0)
     return code if isinstance(code, int) else DONE
-
-
-def complain(message: str, code: int) -> int:
-    """Print ``firstlight: message`` on stderr, each line of it, and return ``code``."""
-    for line in message.splitlines():
-        click.echo(f"firstlight: {line}", err=True)
-    return code
 
 
 def _usage_line(error: click.ClickException) -> str:
@@ -142,13 +136,3 @@ def _environment_failed(error: OSError) -> int:
 def _silence_stdout() -> None:
     """Send what is still buffered for a closed pipe to nowhere, so that nothing complains at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _report_bug(error: Exception, *, verbose: bool) -> int:
-    if verbose:
-        import traceback
-
-        traceback.print_exception(error)
-        return complain("this is a bug in firstlight; please report it with the lines above.", BUG)
-    said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return complain(f"this is a bug in firstlight ({said}); please report it with what 'firstlight -v' prints.", BUG)

@@ -13,8 +13,12 @@ FILE = click.Path(path_type=Path)
 
 @click.command(context_settings={"max_content_width": 110})
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=FILE)
-@click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for the results; made if missing.")
-@click.option("--refcat", type=FILE, metavar="TABLE", help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes.")
+@click.option(
+    "-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for the results; made if missing."
+)
+@click.option(
+    "--refcat", type=FILE, metavar="TABLE", help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes."
+)
 @click.option("--photometry-refcat", type=FILE, metavar="TABLE", help="Other reference stars for the zero point.")
 @click.option("--instrument", metavar="NAME|FILE", help="Camera; without it, recognised from the header.")
 @click.option("--ra", type=click.FloatRange(0, 360), metavar="DEG", help="Where the image is: right ascension.")
@@ -24,7 +28,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--scale-high", type=click.FloatRange(0, min_open=True), metavar="S", help="Largest arcsec per pixel.")
 @click.option("--ignore-wcs", is_flag=True, help="Solve the field as if the header had no WCS.")
 @click.option("--snap", type=FILE, metavar="IMAGE2", help="Second image of a pair, added to the first.")
-@click.option("--hdu", type=int, metavar="N", help="FITS extension of the image; without it, the first image there is.")
+@click.option("--hdu", metavar="N", help="Number or name of the FITS extension.  [default: the first image]")
 @click.option("--mask", type=FILE, metavar="F", help="FITS mask of the image.")
 @click.option("--variance", type=FILE, metavar="F", help="FITS variance of the image.")
 @click.option("--stop-after", metavar="PASS", help="End after this pass, e.g. psf_pass_2 or astrometry.")
@@ -45,7 +49,7 @@ def process(
     scale_high: float | None,
     ignore_wcs: bool,
     snap: Path | None,
-    hdu: int | None,
+    hdu: str | None,
     mask: Path | None,
     variance: Path | None,
     stop_after: str | None,
@@ -93,7 +97,9 @@ def process(
         raise click.UsageError("--radius belongs to --ra and --dec.")
     if scale_low is not None and scale_high is not None and scale_low > scale_high:
         raise click.UsageError(f"--scale-low {scale_low} is larger than --scale-high {scale_high}.")
-    alone = [name for name, value in (("--snap", snap), ("--mask", mask), ("--variance", variance)) if value is not None]
+    alone = [
+        name for name, value in (("--snap", snap), ("--mask", mask), ("--variance", variance)) if value is not None
+    ]
     if alone and len(images) > 1:
         raise click.UsageError(f"{alone[0]} belongs to one image; got {len(images)} images.")
     configure_logging()

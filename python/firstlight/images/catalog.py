@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from firstlight.errors import InputError
 from firstlight.images.atomic import write_atomically
+from firstlight.images.hdu_files import open_hdus, write_hdus
 from firstlight.images.json_values import from_json, to_json
 from firstlight.images.photo_calib import PhotoCalib, ab_magnitude, ab_magnitude_error
 from firstlight.images.wcs import SkyWcs
@@ -45,9 +45,12 @@ FLAGS: Mapping[str, str] = {
     "sky_source": "The row is an empty sky position, for the noise, not a source.",
     "suspect": "A pixel that is to be used with care lies in the footprint.",
 }
-"""Name of a boolean column -> what it says; ``<flux>_flux_flag`` says that the flux of that name is not to be trusted."""
+"""Name of a boolean column -> what it says; the flag of a flux is called ``<flux>_flux_flag``."""
 
 FLUX_FLAG = "The flux could not be measured, or not on all of its pixels."
+
+META_KEYWORD = "FLMETA"
+"""FITS keyword that holds the metadata of a catalogue as JSON."""
 
 NJY = u.nJy
 MAG = u.mag
@@ -108,7 +111,7 @@ def write_catalog(catalog: Table, path: str | Path) -> None:
     """
     path = Path(path)
     if path.name.endswith((".fits", ".fits.gz")):
-        write_atomically(path, lambda file: _write_fits(catalog, file))
+        _write_fits(catalog, path)
     else:
         table = to_arrow(catalog)
         write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
@@ -146,6 +149,7 @@ def to_arrow(catalog: Table) -> pa.Table:
         array = _to_arrow_array(column)
         meaning = column.description or flag_meaning(column.name)
         notes = {"unit": str(column.unit) if column.unit is not None else "", "description": meaning}
+        notes["width"] = str(column.dtype.itemsize // 4) if column.dtype.kind == "U" else ""
         fields.append(pa.field(column.name, array.type, metadata={key: text for key, text in notes.items() if text}))
         arrays.append(array)
     meta = {"firstlight": to_json(dict(catalog.meta))}
@@ -157,7 +161,7 @@ def from_arrow(table: pa.Table) -> Table:
     result = Table()
     for field, chunks in zip(table.schema, table.columns, strict=True):
         notes = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
-        column = _from_arrow_array(chunks.combine_chunks(), field.type)
+        column = _from_arrow_array(chunks.combine_chunks(), field.type, width=notes.get("width", ""))
         column.unit = u.Unit(notes["unit"]) if notes.get("unit") else None
         column.description = notes.get("description") or None
         result[field.name] = column
@@ -172,15 +176,11 @@ def _to_arrow_array(column: Column) -> pa.Array:
     missing = np.ma.getmaskarray(column) if isinstance(column, MaskedColumn) else None
     if values.ndim > 1:
         if missing is not None and missing.any():
-            raise TypeError(f"Column {column.name!r} has several numbers in a row and gaps; use NaN for missing numbers.")
+            raise TypeError(f"Column {column.name!r} has gaps in rows of several numbers; use NaN for what is missing.")
         return _nested(values)
-    if values.dtype.kind not in "biufUO":
+    if values.dtype.kind not in "biufU":
         raise TypeError(f"Column {column.name!r} of type {values.dtype} cannot be stored.")
-    return pa.array(values.tolist() if values.dtype.kind in "UO" else values, mask=missing, type=_text_type(values))
-
-
-def _text_type(values: NDArray[Any]) -> pa.DataType | None:
-    return pa.string() if values.dtype.kind == "U" else None
+    return pa.array(values, mask=missing, type=pa.string() if values.dtype.kind == "U" else None)
 
 
 def _nested(values: NDArray[Any]) -> pa.Array:
@@ -190,7 +190,7 @@ def _nested(values: NDArray[Any]) -> pa.Array:
     return array
 
 
-def _from_arrow_array(chunk: pa.Array, kind: pa.DataType) -> Column:
+def _from_arrow_array(chunk: pa.Array, kind: pa.DataType, *, width: str) -> Column:
     shape: list[int] = []
     while pa.types.is_fixed_size_list(kind):
         shape.append(kind.list_size)
@@ -198,8 +198,9 @@ def _from_arrow_array(chunk: pa.Array, kind: pa.DataType) -> Column:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         text = chunk.to_pylist()
         if any(item is None for item in text):
-            return MaskedColumn(["" if item is None else item for item in text], mask=[item is None for item in text])
-        return Column(np.array(text, dtype=str))
+            gaps = [item is None for item in text]
+            return MaskedColumn(["" if item is None else item for item in text], mask=gaps, dtype=f"U{width}")
+        return Column(np.array(text, dtype=f"U{width}"))
     if chunk.null_count:
         missing = np.asarray(chunk.is_null())
         return MaskedColumn(np.asarray(chunk.fill_null(0)), mask=missing)
@@ -207,23 +208,23 @@ def _from_arrow_array(chunk: pa.Array, kind: pa.DataType) -> Column:
     return Column(np.array(values).reshape(-1, *shape) if shape else np.array(values))
 
 
-def _write_fits(catalog: Table, file: Any) -> None:
+def _write_fits(catalog: Table, path: Path) -> None:
     plain = Table(catalog, copy=False)
     plain.meta = {}
     hdu = fits.table_to_hdu(plain)
     hdu.header["EXTNAME"] = "CATALOG"
-    hdu.header["FLMETA"] = json.dumps(to_json(dict(catalog.meta)))[1:-1]
-    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(file)
+    hdu.header[META_KEYWORD] = to_json(dict(catalog.meta))
+    write_hdus(path, [fits.PrimaryHDU(), hdu])
 
 
 def _read_fits(path: Path) -> Table:
-    with fits.open(path, memmap=False) as hdus:
+    with open_hdus(path) as hdus:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
         if not tables:
             raise ValueError("no table extension is in it")
         result = Table.read(tables[0], character_as_bytes=False)
-        meta = tables[0].header.get("FLMETA")
-    result.meta = {} if meta is None else from_json(json.loads(f'"{meta}"'))
+        meta = tables[0].header.get(META_KEYWORD)
+    result.meta = {} if meta is None else from_json(meta)
     return result
 
 

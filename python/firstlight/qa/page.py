@@ -131,7 +131,8 @@ def _image_panel(axes: Axes, content: PageContent) -> None:
     if matches is not None:
         used = _flag(matches, "used")
         label = f"matched to the reference ({used.sum()})"
-        plots.mark_sources(axes, **_positions(matches, used), color=plots.VERMILION, size=110, label=label)
+        place = _positions(matches, used, prefix="src_")
+        plots.mark_sources(axes, **place, color=plots.VERMILION, size=110, label=label)
     if exposure.wcs is not None:
         plots.draw_compass(axes, exposure.wcs, shape=exposure.image.shape)
     if axes.get_legend_handles_labels()[0]:
@@ -188,7 +189,7 @@ def _astrometry_panels(field: Axes, scatter: Axes, content: PageContent) -> None
     factor, unit = (1000 * scale, "mas") if math.isfinite(scale) else (1.0, "px")
     dx, dy = (factor * np.asarray(matches[name], dtype=float)[used] for name in ("dx", "dy"))
     shape = content.exposure.image.shape
-    plots.draw_offset_field(field, **_positions(matches, used), dx=dx, dy=dy, unit=unit, shape=shape)
+    plots.draw_offset_field(field, **_positions(matches, used, prefix="src_"), dx=dx, dy=dy, unit=unit, shape=shape)
     plots.draw_offset_scatter(scatter, dx=dx, dy=dy, unit=unit)
 
 
@@ -251,8 +252,8 @@ def _brightest(table: Table) -> IntArray:
     return rows
 
 
-def _positions(table: Table, rows: IntArray | BoolArray) -> dict[str, FloatArray]:
-    return {name: np.asarray(table[name], dtype=float)[rows] for name in ("x", "y")}
+def _positions(table: Table, rows: IntArray | BoolArray, *, prefix: str = "") -> dict[str, FloatArray]:
+    return {name: np.asarray(table[f"{prefix}{name}"], dtype=float)[rows] for name in ("x", "y")}
 
 
 def _flag(table: Table, name: str, *, default: bool = True) -> BoolArray:

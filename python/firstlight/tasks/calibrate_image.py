@@ -293,9 +293,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _aperture_correction(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Relate every flux to the total flux of a star."""
-        corrected = self.aperture_correction.run(
-            state.exposure, state.psf_stars, aperture_radius=state.aperture_radius
-        )
+        corrected = self.aperture_correction.run(state.exposure, state.psf_stars, aperture_radius=state.aperture_radius)
         state.exposure = state.exposure.replace(aperture_corrections=corrected.corrections)
         state.keep(corrected.gates)
         state.psf_stars = with_total_flux(state.psf_stars, state.exposure)

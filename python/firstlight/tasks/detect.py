@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
@@ -12,6 +13,7 @@ from firstlight.algorithms.detection import Detections, detect_sources, smooth_f
 from firstlight.errors import NoSourcesError, PsfError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
+from firstlight.kernels.arrays import BoolArray
 
 
 @dataclass(frozen=True)
@@ -107,5 +109,13 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
                 threshold=limit,
                 psf_sigma=sigma,
             )
-        mask = exposure.mask.replaced("DETECTED", found.footprints).with_edge("EDGE", smoothed.reach)
+        mask = exposure.mask.replaced("DETECTED", found.footprints).with_plane(
+            "EDGE", _border(exposure, smoothed.reach)
+        )
         return DetectResult(exposure=exposure.replace(mask=mask), detections=found)
+
+
+def _border(exposure: Exposure, width: int) -> BoolArray:
+    border = np.ones(exposure.shape, dtype=bool)
+    border[width:-width, width:-width] = False
+    return border

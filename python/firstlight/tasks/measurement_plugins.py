@@ -19,7 +19,7 @@ from typing_extensions import TypeVar
 from firstlight.algorithms.aperture import measure_apertures
 from firstlight.algorithms.centroids import windowed_centroids
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.moments import measure_moments
+from firstlight.algorithms.moments import adaptive_moments
 from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.framework import Config, Task
 from firstlight.images.exposure import Exposure
@@ -120,7 +120,7 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
     def run(self, exposure: Exposure, catalog: Table, detections: Detections, *, aperture_radius: float) -> Columns:
         """Measure ``ixx``, ``iyy``, ``ixy`` with errors, ``shape_flag`` and ``psf_ixx``, ``psf_iyy``, ``psf_ixy``."""
         x, y = _values(catalog, "x"), _values(catalog, "y")
-        found = measure_moments(
+        found = adaptive_moments(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of(*UNUSABLE),
@@ -176,7 +176,11 @@ class PsfFluxPlugin(MeasurementPlugin):
         """Measure ``psf_inst_flux``, its error and flag, ``psf_chi2`` and ``snr``."""
         if exposure.psf is None:
             nothing = np.full(len(catalog), np.nan)
-            return {"psf_inst_flux": nothing, "psf_inst_flux_err": nothing, "psf_flux_flag": np.ones(len(catalog), bool)}
+            return {
+                "psf_inst_flux": nothing,
+                "psf_inst_flux_err": nothing,
+                "psf_flux_flag": np.ones(len(catalog), bool),
+            }
         found = measure_psf_flux(
             exposure.image,
             variance=exposure.variance,
@@ -235,7 +239,7 @@ def sky_positions(exposure: Exposure, catalog: Table) -> Columns:
 
 
 def psf_sigma(exposure: Exposure) -> float:
-    """Size of the PSF at the centre of the exposure [pixel]."""
+    """Return the size of the PSF at the centre of the exposure [pixel]."""
     if exposure.psf is None:
         return 3.5 / FWHM_PER_SIGMA
     ny, nx = exposure.image.shape
@@ -243,7 +247,7 @@ def psf_sigma(exposure: Exposure) -> float:
 
 
 def exposure_unit(exposure: Exposure) -> u.UnitBase:
-    """Unit of the pixels."""
+    """Return the unit of the pixels."""
     return u.nJy if exposure.unit == "nJy" else u.ct
 
 
@@ -262,13 +266,13 @@ def _any_at_centre(where: BoolArray, x: FloatArray, y: FloatArray) -> BoolArray:
 
 
 def _psf_moments(exposure: Exposure, x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
-    """PSF moments at the sources, interpolated from a grid fine enough for a smooth model."""
+    """Return the PSF moments at the sources, interpolated from a grid fine enough for a smooth model."""
     if exposure.psf is None:
         return {name: np.full(len(x), np.nan) for name in ("ixx", "iyy", "ixy")}
     ny, nx = exposure.image.shape
     columns, rows = np.linspace(0, nx - 1, 9), np.linspace(0, ny - 1, 9)
-    grid = [[exposure.psf.moments(x=column, y=row) for column in columns] for row in rows]
-    values = np.array([[(m.ixx, m.iyy, m.ixy) for m in line] for line in grid])
+    grid_y, grid_x = (axis.ravel() for axis in np.meshgrid(np.rint(rows), np.rint(columns), indexing="ij"))
+    values = exposure.psf.shapes(x=grid_x, y=grid_y).reshape(9, 9, 3)
     from_grid = RegularGridInterpolator((rows, columns), values, method="cubic", bounds_error=False, fill_value=None)
     found = from_grid(np.column_stack([y, x]))
     return {"ixx": found[:, 0], "iyy": found[:, 1], "ixy": found[:, 2]}

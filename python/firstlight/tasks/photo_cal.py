@@ -186,14 +186,14 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         self, exposure: Exposure, sources: Table, candidate: BoolArray, stars: ReferenceStars
     ) -> tuple[IntArray, IntArray]:
         rows = np.flatnonzero(candidate)
-        first, second = match_sky(
+        pairs = match_sky(
             np.asarray(sources["ra"])[rows],
             np.asarray(sources["dec"])[rows],
             stars.ra,
             stars.dec,
             radius_arcsec=self._radius(exposure),
         )
-        return rows[first], second
+        return rows[pairs.first], pairs.second
 
     def _gates(self, fit: ZeroPoint) -> tuple[Gate, ...]:
         config = self.config
@@ -211,7 +211,7 @@ def _band_of(exposure: Exposure) -> str | None:
 def _match_table(
     sources: Table, source_index: IntArray, stars: ReferenceStars, star_index: IntArray, band: str, fit: ZeroPoint
 ) -> Table:
-    """Matched calibrators; ``src_id`` joins to ``stars.id``."""
+    """Tabulate matched calibrators; ``src_id`` joins to ``stars.id``."""
     flux, error = sources["calib_inst_flux"][source_index], sources["calib_inst_flux_err"][source_index]
     with np.errstate(invalid="ignore", divide="ignore"):
         magnitude_error = 2.5 / math.log(10) * np.asarray(error) / np.asarray(flux)
@@ -229,7 +229,14 @@ def _match_table(
             "residual": fit.residual,
             "used": fit.used,
         },
-        units={"ref_ra": "deg", "ref_dec": "deg", "ref_mag": "mag", "ref_mag_err": "mag", "src_mag_err": "mag", "residual": "mag"},
+        units={
+            "ref_ra": "deg",
+            "ref_dec": "deg",
+            "ref_mag": "mag",
+            "ref_mag_err": "mag",
+            "src_mag_err": "mag",
+            "residual": "mag",
+        },
     )
     matches.meta["band"] = band
     return Table(matches)

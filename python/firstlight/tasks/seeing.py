@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 from pydantic import PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
@@ -66,16 +67,20 @@ class StarSeeingTask(SeeingTask[StarSeeingConfig]):
 
     def run(self, exposure: Exposure) -> SeeingResult:
         """Measure the seeing of a background-subtracted exposure."""
-        seeing = measure_seeing(exposure.image, variance=exposure.variance, bad=exposure.mask.any_of(*UNUSABLE))
-        fwhm = seeing.fwhm if seeing.n_stars else self.config.fallback_fwhm
-        sigma = fwhm / FWHM_PER_SIGMA
-        radius = max(3, int(self.config.stamp_fwhm * fwhm / 2 + 0.5))
-        self.log.info("seeing", fwhm=fwhm, n_stars=seeing.n_stars)
+        seeing = measure_seeing(
+            exposure.image,
+            variance=exposure.variance,
+            bad=exposure.mask.any_of(*UNUSABLE),
+            saturation=exposure.detector.saturation or np.inf,
+        )
+        fwhm = seeing.fwhm if seeing.n else self.config.fallback_fwhm
+        sigma = seeing.sigma if seeing.n else fwhm / FWHM_PER_SIGMA
+        self.log.info("seeing", fwhm=fwhm, n_stars=seeing.n)
         return SeeingResult(
-            psf=GaussianPsf(sigma=sigma, radius=radius),
+            psf=GaussianPsf(sigma=sigma, radius=_stamp_radius(fwhm, self.config.stamp_fwhm)),
             fwhm=fwhm,
-            n_stars=seeing.n_stars,
-            gates=(Gate("seeing_n_stars", seeing.n_stars, sense="min", warn=self.config.warn_n_stars),),
+            n_stars=seeing.n,
+            gates=(Gate("seeing_n_stars", seeing.n, sense="min", warn=self.config.warn_n_stars),),
         )
 
 
@@ -85,5 +90,9 @@ class FixedSeeingTask(SeeingTask):
     def run(self, exposure: Exposure) -> SeeingResult:
         """Return a Gaussian of the configured width."""
         fwhm = self.config.fallback_fwhm
-        radius = max(3, int(self.config.stamp_fwhm * fwhm / 2 + 0.5))
-        return SeeingResult(psf=GaussianPsf(sigma=fwhm / FWHM_PER_SIGMA, radius=radius), fwhm=fwhm, n_stars=0, gates=())
+        psf = GaussianPsf(sigma=fwhm / FWHM_PER_SIGMA, radius=_stamp_radius(fwhm, self.config.stamp_fwhm))
+        return SeeingResult(psf=psf, fwhm=fwhm, n_stars=0, gates=())
+
+
+def _stamp_radius(fwhm: float, stamp_fwhm: float) -> int:
+    return max(3, int(stamp_fwhm * fwhm / 2 + 0.5))

@@ -146,9 +146,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def _measure(self, state: SingleFrameState) -> None:
         if self.measure and state.calibrated:
-            measured = self.measure.run(
-                state.calibrated.exposure, aperture_radius=state.calibrated.aperture_radius
-            )
+            measured = self.measure.run(state.calibrated.exposure, aperture_radius=state.calibrated.aperture_radius)
             gates = (*state.calibrated.gates, *measured.gates)
             state.newer = {
                 "exposure": measured.exposure,

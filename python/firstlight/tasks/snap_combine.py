@@ -72,7 +72,9 @@ class SumSnapsTask(SnapCombineTask):
 
 def _check_pair(first: Exposure, second: Exposure) -> None:
     if first.image.shape != second.image.shape:
-        raise InputError(f"The snaps differ in shape: {first.image.shape} and {second.image.shape}; give a matching pair.")
+        raise InputError(
+            f"The snaps differ in shape: {first.image.shape} and {second.image.shape}; give a matching pair."
+        )
     if first.observation.physical_filter != second.observation.physical_filter:
         raise InputError(
             f"The snaps differ in filter: {first.observation.physical_filter!r} and "

@@ -97,7 +97,9 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
             result[f"psf_star_delta_{name}_median"] = float(np.median(difference))
             result[f"psf_star_delta_{name}_scatter"] = _mad_sigma(difference)
         e1, e2, size = star
-        result["psf_star_scaled_delta_size_scatter"] = result["psf_star_delta_size_scatter"] / float(np.median(size)) ** 2
+        result["psf_star_scaled_delta_size_scatter"] = (
+            result["psf_star_delta_size_scatter"] / float(np.median(size)) ** 2
+        )
         result["star_e_median"] = float(np.median(np.hypot(e1, e2)))
         ixx, iyy, ixy = (np.asarray(psf_stars[name])[good] for name in ("ixx", "iyy", "ixy"))
         result["star_un_normalized_e_median"] = float(np.median(np.sqrt((ixx - iyy) ** 2 + 4 * ixy**2)))

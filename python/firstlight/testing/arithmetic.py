@@ -223,7 +223,7 @@ class NightTask(PipelineTask[NightConfig]):
         return NightResult(number=state.value, total=float(str(state.made["total"])))
 
     def _start(self, state: CalculateState) -> None:
-        state.made["started_with"] = state.value
+        state.made["number"] = state.made["started_with"] = state.value
 
     def _calibrate(self, state: CalculateState) -> None:
         state.value = self.calibrate.run(state.value).number

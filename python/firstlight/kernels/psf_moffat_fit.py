@@ -116,7 +116,7 @@ def _accumulate(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def core_equations(
+def moffat_equations(
     data: NDArray[np.float64],
     noise: NDArray[np.float64],
     stars: NDArray[np.float64],
