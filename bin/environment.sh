@@ -14,7 +14,7 @@ die() {
 
 find_python() {
     local name
-    for name in python3.13 python3.12 python3.11 python3.14 python3; do
+    for name in python3 python3.13 python3.12 python3.11 python3.14; do
         if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
             printf '%s\n' "$name"
             return

@@ -13,23 +13,24 @@ from firstlight.algorithms.pattern_matching import PlacementLimits, PlacementSea
 from firstlight.algorithms.placement import Placement, StarField, affine_scale, apply_affine, verify_placement
 from firstlight.algorithms.star_lists import Detections, References, StarLists, clean_star_lists
 from firstlight.algorithms.tan_sip import (
-    TanSip,
     focal_coordinates,
     focal_from_sky,
     frame_center,
-    linear_part,
     sky_to_tan_sip,
-    tan_sip_to_sky,
 )
 from firstlight.algorithms.tangent_plane import sky_to_plane
 from firstlight.algorithms.wcs_fit import StarPairs, WcsFitSettings, fit_tan_sip
 from firstlight.errors import AstrometryError
+from firstlight.images.wcs import SkyWcs, TanSip
 
 F8 = NDArray[np.float64]
 
 
 _MIN_STARS = 3
-_MAX_ITERATIONS = 15
+_MAX_ITERATIONS = 20
+_MAX_MISMATCHED = 0.05
+"""Share of wrong matches that the fit bears while the match grows into the corners."""
+_MAX_GROWTH = 10.0
 _RAYLEIGH_MEDIAN = 1.1774
 
 
@@ -73,7 +74,7 @@ class AstrometricSolution:
 
     Parameters
     ----------
-    wcs : TanSip
+    tan_sip : TanSip
     detection, reference : (n,)
         Indices of the matched stars in the lists as given.
     used : (n,)
@@ -116,7 +117,7 @@ class AstrometricSolution:
         What was left after each cut.
     """
 
-    wcs: TanSip
+    tan_sip: TanSip
     detection: NDArray[np.int64]
     reference: NDArray[np.int64]
     used: NDArray[np.bool_]
@@ -150,7 +151,7 @@ def solve_field(
     references: References,
     *,
     shape: tuple[int, int],
-    initial_wcs: TanSip | None = None,
+    initial_wcs: SkyWcs | None = None,
     center: tuple[float, float] | None = None,
     radius_deg: float = 0.5,
     scale_range: tuple[float, float] = (0.1, 60.0),
@@ -169,7 +170,7 @@ def solve_field(
     references : References
         They should cover the frame wherever it may lie: ``radius_deg`` plus half a diagonal around the centre.
     shape : (ny, nx) [pixel]
-    initial_wcs : TanSip or None
+    initial_wcs : SkyWcs or None
         An approximate solution.
     center : (ra, dec) [deg] or None
         Where the frame's centre should be; taken from ``initial_wcs`` when None.
@@ -191,9 +192,7 @@ def solve_field(
     settings = settings or SolveSettings()
     if center is None and initial_wcs is None:
         raise ValueError("Give initial_wcs or center.")
-    lists = clean_star_lists(
-        detections, references, saturated_error_px=settings.saturated_error_px, minimum=_MIN_STARS
-    )
+    lists = clean_star_lists(detections, references, saturated_error_px=settings.saturated_error_px, minimum=_MIN_STARS)
     if initial_wcs is not None:
         start = _start_from_wcs(lists, initial_wcs, shape, radius_deg, settings)
     else:
@@ -224,13 +223,15 @@ def _start_from_center(
 
 
 def _start_from_wcs(
-    lists: StarLists, initial: TanSip, shape: tuple[int, int], radius_deg: float, settings: SolveSettings
+    lists: StarLists, initial: SkyWcs, shape: tuple[int, int], radius_deg: float, settings: SolveSettings
 ) -> _Start:
     """Take an initial solution as it is, or slightly turned and shifted, or only as a centre and a scale."""
     middle = frame_center(shape)
-    linear = linear_part(initial, x=middle[0], y=middle[1])
+    ra0, dec0 = initial.pixel_to_sky(x=middle[0], y=middle[1])
+    cd = initial.local_jacobian(x=middle[0], y=middle[1]) / 3600.0
+    linear = TanSip((float(ra0), float(dec0)), middle, cd)
     # The detections as the initial solution sees them, freed from the distortion that it knows.
-    ra, dec = tan_sip_to_sky(initial, x=lists.x, y=lists.y)
+    ra, dec = initial.pixel_to_sky(x=lists.x, y=lists.y)
     field = _star_field(lists, *focal_from_sky(linear, ra=ra, dec=dec), linear.crval, shape, radius_deg)
     matrix = np.hstack([3600.0 * linear.cd, np.zeros((2, 1))])
     for looseness in (1.0, 3.0):
@@ -281,9 +282,8 @@ def _start(
     pairs = match_points(*apply_affine(placement.matrix, field.u, field.v), 3600.0 * xi, 3600.0 * eta, radius=reach)
     cd = placement.matrix[:, :2] / 3600.0
     origin = np.linalg.solve(placement.matrix[:, :2], -placement.matrix[:, 2])
-    none = np.zeros((2, 2))
     crpix = (middle[0] + float(origin[0]), middle[1] + float(origin[1]))
-    return _Start(TanSip(center, crpix, cd, none, none, none, none), pairs, placement)
+    return _Start(TanSip(center, crpix, cd), pairs, placement)
 
 
 def _no_placement(lists: StarLists, field: StarField, found: PlacementSearch) -> AstrometryError:
@@ -305,20 +305,25 @@ def _no_placement(lists: StarLists, field: StarField, found: PlacementSearch) ->
 
 
 def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: SolveSettings) -> AstrometricSolution:
-    """Fit and match in turn until the matches stay the same."""
-    pairs, wcs, radius = start.pairs, start.wcs, 1.5 * start.placement.radius_px
+    """Fit and match in turn, first as widely as chance allows, then as tightly as the residuals allow."""
     near = _near_frame(lists, start, shape)
+    # Distortion moves the corners by more than the middle's residuals show: look further where stars are rare.
+    rare = math.sqrt(_MAX_MISMATCHED * shape[0] * shape[1] / (math.pi * len(lists.x)))
+    radius = max(min(rare, _MAX_GROWTH * start.placement.radius_px, 0.01 * math.hypot(*shape)), 1.5 * start.placement.radius_px)
+    pairs, wcs, growing = start.pairs, start.wcs, True
     for _ in range(_MAX_ITERATIONS):
         fit = fit_tan_sip(_star_pairs(lists, pairs), start=wcs, shape=shape, settings=settings.fit)
-        wcs, before, last_radius = fit.wcs, pairs, radius
-        sigma = float(np.median(np.hypot(fit.dx, fit.dy)[fit.used])) / _RAYLEIGH_MEDIAN
-        radius = min(max(settings.radius_sigma * sigma, settings.min_radius_px), settings.max_radius_px)
+        wcs, before, last_radius = fit.tan_sip, pairs, radius
+        if not growing:
+            sigma = float(np.median(np.hypot(fit.dx, fit.dy)[fit.used])) / _RAYLEIGH_MEDIAN
+            radius = min(max(settings.radius_sigma * sigma, settings.min_radius_px), radius)
         pairs = _match(lists, wcs, near, radius)
         if len(pairs) < _MIN_STARS:
             break
         same = np.array_equal(pairs.first, before.first) and np.array_equal(pairs.second, before.second)
-        if same and abs(radius - last_radius) < 0.05 * radius:
+        if same and not growing and radius > 0.95 * last_radius:
             break
+        growing = growing and not same
     return _solution(lists, start, near, pairs, radius, shape, settings)
 
 
@@ -362,8 +367,8 @@ def _solution(
     """Fit the final matches, and refuse them when chance would make as many."""
     stars = _star_pairs(lists, pairs)
     fit = fit_tan_sip(stars, start=start.wcs, shape=shape, settings=settings.fit)
-    u, v = focal_coordinates(fit.wcs, x=lists.x, y=lists.y)
-    xi, eta = focal_from_sky(fit.wcs, ra=lists.ra[near], dec=lists.dec[near])
+    u, v = focal_coordinates(fit.tan_sip, x=lists.x, y=lists.y)
+    xi, eta = focal_from_sky(fit.tan_sip, ra=lists.ra[near], dec=lists.dec[near])
     expected = count_chance_matches(u, v, xi, eta, radius=radius)
     uniform = len(u) * len(near) / 1.44 * math.pi * radius**2 / (shape[0] * shape[1])
     trials = math.log10(max(start.placement.n_tries, 1))
@@ -377,15 +382,15 @@ def _solution(
             n_expected=max(expected, uniform),
             log10_chance=chance,
         )
-    reference_x, reference_y = sky_to_tan_sip(fit.wcs, ra=lists.ra[near], dec=lists.dec[near])
+    reference_x, reference_y = sky_to_tan_sip(fit.tan_sip, ra=lists.ra[near], dec=lists.dec[near])
     inside = (np.abs(reference_x - frame_center(shape)[0]) < 0.5 * shape[1]) & (
         np.abs(reference_y - frame_center(shape)[1]) < 0.5 * shape[0]
     )
-    d_xi, d_eta = 3600.0 * fit.wcs.cd @ np.stack([fit.dx, fit.dy])
-    scale = 3600.0 * math.sqrt(abs(float(np.linalg.det(fit.wcs.cd))))
+    d_xi, d_eta = 3600.0 * fit.tan_sip.cd @ np.stack([fit.dx, fit.dy])
+    scale = 3600.0 * math.sqrt(abs(float(np.linalg.det(fit.tan_sip.cd))))
     order = np.argsort(lists.detection_row[pairs.first], kind="stable")
     return AstrometricSolution(
-        wcs=fit.wcs,
+        tan_sip=fit.tan_sip,
         detection=lists.detection_row[pairs.first][order],
         reference=lists.reference_row[pairs.second][order],
         used=fit.used[order],
@@ -405,7 +410,7 @@ def _solution(
         chi2_dof=fit.chi2_dof,
         order=fit.order,
         n_parameters=fit.n_parameters,
-        parity=1 if np.linalg.det(fit.wcs.cd) > 0 else -1,
+        parity=1 if np.linalg.det(fit.tan_sip.cd) > 0 else -1,
         scale_arcsec=scale,
         radius_px=radius,
         log10_chance=chance,

@@ -40,9 +40,9 @@ def fit_mesh_background(
 ) -> MeshBackground:
     """Fit the sky as a surface through clipped means of square bins.
 
-    Stars too faint to be masked pull a clipped mean up. So after a first pass, every place where the mean of a small box
-    of pixels stands out from the sky is left out too; places that stand out downwards are treated alike, so that pure
-    noise keeps its mean.
+    Stars too faint to be masked pull a clipped mean up. So every place where the mean of a small box of pixels stands
+    out from a first estimate of the sky is left out too; places that stand out downwards are treated alike, so that
+    pure noise keeps its mean.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def fit_mesh_background(
         If no bin has a usable pixel.
     """
     y_edges, x_edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
-    clip = (n_sigma, _truncation_correction(n_sigma), _CLIP_ITERATIONS)
+    clip = (n_sigma, truncation_correction(n_sigma), _CLIP_ITERATIONS)
     finite = np.isfinite(image)
     unusable = bad if finite.all() else bad | ~finite
     marked = unusable
@@ -89,11 +89,15 @@ def fit_mesh_background(
     else:
         coefficients = _fit_chebyshev(values, variance, order, image.shape)
     return MeshBackground(
-        shape=(image.shape[0], image.shape[1]), values=values, variance=variance, method=method, coefficients=coefficients
+        shape=(image.shape[0], image.shape[1]),
+        values=values,
+        variance=variance,
+        method=method,
+        coefficients=coefficients,
     )
 
 
-def _truncation_correction(n_sigma: float) -> float:
+def truncation_correction(n_sigma: float) -> float:
     """Return true over measured standard deviation of a normal distribution cut at ``n_sigma`` on both sides."""
     inside = 1.0 - 2.0 * norm.sf(n_sigma)
     return float(1.0 / np.sqrt(1.0 - 2.0 * n_sigma * norm.pdf(n_sigma) / inside))
@@ -110,7 +114,7 @@ def _usable_bins(
     """Return the means and their variances, NaN in bins with hardly a good pixel unless all are like that."""
     if not np.any(count > 0):
         raise TooManyMaskedPixelsError(
-            f"None of the {count.size} background bins has a usable pixel in an image of {shape[0]} x {shape[1]} pixels.",
+            f"None of the {count.size} background bins has a usable pixel; the image is {shape[0]} x {shape[1]}.",
             n_bins=count.size,
             n_pixels=int(np.prod(shape)),
         )
@@ -181,6 +185,8 @@ def _robust_least_squares(
     return solution
 
 
-def _solve(design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+def _solve(
+    design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
     weighted = design * (weight / weight.max())[:, None]
     return np.asarray(np.linalg.solve(weighted.T @ design, weighted.T @ target))

@@ -55,9 +55,9 @@ def measure_centroids(
 ) -> Centroids:
     """Measure positions by moving a Gaussian window until its weighted mean is its centre.
 
-    This is XWIN_IMAGE of SExtractor (its manual, section 10.2.3), close to the photon limit when the window is as wide as
-    the source. Here the window is a little wider for bright stars, where sampling by pixels matters more than the sky,
-    and never below 1.15 pixels. Bad pixels and those of other sources take the value of the window's own Gaussian.
+    This is XWIN_IMAGE of SExtractor (its manual, section 10.2.3), close to the photon limit when the window is as wide
+    as the source. Here the window is a little wider for bright stars, where sampling matters more than the sky, and
+    never below 1.15 pixels. Bad pixels and those of other sources take the value of the window's own Gaussian.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def measure_centroids(
     psf_sigma : [pixel]
         Determinant radius of the stars, one or one for each source.
     size : (n,) [pixel]
-        Determinant radius of the sources where they may be wider than stars (galaxies, stars on plates); NaN if unknown.
+        Determinant radius of the sources where they may be wider than stars (galaxies, plates); NaN if unknown.
     labels, own_label : (ny, nx), (n,)
         Label image and the label of each source.
     max_shift : [pixel]

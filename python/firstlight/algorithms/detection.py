@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import sep
 from numpy.typing import NDArray
 
-from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.kernels.matched_filter import grow_mask, matched_filter, touching_labels
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.matched_filter import grow_mask, matched_filter
+from firstlight.kernels.watershed import region_moments, watershed
 
-_MERGED = 1
 _KERNEL_REACH = 3.5
-_LIMIT_DOUBLINGS = 6
-_PIXEL_BUFFER = 1_000_000
-_SUB_OBJECTS = 4096
+_PIXEL_VARIANCE = 1.0 / 12.0
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class SmoothedImage:
 
 @dataclass(frozen=True)
 class Detections:
-    """What `detect_sources` found: one entry per peak, in the order of the labels."""
+    """What `detect_sources` found: one entry per peak, brightest first, in the order of the labels."""
 
     x: NDArray[np.float64]
     """Isophotal centroid [pixel]."""
@@ -83,7 +80,7 @@ class Detections:
     """The footprint holds more than one peak."""
 
     merged: BoolArray
-    """Deblending found a second peak, too weak to be kept apart."""
+    """A second peak was too weak to be kept apart."""
 
     edge: BoolArray
     """The peak lies where the smoothing kernel reaches beyond the image."""
@@ -93,9 +90,6 @@ class Detections:
 
     footprints: BoolArray
     """Pixels of all footprints, grown [y, x]: the DETECTED plane."""
-
-    not_deblended: bool
-    """Deblending was given up because there were too many peaks."""
 
     @property
     def n_peaks(self) -> int:
@@ -108,9 +102,7 @@ class Detections:
         return len(np.unique(self.parent))
 
 
-def smooth_for_detection(
-    image: FloatArray, *, variance: FloatArray, bad: BoolArray, psf_sigma: float
-) -> SmoothedImage:
+def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolArray, psf_sigma: float) -> SmoothedImage:
     """Smooth an image with a Gaussian as wide as its stars.
 
     The noise is the variance convolved with the square of the kernel (LSST `SourceDetectionTask`).
@@ -137,11 +129,15 @@ def detect_sources(
     negative: bool = False,
     min_area: int = 1,
     grow: int = 0,
-    deblend_levels: int = 32,
-    deblend_contrast: float = 0.0005,
-    clean: bool = False,
+    min_prominence: float = 2.0,
+    deblend_contrast: float = 0.005,
+    deblend_levels: int = 0,
 ) -> Detections:
-    """Find connected regions above a threshold that hold a peak above a second one.
+    """Find connected regions above a threshold that hold a peak above a second one, and the peaks in them.
+
+    Peaks of one region are kept apart by flooding from the top: a peak stays one of its own if it rises far enough
+    above the saddle to a higher one. Unlike a share of the flux of the whole region (Bertin & Arnouts 1996), this does
+    not depend on how far a crowded field has grown together.
 
     Parameters
     ----------
@@ -154,68 +150,41 @@ def detect_sources(
     negative
         Look for holes instead of peaks.
     min_area : [pixel]
+        Least number of pixels of a peak.
     grow : [pixel]
         By how much the footprints are grown in `Detections.footprints`.
-    deblend_levels, deblend_contrast
-        Number of levels, and least share of the flux of a peak of its own (Bertin & Arnouts 1996, section 6).
-    clean
-        Drop peaks that the wings of a brighter neighbour explain (the same, section 7).
+    min_prominence : [standard deviation]
+        Least height of a peak above the saddle.
+    deblend_contrast
+        Least height above the saddle over the height of the saddle; raise it where bright stars have spikes or rings.
+    deblend_levels
+        Has no effect.
     """
     flux = -smoothed.flux if negative else smoothed.flux
-    objects, labels, given_up = _extract(
-        flux,
-        smoothed.sigma,
-        threshold,
-        minarea=min_area,
-        deblend_nthresh=deblend_levels,
-        deblend_cont=deblend_contrast,
-        clean=clean,
-    )
-    parent = touching_labels(labels, len(objects))[1:]
-    snr = (flux[objects["ypeak"], objects["xpeak"]] / smoothed.sigma[objects["ypeak"], objects["xpeak"]]).astype(float)
-    keep = _peak_of_family(snr, parent) >= threshold * multiplier
+    above = np.flatnonzero(flux > np.float32(threshold) * smoothed.sigma)
+    order = above[np.argsort(-flux.ravel()[above], kind="stable")]
+    labels, peaks, parent, merged = watershed(flux, smoothed.sigma, order, min_prominence, deblend_contrast)
+    moments, boxes = region_moments(flux, labels, len(peaks))
+    snr = (flux.ravel()[peaks] / smoothed.sigma.ravel()[peaks]).astype(np.float64)
+    keep = (_peak_of_family(snr, parent) >= threshold * multiplier) & (boxes[:, 0] >= min_area)
     labels = _relabelled(labels, keep)
     footprints = grow_mask(labels > 0, grow) if grow > 0 else labels > 0
     return _collect(
-        objects[keep], snr[keep] * (-1.0 if negative else 1.0), parent[keep], labels, footprints, smoothed.reach, given_up
+        peaks[keep],
+        moments[keep],
+        boxes[keep],
+        snr=-snr[keep] if negative else snr[keep],
+        parent=parent[keep],
+        merged=merged[keep],
+        labels=labels,
+        footprints=footprints,
+        reach=smoothed.reach,
     )
 
 
-def _extract(
-    flux: NDArray[np.float32], sigma: NDArray[np.float32], threshold: float, **options: float
-) -> tuple[NDArray[np.void], NDArray[np.int32], bool]:
-    """Run `sep.extract`, giving it more room until the objects fit; without deblending if they never do."""
-    before = sep.get_extract_pixstack(), sep.get_sub_object_limit()
-    pixels, sub_objects = _PIXEL_BUFFER, _SUB_OBJECTS
-    try:
-        for _ in range(_LIMIT_DOUBLINGS):
-            sep.set_extract_pixstack(pixels)
-            sep.set_sub_object_limit(sub_objects)
-            try:
-                return *_run_sep(flux, sigma, threshold, options), False
-            except Exception as problem:  # noqa: BLE001 - sep raises the bare class for both of its limits
-                if "buffer" in str(problem):
-                    pixels = min(4 * pixels, flux.size + 1)
-                elif "overflow" in str(problem):
-                    sub_objects *= 4
-                else:
-                    raise
-        return *_run_sep(flux, sigma, threshold, {**options, "deblend_cont": 1.0}), True
-    finally:
-        sep.set_extract_pixstack(before[0])
-        sep.set_sub_object_limit(before[1])
-
-
-def _run_sep(
-    flux: NDArray[np.float32], sigma: NDArray[np.float32], threshold: float, options: dict[str, float]
-) -> tuple[NDArray[np.void], NDArray[np.int32]]:
-    objects, labels = sep.extract(flux, threshold, err=sigma, filter_kernel=None, segmentation_map=True, **options)
-    return objects, labels
-
-
-def _peak_of_family(snr: NDArray[np.float64], parent: NDArray[np.int64]) -> NDArray[np.float64]:
+def _peak_of_family(snr: NDArray[np.float64], parent: IntArray) -> NDArray[np.float64]:
     """Return for every peak the highest significance in its footprint."""
-    best = np.full(len(parent) + 1, -np.inf)
+    best = np.full(len(parent), -np.inf)
     np.maximum.at(best, parent, snr)
     return best[parent]
 
@@ -229,37 +198,41 @@ def _relabelled(labels: NDArray[np.int32], keep: BoolArray) -> NDArray[np.int32]
 
 
 def _collect(
-    objects: NDArray[np.void],
+    peaks: NDArray[np.int64],
+    moments: NDArray[np.float64],
+    boxes: NDArray[np.int64],
+    *,
     snr: NDArray[np.float64],
-    parent: NDArray[np.int64],
+    parent: IntArray,
+    merged: BoolArray,
     labels: NDArray[np.int32],
     footprints: BoolArray,
     reach: int,
-    given_up: bool,  # noqa: FBT001 - internal
 ) -> Detections:
     ny, nx = labels.shape
-    peak_x, peak_y = objects["xpeak"].astype(np.int64), objects["ypeak"].astype(np.int64)
+    peak_y, peak_x = np.divmod(peaks, nx)
+    flux, x, y, xx, yy, xy = moments.T
     _, family, size = np.unique(parent, return_inverse=True, return_counts=True)
+    middle, spread = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
     return Detections(
-        x=objects["x"].astype(np.float64),
-        y=objects["y"].astype(np.float64),
+        x=x,
+        y=y,
         peak_x=peak_x,
         peak_y=peak_y,
         peak_snr=snr,
-        x_min=objects["xmin"].astype(np.int64),
-        x_max=objects["xmax"].astype(np.int64),
-        y_min=objects["ymin"].astype(np.int64),
-        y_max=objects["ymax"].astype(np.int64),
-        area=objects["npix"].astype(np.int64),
-        flux=objects["flux"].astype(np.float64),
-        a=objects["a"].astype(np.float64),
-        b=objects["b"].astype(np.float64),
-        theta=np.degrees(objects["theta"].astype(np.float64)),
+        x_min=boxes[:, 1],
+        x_max=boxes[:, 2],
+        y_min=boxes[:, 3],
+        y_max=boxes[:, 4],
+        area=boxes[:, 0],
+        flux=flux,
+        a=np.sqrt(np.maximum(middle + spread, _PIXEL_VARIANCE)),
+        b=np.sqrt(np.maximum(middle - spread, _PIXEL_VARIANCE)),
+        theta=np.degrees(0.5 * np.arctan2(2.0 * xy, xx - yy)),
         parent=family.astype(np.int64),
-        blended=size[family] > 1,
-        merged=(objects["flag"] & _MERGED) != 0,
+        blended=np.asarray(size[family] > 1),
+        merged=merged,
         edge=(peak_x < reach) | (peak_y < reach) | (peak_x >= nx - reach) | (peak_y >= ny - reach),
         labels=labels,
         footprints=footprints,
-        not_deblended=given_up,
     )

@@ -68,29 +68,35 @@ def match_sky(
 
 
 def count_chance_matches(
-    x1: FloatArray, y1: FloatArray, x2: FloatArray, y2: FloatArray, *, radius: float, n_shifts: int = 12
+    x1: FloatArray, y1: FloatArray, x2: FloatArray, y2: FloatArray, *, radius: float, n_shifts: int = 8
 ) -> float:
     """Estimate how many pairs `match_points` finds in unrelated lists that cluster like these.
 
-    One list is shifted by 5 and by 8 radii in ``n_shifts`` directions each; true pairs are lost, chance pairs stay.
+    One list is shifted in ``n_shifts`` directions, by 5 and 8 radii in turn; true pairs are lost, chance pairs stay.
 
     Parameters
     ----------
     x1, y1 : (n1,)
     x2, y2 : (n2,)
-    radius : largest distance of a pair.
-    n_shifts : number of directions.
+    radius : float
+        Largest distance of a pair.
+    n_shifts : int
+        Number of shifts.
 
     Returns
     -------
-    mean number of pairs over the shifts.
+    mean number of points of the second list that are near a point of the first, over the shifts.
     """
-    angles = 2.0 * math.pi * np.arange(n_shifts) / n_shifts
-    counts = [
-        len(match_points(x1 + step * radius * math.cos(angle), y1 + step * radius * math.sin(angle), x2, y2, radius=radius))
-        for step in (5.0, 8.0)
-        for angle in angles
-    ]
+    if len(x1) == 0 or len(x2) == 0:
+        return 0.0
+    tree = cKDTree(np.stack([x2, y2], axis=-1))
+    counts = []
+    for shift in range(n_shifts):
+        angle = 2.0 * math.pi * shift / n_shifts
+        step = (5.0 if shift % 2 else 8.0) * radius
+        shifted = np.stack([x1 + step * math.cos(angle), y1 + step * math.sin(angle)], axis=-1)
+        distance, nearest = tree.query(shifted, distance_upper_bound=radius)
+        counts.append(len(np.unique(nearest[np.isfinite(distance)])))
     return float(np.mean(counts))
 
 

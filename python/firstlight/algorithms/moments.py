@@ -63,16 +63,18 @@ def adaptive_moments(
     sigma_guess: FloatArray | float,
     variance: FloatArray | None = None,
     bad: BoolArray | None = None,
+    labels: IntArray | None = None,
+    own_label: IntArray | None = None,
     max_shift: float = 3.0,
     max_sigma: float = 50.0,
     tolerance: float = 1e-4,
 ) -> AdaptiveMoments:
     """Measure the adaptive moments of sources in an image.
 
-    The weight is an elliptical Gaussian that is iterated until it has the moments of the source (Bernstein & Jarvis 2002,
-    AJ 123, 583, section 3; Hirata & Seljak 2003, MNRAS 343, 459); it is never narrower than 1 pixel, and what it weighs
-    is corrected for that as for a Gaussian. Masked pixels take the value of the current Gaussian. The errors are those of
-    a matched Gaussian fit, with the noise of sky and source.
+    The weight is an elliptical Gaussian that is iterated until it has the moments of the source (Bernstein & Jarvis
+    2002, AJ 123, 583, section 3; Hirata & Seljak 2003, MNRAS 343, 459); it is never narrower than 1 pixel, and what it
+    weighs is corrected for that as for a Gaussian. Masked pixels take the value of the current Gaussian. The errors are
+    those of a matched Gaussian fit, with the noise of sky and source.
 
     Parameters
     ----------
@@ -86,6 +88,9 @@ def adaptive_moments(
         Without it the errors are those for unit variance.
     bad : (ny, nx)
         Pixels that must not be used.
+    labels, own_label : (ny, nx), (n,)
+        Label image and the label of each source: the pixels of other sources are treated like bad ones, unless that
+        leaves too few.
     max_shift : [pixel]
         Further from the start than this, the centroid belongs to something else.
     max_sigma : [pixel]
@@ -94,17 +99,20 @@ def adaptive_moments(
     """
     start_x, start_y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
     guess = np.array(np.broadcast_to(np.asarray(sigma_guess, dtype=np.float64), start_x.shape))
-    values, variances, status = kernel.adaptive_moments_many(
+    own = np.zeros(start_x.shape, dtype=np.int64) if own_label is None else np.asarray(own_label, dtype=np.int64)
+    planes = (
         image,
         np.ones(image.shape, dtype=np.float32) if variance is None else variance,
         np.zeros(image.shape, dtype=np.bool_) if bad is None else bad,
-        start_x,
-        start_y,
-        guess,
-        max_shift,
-        max_sigma,
-        tolerance,
+        np.zeros(image.shape, dtype=np.int32) if labels is None else np.asarray(labels, dtype=np.int32),
     )
+    limits = max_shift, max_sigma, tolerance
+    values, variances, status = kernel.adaptive_moments_many(*planes, own, start_x, start_y, guess, *limits)
+    again = np.flatnonzero((status == kernel.MASKED) & (own > 0))
+    if len(again) > 0:
+        values[again], variances[again], status[again] = kernel.adaptive_moments_many(
+            *planes, np.zeros(again.shape, dtype=np.int64), start_x[again], start_y[again], guess[again], *limits
+        )
     values = np.where((status == kernel.OK)[:, None], values, np.nan)
     errors = np.sqrt(variances)
     return AdaptiveMoments(

@@ -31,7 +31,17 @@ _HIT_RATE = 0.5
 """Share of the anchors that have a target in a right placement, for the test's alternative."""
 _REJECT = -3.0
 _DETECTIONS_FIRST = ((12, 12), (20, 20), (30, 30), (60, 30), (30, 60), (60, 60), (60, 150), (120, 120))
-_REFERENCES_FIRST = ((40, 10), (100, 10), (100, 25), (300, 10), (300, 25), (1000, 10), (1000, 25), (2500, 12), (2500, 30))
+_REFERENCES_FIRST = (
+    (40, 10),
+    (100, 10),
+    (100, 25),
+    (300, 10),
+    (300, 25),
+    (1000, 10),
+    (1000, 25),
+    (2500, 12),
+    (2500, 30),
+)
 """Pairs of numbers of detections and of references expected in the frame."""
 
 
@@ -259,9 +269,7 @@ def _thinned(
     return points[0], points[1]
 
 
-def _anchor_pairs(
-    x: NDArray[np.float64], y: NDArray[np.float64], shortest: float, longest: float
-) -> NDArray[np.int32]:
+def _anchor_pairs(x: NDArray[np.float64], y: NDArray[np.float64], shortest: float, longest: float) -> NDArray[np.int32]:
     """List the pairs of a fitting length, those of early points first."""
     bins = pairs_by_length(x, y, shortest, longest, 1)
     order = np.lexsort((bins.first, bins.second))

@@ -12,6 +12,10 @@ from firstlight.algorithms.matching import PointMatches, count_chance_matches, l
 
 _MAX_DETECTIONS = 4000
 _MIN_RADIUS_PX = 1.0
+_MAX_COVERED = 0.15
+"""Largest share of the frame that lies within the match radius of a reference; fainter ones are left out."""
+_NOT_WORTH_REFINING = -1.0
+"""log10 of the chance above which a candidate is dropped at its first match."""
 _RAYLEIGH_MEDIAN = 1.1774
 """Median of the length of a two-dimensional Gaussian residual, in sigma per axis."""
 
@@ -88,7 +92,13 @@ class Placement:
 
 
 def verify_placement(
-    field: StarField, matrix: NDArray[np.float64], *, radius_px: float, n_tries: int = 1, n_free: int = 2, how: str = "as given"
+    field: StarField,
+    matrix: NDArray[np.float64],
+    *,
+    radius_px: float,
+    n_tries: int = 1,
+    n_free: int = 2,
+    how: str = "as given",
 ) -> Placement:
     """Refine a placement with all stars of a field and state the chance of its matches.
 
@@ -109,31 +119,65 @@ def verify_placement(
     how : str
         Kept with the result.
     """
-    u, v = field.u[:_MAX_DETECTIONS], field.v[:_MAX_DETECTIONS]
-    near = _references_in_reach(field, matrix)
-    xi, eta = field.xi[near], field.eta[near]
-    radius, n_before = radius_px, -1
-    for _ in range(8):
-        scale, pairs = _match(matrix, u, v, xi, eta, radius)
-        if len(pairs) < 3:
-            break
-        matrix = _fit_affine(u[pairs.first], v[pairs.first], xi[pairs.second], eta[pairs.second], matrix)
-        px, py = apply_affine(matrix, u[pairs.first], v[pairs.first])
-        sigma = float(np.median(np.hypot(px - xi[pairs.second], py - eta[pairs.second]))) / scale / _RAYLEIGH_MEDIAN
-        tighter = min(radius, max(_MIN_RADIUS_PX, 4.0 * sigma))
-        if len(pairs) == n_before and tighter > 0.9 * radius:
-            break
-        n_before, radius = len(pairs), tighter
-    scale, pairs = _match(matrix, u, v, xi, eta, radius)
-    inside_u, inside_v = invert_affine(matrix, xi, eta)
-    n_inside = np.count_nonzero((np.abs(inside_u) < 0.5 * field.width) & (np.abs(inside_v) < 0.5 * field.height))
-    expected = len(u) * float(n_inside) * math.pi * radius**2 / field.area
+    trial = _Trial(field, matrix, radius_px)
     trials = math.log10(max(n_tries, 1))
+    pairs = trial.match(matrix, radius_px)
+    expected = trial.expected(radius_px)
+    chance = log10_chance(len(pairs) - n_free, expected=expected)
+    if chance > _NOT_WORTH_REFINING:
+        return Placement(matrix, len(pairs), expected, min(chance + trials, 0.0), radius_px, n_tries, how)
+    matrix, radius, pairs = trial.refined(matrix, radius_px)
+    expected = trial.expected(radius)
     chance = log10_chance(len(pairs) - n_free, expected=expected) + trials
     if chance < 0.0:
-        expected = max(expected, count_chance_matches(*apply_affine(matrix, u, v), xi, eta, radius=radius * scale))
+        expected = max(expected, trial.expected_by_shifts(matrix, radius))
         chance = log10_chance(len(pairs) - n_free, expected=expected) + trials
     return Placement(matrix, len(pairs), expected, min(chance, 0.0), radius, n_tries, how)
+
+
+class _Trial:
+    """The stars that a placement is tried on: not so many that every detection has a reference by chance."""
+
+    def __init__(self, field: StarField, matrix: NDArray[np.float64], radius_px: float) -> None:
+        self._u, self._v = field.u[:_MAX_DETECTIONS], field.v[:_MAX_DETECTIONS]
+        self._area = field.area
+        u, v = invert_affine(matrix, field.xi, field.eta)
+        near = np.flatnonzero((np.abs(u) < 0.55 * field.width) & (np.abs(v) < 0.55 * field.height))
+        near = near[: max(int(_MAX_COVERED * field.area / (math.pi * radius_px**2)), 10)]
+        inside = (np.abs(u[near]) < 0.5 * field.width) & (np.abs(v[near]) < 0.5 * field.height)
+        self._xi, self._eta = field.xi[near], field.eta[near]
+        self._n_inside = int(np.count_nonzero(inside))
+
+    def match(self, matrix: NDArray[np.float64], radius_px: float) -> PointMatches:
+        radius = radius_px * affine_scale(matrix)
+        return match_points(*apply_affine(matrix, self._u, self._v), self._xi, self._eta, radius=radius)
+
+    def expected(self, radius_px: float) -> float:
+        """Return the number of chance pairs if stars were spread evenly."""
+        return len(self._u) * self._n_inside * math.pi * radius_px**2 / self._area
+
+    def expected_by_shifts(self, matrix: NDArray[np.float64], radius_px: float) -> float:
+        """Return the number of chance pairs of stars that cluster as these do."""
+        radius = radius_px * affine_scale(matrix)
+        return count_chance_matches(*apply_affine(matrix, self._u, self._v), self._xi, self._eta, radius=radius)
+
+    def refined(self, matrix: NDArray[np.float64], radius_px: float) -> tuple[NDArray[np.float64], float, PointMatches]:
+        """Match and fit in turn while the radius follows the residuals down."""
+        radius, n_before, pairs = radius_px, -1, self.match(matrix, radius_px)
+        for _ in range(8):
+            if len(pairs) < 3:
+                break
+            u, v = self._u[pairs.first], self._v[pairs.first]
+            xi, eta = self._xi[pairs.second], self._eta[pairs.second]
+            matrix = _fit_affine(u, v, xi, eta, matrix)
+            px, py = apply_affine(matrix, u, v)
+            sigma = float(np.median(np.hypot(px - xi, py - eta))) / affine_scale(matrix) / _RAYLEIGH_MEDIAN
+            tighter = min(radius, max(_MIN_RADIUS_PX, 4.0 * sigma))
+            if len(pairs) == n_before and tighter > 0.9 * radius:
+                break
+            n_before, radius = len(pairs), tighter
+            pairs = self.match(matrix, radius)
+        return matrix, radius, pairs
 
 
 def apply_affine(
@@ -160,24 +204,6 @@ def affine_scale(matrix: NDArray[np.float64]) -> float:
     return math.sqrt(abs(matrix[0, 0] * matrix[1, 1] - matrix[0, 1] * matrix[1, 0]))
 
 
-def _match(
-    matrix: NDArray[np.float64],
-    u: NDArray[np.float64],
-    v: NDArray[np.float64],
-    xi: NDArray[np.float64],
-    eta: NDArray[np.float64],
-    radius_px: float,
-) -> tuple[float, PointMatches]:
-    scale = affine_scale(matrix)
-    return scale, match_points(*apply_affine(matrix, u, v), xi, eta, radius=radius_px * scale)
-
-
-def _references_in_reach(field: StarField, matrix: NDArray[np.float64]) -> NDArray[np.bool_]:
-    reach = 0.55 * field.diagonal * affine_scale(matrix)
-    near: NDArray[np.bool_] = np.hypot(field.xi - matrix[0, 2], field.eta - matrix[1, 2]) < reach
-    return near
-
-
 def _fit_affine(
     u: NDArray[np.float64],
     v: NDArray[np.float64],
@@ -200,6 +226,4 @@ def _fit_affine(
 
 def similarity_matrix(factor: complex, shift: complex, *, parity: int) -> NDArray[np.float64]:
     """Return the (2, 3) affine matrix of plane = factor * (u + i parity v) + shift."""
-    return np.array(
-        [[factor.real, -parity * factor.imag, shift.real], [factor.imag, parity * factor.real, shift.imag]]
-    )
+    return np.array([[factor.real, -parity * factor.imag, shift.real], [factor.imag, parity * factor.real, shift.imag]])

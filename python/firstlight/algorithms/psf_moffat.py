@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.psf_stamps import StarStamps
 from firstlight.errors import PsfError
+from firstlight.images.pixel_grid_psf import polynomial_basis, polynomial_order
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.psf_moffat_fit import moffat_equations
-from firstlight.kernels.psf_profiles import moffat_images
+from firstlight.kernels.psf_profiles import moffat_images, moffat_sums
 
 _INVERSE_BETA = (0.03, 0.75)
 _MAX_ELLIPTICITY = 0.7
-_TOLERANCE = 1e-5
+_TOLERANCE = 2e-4
 _MAX_STEPS = 25
 _SHAPES = 3
+_SIGNIFICANT = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class MoffatField:
     @property
     def order(self) -> int:
         """Total degree of the polynomials."""
-        return degrees(self.coefficients.shape[1])[-1]
+        return polynomial_order(self.coefficients.shape[1])
 
     @property
     def beta(self) -> float:
@@ -85,6 +88,19 @@ class MoffatField:
         values = self.parameters(x=x, y=y)[:, :3]
         values[:, 0] = 0.5 * np.exp(values[:, 0]) / np.sqrt(2.0**self.inverse_beta - 1.0)
         return np.ascontiguousarray(values)
+
+    def images(
+        self,
+        *,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        dx: NDArray[np.float64],
+        dy: NDArray[np.float64],
+        radius: int,
+    ) -> NDArray[np.float64]:
+        """Return (n, s, s) stamps of unit total flux with the shape at x, y and the star at dx, dy from the middle."""
+        images: NDArray[np.float64] = moffat_images(dx, dy, self.shapes(x=x, y=y), self.beta, radius, 1.0)
+        return images
 
 
 @dataclass(frozen=True)
@@ -127,12 +143,6 @@ def degrees(terms: int) -> list[int]:
     return [degree for degree in range(terms) for _ in range(degree + 1)][:terms]
 
 
-def polynomial_basis(order: int, *, u: FloatArray, v: FloatArray) -> NDArray[np.float64]:
-    """Return (n, terms) products ``u**p * v**q`` by rising total degree, then by rising q."""
-    columns = [u ** (degree - q) * v**q for degree in range(order + 1) for q in range(degree + 1)]
-    return np.stack(columns, axis=1).astype(np.float64)
-
-
 def start_field(*, fwhm: float, order: int, domain: Domain) -> MoffatField:
     """Return a round profile of one width, with which a fit begins."""
     coefficients = np.zeros((_SHAPES, (order + 1) * (order + 2) // 2))
@@ -143,7 +153,8 @@ def start_field(*, fwhm: float, order: int, domain: Domain) -> MoffatField:
 def start_stars(stamps: StarStamps, *, x: FloatArray, y: FloatArray, field: MoffatField) -> StarFit:
     """Return fluxes by the profile at the given positions."""
     dx, dy = x - stamps.x, y - stamps.y
-    profiles = moffat_images(dx, dy, field.shapes(x=x, y=y), field.beta, stamps.radius)
+    shapes, one = field.shapes(x=x, y=y), np.ones(len(stamps))
+    profiles = moffat_sums(np.arange(len(stamps) + 1), dx, dy, one, shapes, field.beta, stamps.radius)
     good = stamps.noise > 0
     flux = (profiles * stamps.data).sum(axis=(1, 2)) / np.maximum((profiles**2 * good).sum(axis=(1, 2)), 1e-30)
     zero = np.zeros(len(stamps))
@@ -151,7 +162,7 @@ def start_stars(stamps: StarStamps, *, x: FloatArray, y: FloatArray, field: Moff
 
 
 def fit_moffat_field(
-    stamps: StarStamps, *, field: MoffatField, stars: StarFit, weights: FitWeights
+    stamps: StarStamps, *, field: MoffatField, stars: StarFit, weights: FitWeights, steps: int = _MAX_STEPS
 ) -> tuple[MoffatField, StarFit, NDArray[np.float64]]:
     """Fit width, ellipticity and exponent of the profile together with flux, position and sky of every star.
 
@@ -166,13 +177,15 @@ def fit_moffat_field(
         Where to begin; its order is kept.
     weights
         How residuals count.
+    steps
+        Gauss-Newton steps at most.
 
     Returns
     -------
     field, stars
         The best fit.
-    information : (unknowns, unknowns)
-        Inverse covariance of the 3 x terms coefficients and of 1 / beta.
+    covariance : (unknowns, unknowns)
+        Of the 3 x terms coefficients and of 1 / beta, from the scatter of the stars about the fit.
 
     Raises
     ------
@@ -181,51 +194,113 @@ def fit_moffat_field(
     """
     x, y = stamps.x + stars.values[:, 1], stamps.y + stars.values[:, 2]
     basis = field.domain.terms(field.order, x=x, y=y)
-    information = np.empty((0, 0))
-    for _ in range(_MAX_STEPS):
+    covariance = np.empty((0, 0))
+    extra = np.zeros_like(stamps.data)
+    for _ in range(steps):
         shapes = field.parameters(x=x, y=y)
-        matrix, vector, response, step, loss, used = moffat_equations(
-            stamps.data, stamps.noise, stars.values, shapes, stamps.gain_slope, weights.floor, weights.clip, weights.sky_prior
-        )
-        stars = replace(stars, chi2=loss / np.maximum(used - 4, 1))
-        usable = np.isfinite(loss) & (stars.values[:, 0] > 0)
+        matrix, vector, response, step, chi2 = _equations(stamps, extra, stars.values, shapes, weights)
+        stars = replace(stars, chi2=chi2)
+        usable = np.isfinite(chi2) & (stars.values[:, 0] > 0)
         if not usable.any():
             raise PsfError(f"None of {len(stamps)} stars constrains the PSF.", n_candidates=len(stamps))
         information, right = _assemble(matrix[usable], vector[usable], basis[usable])
+        covariance = _sandwich(information, vector[usable], basis[usable])
         field, change = _step_field(field, information, right)
         moved = step + np.einsum("nij,nj->ni", response, field.parameters(x=x, y=y) - shapes)
         stars = replace(stars, values=_step_stars(stars.values, moved))
         if change < _TOLERANCE:
             break
-    return field, stars, information
+    return field, stars, covariance
 
 
-def significant_order(field: MoffatField, information: NDArray[np.float64], *, chi2: float) -> int:
-    """Return the order above which the terms do not improve the fit (Wald test against Akaike's criterion).
+def fit_star_parameters(
+    stamps: StarStamps,
+    *,
+    field: MoffatField,
+    extra: NDArray[np.float64],
+    stars: StarFit,
+    weights: FitWeights,
+    steps: int = 2,
+) -> StarFit:
+    """Fit flux, position and sky of every star with a fixed profile.
 
     Parameters
     ----------
+    stamps, stars
+        The stars and where to begin.
     field
-        The fit.
-    information
-        Its inverse covariance.
-    chi2
-        Chi-square per degree of freedom of the fit, by which the covariance is scaled.
+        The profile.
+    extra : (n, s, s)
+        What is added to the profiles of unit flux.
+    weights
+        How residuals count.
+    steps
+        Gauss-Newton steps.
     """
-    covariance = np.linalg.inv(information)
+    shapes = field.parameters(x=stamps.x + stars.values[:, 1], y=stamps.y + stars.values[:, 2])
+    for _ in range(steps):
+        _, _, _, step, chi2 = _equations(stamps, extra, stars.values, shapes, weights)
+        stars = StarFit(values=_step_stars(stars.values, step), chi2=chi2)
+    return stars
+
+
+def significant_order(field: MoffatField, covariance: NDArray[np.float64]) -> int:
+    """Return the order above which the terms do not improve the fit (Wald test, `_SIGNIFICANT` per term).
+
+    Parameters
+    ----------
+    field, covariance
+        The fit, as `fit_moffat_field` returns it.
+    """
     term_degrees = np.array(degrees(field.coefficients.shape[1]))
     values = np.append(field.coefficients.ravel(), field.inverse_beta)
     for order in range(field.order, 0, -1):
         top = np.append(np.tile(term_degrees >= order, _SHAPES), [False])
-        top_covariance = covariance[np.ix_(top, top)] * max(chi2, 1.0)
-        if values[top] @ np.linalg.solve(top_covariance, values[top]) > 2.0 * top.sum():
+        if (
+            values[top] @ np.linalg.lstsq(covariance[np.ix_(top, top)], values[top], rcond=1e-10)[0]
+            > _SIGNIFICANT * top.sum()
+        ):
             return order
     return 0
 
 
-def lowered(field: MoffatField, *, order: int) -> MoffatField:
-    """Return the field without the terms above an order."""
-    return replace(field, coefficients=field.coefficients[:, : (order + 1) * (order + 2) // 2].copy())
+def with_order(field: MoffatField, *, order: int) -> MoffatField:
+    """Return the field with polynomials of another order: terms above it are dropped, missing ones are zero."""
+    terms = (order + 1) * (order + 2) // 2
+    coefficients = np.zeros((_SHAPES, terms))
+    kept = min(terms, field.coefficients.shape[1])
+    coefficients[:, :kept] = field.coefficients[:, :kept]
+    return replace(field, coefficients=coefficients)
+
+
+def _equations(
+    stamps: StarStamps,
+    extra: NDArray[np.float64],
+    values: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+    weights: FitWeights,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return information and right-hand side of the shape at each star, response and step of its own parameters, chi2."""
+    matrix, vector, response, step, loss, used = moffat_equations(
+        stamps.data,
+        stamps.noise,
+        extra,
+        values,
+        shapes,
+        stamps.gain_slope,
+        weights.floor,
+        weights.clip,
+        weights.sky_prior,
+    )
+    return matrix, vector, response, step, loss / (np.maximum(used - 4, 1) * _mean_loss(weights.clip))
+
+
+@lru_cache
+def _mean_loss(clip: float) -> float:
+    """Return the mean of the bounded loss of a standard normal deviate."""
+    z = np.linspace(-8.0, 8.0, 4001)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+    return float((density * z**2 / (1.0 + (z / clip) ** 2)).sum() * (z[1] - z[0]))
 
 
 def _assemble(
@@ -243,6 +318,23 @@ def _assemble(
     right[:size], right[size] = (vector[:, :_SHAPES].T @ basis).ravel(), vector[:, _SHAPES].sum()
     information[np.diag_indices(size + 1)] *= 1.0 + 1e-9
     return information, right
+
+
+def _sandwich(
+    information: NDArray[np.float64], vector: NDArray[np.float64], basis: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the formal covariance plus what the scatter of the stars' gradients implies where the profile is not right.
+
+    References
+    ----------
+    White 1982, Econometrica 50, 1 (sandwich estimator).
+    """
+    n, terms = basis.shape
+    gradients = (vector[:, :_SHAPES, None] * basis[:, None, :]).reshape(n, -1)
+    gradients = np.column_stack([gradients, vector[:, _SHAPES]])
+    inverse = np.linalg.pinv(information, rcond=1e-12)
+    freedom = n / max(n - terms, 1)
+    return np.asarray(freedom**2 * (inverse @ (gradients.T @ gradients + information) @ inverse))
 
 
 def _step_field(
@@ -266,8 +358,3 @@ def _step_stars(values: NDArray[np.float64], step: NDArray[np.float64]) -> NDArr
     moved = values + step
     moved[:, 0] = np.maximum(moved[:, 0], 0.2 * values[:, 0])
     return np.asarray(moved)
-
-
-def select_stars(stars: StarFit, which: BoolArray) -> StarFit:
-    """Return some of the stars."""
-    return StarFit(values=stars.values[which], chi2=stars.chi2[which])

@@ -13,7 +13,10 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _FIRST_GUESS_SIGMA = 1.5
 _THRESHOLD = 15.0
-_LEAST_SIGMA = 0.6
+_PROMINENCE = 5.0
+_LEAST_SIGMA = 0.42
+_SAFE_SIGMA = 0.6
+_ENOUGH_SHARP = 8
 _MOST_ELLIPTIC = 0.5
 _MIN_ISOLATED = 15
 _CUTOUT = 1536
@@ -36,14 +39,30 @@ class Seeing:
     sigma: float
     """Median determinant radius of the adaptive moments [pixel]."""
 
-    ellipticity: float
-    """Median modulus of the distortion, (a^2 - b^2) / (a^2 + b^2)."""
+    ixx: float
+    """Median second moments [pixel^2]."""
+
+    iyy: float
+    ixy: float
 
     n: int
     """Number of stars."""
 
+    def kernel(self, *, beta: float = 3.0) -> NDArray[np.float64]:
+        """Return an elliptical Moffat profile of this width and shape, centred in its stamp, of unit sum.
 
-NO_STARS = Seeing(fwhm=np.nan, fwhm_err=np.nan, sigma=np.nan, ellipticity=np.nan, n=0)
+        A better stand-in for a star than a Gaussian where the ratio of neighbouring pixels matters, as in
+        `find_cosmic_rays`.
+        """
+        reach = max(3, int(np.ceil(3.0 * self.fwhm)))
+        dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+        distance2 = self.iyy * dx**2 - 2.0 * self.ixy * dx * dy + self.ixx * dy**2
+        radius2 = distance2 / (np.sqrt(self.ixx * self.iyy - self.ixy**2) * (0.5 * self.fwhm) ** 2)
+        profile = (1.0 + (2.0 ** (1.0 / beta) - 1.0) * radius2) ** -beta
+        return np.asarray(profile / profile.sum())
+
+
+NO_STARS = Seeing(fwhm=np.nan, fwhm_err=np.nan, sigma=np.nan, ixx=np.nan, iyy=np.nan, ixy=np.nan, n=0)
 
 
 def measure_seeing(
@@ -73,11 +92,9 @@ def measure_seeing(
     return _measure(image, variance, bad, saturation, max_stars)
 
 
-def _measure(
-    image: FloatArray, variance: FloatArray, bad: BoolArray, saturation: float, max_stars: int
-) -> Seeing:
+def _measure(image: FloatArray, variance: FloatArray, bad: BoolArray, saturation: float, max_stars: int) -> Seeing:
     smoothed = smooth_for_detection(image, variance=variance, bad=bad, psf_sigma=_FIRST_GUESS_SIGMA)
-    found = detect_sources(smoothed, threshold=_THRESHOLD, deblend_contrast=0.01)
+    found = detect_sources(smoothed, threshold=_THRESHOLD, min_prominence=_PROMINENCE)
     chosen = _bright_isolated(found, image, bad, saturation, max_stars)
     if len(chosen) == 0:
         return NO_STARS
@@ -103,7 +120,9 @@ def _measure(
         fwhm=width,
         fwhm_err=1.2533 * spread * width / np.sqrt(n),
         sigma=sigma,
-        ellipticity=float(np.median(shapes.ellipticity[stars])),
+        ixx=float(np.median(shapes.ixx[stars])),
+        iyy=float(np.median(shapes.iyy[stars])),
+        ixy=float(np.median(shapes.ixy[stars])),
         n=n,
     )
 
@@ -125,9 +144,19 @@ def _bright_isolated(
 
 
 def _common_size(shapes: AdaptiveMoments) -> BoolArray:
-    """Return which sources have the most common size, allowing for the errors of faint ones."""
+    """Return which sources have the most common size, allowing for the errors of faint ones.
+
+    Sizes below `_SAFE_SIGMA` are those of cosmic rays too, and believed only of many sources.
+    """
+    stars = _members(shapes, _LEAST_SIGMA)
+    if 0 < stars.sum() < _ENOUGH_SHARP and np.median(shapes.sigma[stars]) < _SAFE_SIGMA:
+        return _members(shapes, _SAFE_SIGMA)
+    return stars
+
+
+def _members(shapes: AdaptiveMoments, least_sigma: float) -> BoolArray:
     with np.errstate(invalid="ignore"):
-        sane = ~shapes.flag & (shapes.sigma > _LEAST_SIGMA) & (shapes.ellipticity < _MOST_ELLIPTIC)
+        sane = ~shapes.flag & (shapes.sigma > least_sigma) & (shapes.ellipticity < _MOST_ELLIPTIC)
     if not sane.any():
         return sane
     size = np.where(sane, np.log(np.where(sane, shapes.sigma, 1.0)), np.inf)
@@ -146,7 +175,7 @@ def _common_size(shapes: AdaptiveMoments) -> BoolArray:
 def _full_width(
     image: FloatArray, bad: BoolArray, x: FloatArray, y: FloatArray, flux: FloatArray, sigma: float
 ) -> float:
-    """Return the full width at half maximum of the mean profile: ln I as a parabola in r^2, fitted to all stars at once."""
+    """Return the full width at half maximum of ln I as a parabola in r^2, fitted to all stars at once."""
     reach = int(np.ceil(_PROFILE_REACH * sigma))
     steps = np.arange(-reach, reach + 1)
     rows = np.round(y).astype(int)[:, None, None] + steps[None, :, None]

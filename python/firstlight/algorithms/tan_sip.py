@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.tangent_plane import plane_to_sky, sky_to_plane
+from firstlight.images.wcs import TanSip
 from firstlight.kernels.arrays import FloatArray
 
 F8 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TanSip:
-    """Coefficients of a TAN-SIP world coordinate system with zero-based pixels.
-
-    Parameters
-    ----------
-    crval : (2,) [deg]
-        Right ascension and declination of the reference pixel.
-    crpix : (2,) [pixel]
-        Its x and y, zero-based.
-    cd : (2, 2) [deg / pixel]
-    a, b : (order + 1, order + 1)
-        ``a[p, q]`` multiplies u^p v^q in the correction of x, ``b`` in that of y; zero where p + q < 2.
-    ap, bp : (inverse order + 1, inverse order + 1)
-        The corrections of the inverse.
-    """
-
-    crval: tuple[float, float]
-    crpix: tuple[float, float]
-    cd: F8
-    a: F8
-    b: F8
-    ap: F8
-    bp: F8
 
 
 def focal_coordinates(wcs: TanSip, *, x: FloatArray, y: FloatArray) -> tuple[F8, F8]:
@@ -120,11 +93,12 @@ def linear_part(wcs: TanSip, *, x: float, y: float) -> TanSip:
     wcs : TanSip
     x, y : float [pixel]
     """
-    ra, dec = tan_sip_to_sky(wcs, x=x + np.array([0.0, 1.0, -1.0, 0.0, 0.0]), y=y + np.array([0.0, 0.0, 0.0, 1.0, -1.0]))
+    ra, dec = tan_sip_to_sky(
+        wcs, x=x + np.array([0.0, 1.0, -1.0, 0.0, 0.0]), y=y + np.array([0.0, 0.0, 0.0, 1.0, -1.0])
+    )
     xi, eta = sky_to_plane(ra, dec, ra0=float(ra[0]), dec0=float(dec[0]))
     cd = 0.5 * np.array([[xi[1] - xi[2], xi[3] - xi[4]], [eta[1] - eta[2], eta[3] - eta[4]]])
-    none = np.zeros((2, 2))
-    return TanSip((float(ra[0]), float(dec[0])), (x, y), cd, none, none, none, none)
+    return TanSip((float(ra[0]), float(dec[0])), (x, y), cd)
 
 
 def fit_inverse_distortion(
@@ -148,8 +122,6 @@ def fit_inverse_distortion(
     ap, bp
     """
     order = len(a) - 1
-    if not (np.any(a) or np.any(b)):
-        return np.zeros((2, 2)), np.zeros((2, 2))
     n = 5 * max_order + 5
     v, u = (g.ravel() for g in np.meshgrid(*(np.linspace(-h, h, n) for h in (half_height, half_width)), indexing="ij"))
     shift_u, shift_v = evaluate_polynomial(a, u, v), evaluate_polynomial(b, u, v)
@@ -165,9 +137,9 @@ def fit_inverse_distortion(
     return ap, bp
 
 
-def evaluate_polynomial(coefficients: F8, u: F8, v: F8) -> F8:
-    """Return the sum of ``coefficients[p, q]`` u^p v^q."""
-    if not np.any(coefficients):
+def evaluate_polynomial(coefficients: F8 | None, u: F8, v: F8) -> F8:
+    """Return the sum of ``coefficients[p, q]`` u^p v^q; zero without coefficients."""
+    if coefficients is None:
         return np.zeros(np.broadcast_shapes(np.shape(u), np.shape(v)))
     return np.polynomial.polynomial.polyval2d(u, v, coefficients)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.polynomial_fit import PlaneMap, fit_plane_map
 from firstlight.algorithms.tan_sip import (
-    TanSip,
     coefficient_matrix,
     fit_inverse_distortion,
     focal_from_sky,
@@ -20,16 +20,13 @@ from firstlight.algorithms.tan_sip import (
 )
 from firstlight.algorithms.tangent_plane import plane_to_sky
 from firstlight.errors import AstrometryError
+from firstlight.images.wcs import TanSip
 
 F8 = NDArray[np.float64]
 
-_MIN_AFFINE = 6
 _MIN_STARS = 3
-_N_GRID = 15
-_MAX_CONDITION = 1e13
+_N_GRID = 20
 _FLOORS_PX = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 34)])
-_PARSIMONY = 1.5
-"""Weight of the variance against the bias when the order is chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +82,7 @@ class WcsFit:
 
     Parameters
     ----------
-    wcs : TanSip
+    tan_sip : TanSip
     order : int
         Total degree of the polynomials; 1 is linear.
     n_parameters : int
@@ -106,7 +103,7 @@ class WcsFit:
         The same where it is largest in the frame.
     """
 
-    wcs: TanSip
+    tan_sip: TanSip
     order: int
     n_parameters: int
     used: NDArray[np.bool_]
@@ -125,10 +122,8 @@ def fit_tan_sip(
 ) -> WcsFit:
     """Fit the sky positions of matched stars as polynomials of their pixel positions.
 
-    The order is the one with the smallest expected error over the frame: Mallows' C_p (1973), with the variance taken
-    over the frame rather than at the stars, so that empty corners count. Orders need two stars per parameter of an axis;
-    with fewer than six stars only scale, rotation and shift are fitted. Errors are those of the centroids and of the
-    reference in quadrature with a floor of greatest likelihood.
+    The order is chosen by `fit_plane_map`; with fewer than six stars only scale, rotation and shift are fitted. Errors
+    are those of centroid and reference in quadrature, with a floor of greatest likelihood.
 
     Parameters
     ----------
@@ -148,28 +143,29 @@ def fit_tan_sip(
     settings = settings or WcsFitSettings()
     if len(pairs) < _MIN_STARS:
         raise AstrometryError(
-            f"A world coordinate system needs at least {_MIN_STARS} matched stars; got {len(pairs)}.", n_matched=len(pairs)
+            f"A world coordinate system needs at least {_MIN_STARS} matched stars; got {len(pairs)}.",
+            n_matched=len(pairs),
         )
     frame = _Frame(shape)
     u, v = frame.normalised(pairs.x, pairs.y)
     tangent = linear_part(start, x=frame.center[0], y=frame.center[1])
     used = np.ones(len(pairs), dtype=bool)
     design = monomials(u, v, settings.max_order)
-    floor, order = 0.0, 1
+    floor = 0.0
     for _ in range(12):
         target = _target(pairs, tangent)
         sigma = _errors(pairs, tangent, math.hypot(floor, settings.min_error_px))
-        order, solution = _choose_order(design, target, sigma, used, frame, settings.max_order)
+        solution, _held_out = _solve(design, target, sigma, used, frame, settings)
         residual = target - solution.predict(design)
         floor = _likely_floor(residual, _errors(pairs, tangent, settings.min_error_px), used, solution.n_free)
         sigma = _errors(pairs, tangent, math.hypot(floor, settings.min_error_px))
         kept = _clip(residual / sigma, used, solution.n_free, settings.clip_sigma)
-        shift = solution.offset_at_centre()
+        shift = solution.coefficients[0]
         tangent = _moved(tangent, shift)
         if np.array_equal(kept, used) and float(np.hypot(*shift)) < 1e-3:
             break
         used = kept
-    return _finish(pairs, design, tangent, frame, used, order, math.hypot(floor, settings.min_error_px), settings)
+    return _finish(pairs, design, tangent, frame, used, math.hypot(floor, settings.min_error_px), settings)
 
 
 class _Frame:
@@ -184,33 +180,10 @@ class _Frame:
         return (x - self.center[0]) / self.unit, (y - self.center[1]) / self.unit
 
     def grid(self, order: int) -> F8:
-        """Return the monomials on a grid over the frame."""
-        v, u = np.meshgrid(
-            np.linspace(-1, 1, _N_GRID) * self.half_height / self.unit,
-            np.linspace(-1, 1, _N_GRID) * self.half_width / self.unit,
-            indexing="ij",
-        )
+        """Return the monomials at the middles of cells that divide the frame."""
+        middles = (2.0 * np.arange(_N_GRID) + 1.0) / _N_GRID - 1.0
+        v, u = np.meshgrid(middles * self.half_height / self.unit, middles * self.half_width / self.unit, indexing="ij")
         return monomials(u.ravel(), v.ravel(), order)
-
-
-@dataclass(frozen=True)
-class _Solution:
-    """Polynomials for the offset from the start in both axes, with their covariance."""
-
-    coefficients: F8  # (n_monomial, 2)
-    covariance: tuple[F8, F8]
-    n_free: float  # per axis
-
-    def predict(self, design: F8) -> F8:
-        return np.asarray(design[:, : len(self.coefficients)] @ self.coefficients)
-
-    def offset_at_centre(self) -> F8:
-        return self.coefficients[0]
-
-    def variance(self, design: F8) -> F8:
-        """Return the (n,) sum of the variances of both axes."""
-        used = design[:, : len(self.coefficients)]
-        return np.asarray(sum(np.einsum("ij,jk,ik->i", used, c, used) for c in self.covariance))
 
 
 def _moved(tangent: TanSip, shift: F8) -> TanSip:
@@ -232,73 +205,22 @@ def _errors(pairs: StarPairs, tangent: TanSip, floor_px: float) -> F8:
     return np.sqrt(np.stack([pairs.x_err, pairs.y_err], axis=1) ** 2 + (reference**2 + floor_px**2)[:, None])
 
 
-def _candidate_orders(n_stars: int, max_order: int) -> list[int]:
-    """List the orders with two stars per parameter of an axis; 0 stands for a similarity."""
-    if n_stars < _MIN_AFFINE:
-        return [0]
-    return [k for k in range(1, max_order + 1) if k == 1 or n_stars >= 2 * len(monomial_powers(k))]
-
-
-def _choose_order(design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], frame: _Frame, max_order: int) -> tuple[int, _Solution]:
-    """Return the order, and its solution, with the smallest expected squared error over the frame."""
-    orders = _candidate_orders(int(used.sum()), max_order)
-    solutions = {}
-    for k in orders:
-        solution = _solve(design, target, sigma, used, k)
-        if solution is not None:
-            misfit = ((target - solution.predict(design))[used] / sigma[used]) ** 2
-            solutions[k] = solution, float(misfit.sum())
-    if not solutions:
-        raise AstrometryError(
-            f"The {int(used.sum())} matched stars lie on a line or a point.", n_matched=int(used.sum())
-        )
-    n_data = 2.0 * int(used.sum())
-    highest, lowest_chi2 = solutions[max(solutions)]
-    unit_variance = lowest_chi2 / max(n_data - 2.0 * highest.n_free, 1.0)
-    weight = float((1.0 / sigma[used] ** 2).mean()) * 0.5 * n_data
-    grid = frame.grid(max_order)
-
-    def risk(k: int) -> float:
-        solution, chi2 = solutions[k]
-        bias = (chi2 / max(unit_variance, 1e-12) - n_data + 2.0 * solution.n_free) / weight
-        return bias + _PARSIMONY * float(solution.variance(grid).mean())
-
-    order = min(solutions, key=risk)
-    return order, solutions[order][0]
-
-
-def _solve(design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], order: int) -> _Solution | None:
-    """Solve the normal equations of both axes; None when they are singular."""
-    if order == 0:
-        return _solve_similarity(design[used], target[used], sigma[used])
-    columns = design[used, : len(monomial_powers(order))]
-    coefficients, covariances = [], []
-    for axis in range(2):
-        weighted = columns / sigma[used, axis : axis + 1]
-        normal = weighted.T @ weighted
-        if not np.linalg.cond(normal) < _MAX_CONDITION:
-            return None
-        covariance = np.linalg.inv(normal)
-        covariances.append(covariance)
-        coefficients.append(covariance @ (weighted.T @ (target[used, axis] / sigma[used, axis])))
-    return _Solution(np.stack(coefficients, axis=1), (covariances[0], covariances[1]), float(columns.shape[1]))
-
-
-def _solve_similarity(design: F8, target: F8, sigma: F8) -> _Solution | None:
-    """Fit shift, scale and rotation only; the four parameters are (shift x, shift y, cosine, sine)."""
-    one, zero = np.ones(len(design)), np.zeros(len(design))
-    u, v = design[:, 1], design[:, 2]
-    rows = np.stack([np.stack([one, zero, u, -v], axis=1), np.stack([zero, one, v, u], axis=1)], axis=1)
-    weighted = (rows / sigma[:, :, None]).reshape(-1, 4)
-    normal = weighted.T @ weighted
-    if not np.linalg.cond(normal) < _MAX_CONDITION:
-        return None
-    covariance = np.linalg.inv(normal)
-    solution = covariance @ (weighted.T @ (target / sigma).ravel())
-    to_x = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1]])
-    to_y = np.array([[0, 1.0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
-    coefficients = np.stack([to_x @ solution, to_y @ solution], axis=1)
-    return _Solution(coefficients, (to_x @ covariance @ to_x.T, to_y @ covariance @ to_y.T), 2.0)
+def _solve(
+    design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], frame: _Frame, settings: WcsFitSettings
+) -> tuple[PlaneMap, F8]:
+    """Fit the used stars; also return their residuals when left out."""
+    solution, held_out = fit_plane_map(
+        design[used],
+        target[used],
+        sigma[used],
+        grid=frame.grid(settings.max_order),
+        max_order=settings.max_order,
+        n_folds=settings.n_folds,
+    )
+    if solution is None:
+        n = int(used.sum())
+        raise AstrometryError(f"The {n} matched stars lie on a line or a point.", n_matched=n)
+    return solution, held_out
 
 
 def _likely_floor(residual: F8, sigma: F8, used: NDArray[np.bool_], n_free: float) -> float:
@@ -324,7 +246,6 @@ def _finish(
     tangent: TanSip,
     frame: _Frame,
     used: NDArray[np.bool_],
-    order: int,
     floor: float,
     settings: WcsFitSettings,
 ) -> WcsFit:
@@ -332,29 +253,26 @@ def _finish(
     sigma = _errors(pairs, tangent, floor)
     for _ in range(5):
         target = _target(pairs, tangent)
-        solution = _solve(design, target, sigma, used, order)
-        if solution is None:
-            raise AstrometryError("The matched stars lie on a line or a point.", n_matched=len(pairs))
-        shift = solution.offset_at_centre()
+        solution, held_out = _solve(design, target, sigma, used, frame, settings)
+        shift = solution.coefficients[0]
         if float(np.hypot(*shift)) < 1e-9:
             break
         tangent = _moved(tangent, shift)
-    wcs, to_pixel = _assemble(solution, tangent, frame)
+    tan_sip, to_pixel = _assemble(solution, tangent, frame)
     residual = target - solution.predict(design)
     offset = -residual @ to_pixel.T
-    n_used = int(used.sum())
-    freedom = 2.0 * (n_used - solution.n_free)
+    freedom = 2.0 * (int(used.sum()) - solution.n_free)
     chi2_dof = float(((residual / sigma)[used] ** 2).sum()) / freedom if freedom > 0 else 1.0
-    variance = solution.variance(frame.grid(max(order, 1))) * max(chi2_dof, 1.0)
+    variance = solution.variance(frame.grid(settings.max_order)) * max(chi2_dof, 1.0)
     return WcsFit(
-        wcs=wcs,
-        order=max(order, 1),
+        tan_sip=tan_sip,
+        order=max(solution.order, 1),
         n_parameters=int(solution.n_free),
         used=used,
         dx=offset[:, 0],
         dy=offset[:, 1],
         rms_px=_rms(offset[used]),
-        held_out_rms_px=_held_out_rms(design, target, sigma, used, order, settings.n_folds),
+        held_out_rms_px=_rms(held_out),
         error_floor_px=floor,
         chi2_dof=chi2_dof,
         stated_error_px=math.sqrt(float(variance.mean())),
@@ -362,7 +280,7 @@ def _finish(
     )
 
 
-def _assemble(solution: _Solution, tangent: TanSip, frame: _Frame) -> tuple[TanSip, F8]:
+def _assemble(solution: PlaneMap, tangent: TanSip, frame: _Frame) -> tuple[TanSip, F8]:
     """Turn polynomials into CD matrix and SIP coefficients; also return the matrix to the new pixels."""
     order = 1
     while len(monomial_powers(order)) < len(solution.coefficients):
@@ -371,6 +289,8 @@ def _assemble(solution: _Solution, tangent: TanSip, frame: _Frame) -> tuple[TanS
     by_axis = [coefficient_matrix(column, powers, frame.unit) for column in solution.coefficients.T]
     linear = np.eye(2) + np.array([[m[1, 0], m[0, 1]] for m in by_axis])
     to_pixel = np.linalg.inv(linear)
+    if order == 1:
+        return replace(tangent, cd=tangent.cd @ linear), to_pixel
     curved = [m.copy() for m in by_axis]
     for m in curved:
         m[0, 0] = m[1, 0] = m[0, 1] = 0.0
@@ -378,22 +298,6 @@ def _assemble(solution: _Solution, tangent: TanSip, frame: _Frame) -> tuple[TanS
     b = to_pixel[1, 0] * curved[0] + to_pixel[1, 1] * curved[1]
     ap, bp = fit_inverse_distortion(a, b, half_width=frame.half_width, half_height=frame.half_height)
     return replace(tangent, cd=tangent.cd @ linear, a=a, b=b, ap=ap, bp=bp), to_pixel
-
-
-def _held_out_rms(design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], order: int, n_folds: int) -> float:
-    """Return the two-dimensional rms of stars left out of the fit in turn [pixel]."""
-    members = np.flatnonzero(used)
-    n_parts = n_folds if len(members) >= 2 * _MIN_AFFINE else len(members)
-    residual = np.full((len(members), 2), np.nan)
-    for part in range(n_parts):
-        left_out = np.arange(len(members)) % n_parts == part
-        kept = np.zeros(len(used), dtype=bool)
-        kept[members[~left_out]] = True
-        solution = _solve(design, target, sigma, kept, order)
-        if solution is not None:
-            out = members[left_out]
-            residual[left_out] = target[out] - solution.predict(design[out])
-    return _rms(residual)
 
 
 def _rms(residual: F8) -> float:

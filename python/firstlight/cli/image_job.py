@@ -119,8 +119,12 @@ class ImageOutcome:
     files: ImageFiles
     status: Status
     exit_code: int = 0
-    failed_pass: str | None = None
+    step: str | None = None
+    """The pass that failed, or after which the work was stopped."""
+
     error: str | None = None
+    """Why it failed, in a sentence."""
+
     summary: Mapping[str, float] = field(default_factory=dict)
     gates: tuple[Gate, ...] = ()
     funnels: tuple[Funnel, ...] = ()

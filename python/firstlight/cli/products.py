@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +67,11 @@ def write_products(products: Products, *, folder: Path, stem: str) -> tuple[Path
     written = []
     for name, suffix in SUFFIXES.items():
         path = folder / f"{stem}{suffix}"
-        with suppress(FileNotFoundError):
-            path.unlink()
         if name in writers and products.get(name) is not None:
             writers[name](products[name], path)
             written.append(path)
+        else:
+            path.unlink(missing_ok=True)
     return tuple(written)
 
 
@@ -109,8 +108,8 @@ def _title(outcome: ImageOutcome, exposure: Exposure) -> str:
 
 def _note(outcome: ImageOutcome) -> str:
     if outcome.status == "failed":
-        return f"FAILED at {outcome.failed_pass}: {outcome.error}"
-    return f"stopped after {outcome.failed_pass}" if outcome.status == "stopped" else ""
+        return f"FAILED at {outcome.step}: {outcome.error}"
+    return f"stopped after {outcome.step}" if outcome.status == "stopped" else ""
 
 
 def _write_background(background: BackgroundList, exposure: Exposure, path: Path) -> None:

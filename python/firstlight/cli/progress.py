@@ -33,7 +33,8 @@ class _PassPrinter:
         if event.status == "started":
             self.status.update(escape(event.path))
         elif not event.nested:
-            line = f"  {escape(event.path):<32} {event.wall_s:6.2f} s  {MARKS[event.status]}  {escape(facts_text(event.facts))}"
+            facts = escape(facts_text(event.facts))
+            line = f"  {escape(event.path):<32} {event.wall_s:6.2f} s  {MARKS[event.status]}  {facts}"
             self.console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
 

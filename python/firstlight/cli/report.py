@@ -56,16 +56,8 @@ def overview(outcomes: Sequence[ImageOutcome]) -> Table:
 def gate_table(gates: Sequence[Gate]) -> Table:
     """Return the table with one line for each gate: its value, its limits, its status."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, side in (
-        ("gate", "left"),
-        ("value", "right"),
-        ("unit", "left"),
-        ("warns", "right"),
-        ("fails", "right"),
-    ):
-        table.add_column(heading, justify="left" if side == "left" else "right")
-    table.add_column("n", justify="right")
-    table.add_column("status")
+    for heading in ("gate", "value", "unit", "warns", "fails", "n", "status"):
+        table.add_column(heading, justify="right" if heading in {"value", "warns", "fails", "n"} else "left")
     for gate in gates:
         sign = "above" if gate.sense == "max" else "below"
         table.add_row(

@@ -33,7 +33,8 @@ def summary_values(outcome: ImageOutcome) -> dict[str, object]:
     return {
         "image": outcome.files.path.name,
         "status": outcome.status,
-        "failed_pass": outcome.failed_pass,
+        "failed_pass": outcome.step if outcome.status == "failed" else None,
+        "stopped_after": outcome.step if outcome.status == "stopped" else None,
         "error": outcome.error,
         "gate_status": worst(outcome.gates),
         **{name: _finite(value) for name, value in outcome.summary.items()},

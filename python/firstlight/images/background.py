@@ -31,7 +31,7 @@ class MeshBackground:
         Variance of ``values``; NaN where a bin had no usable pixel.
     method
         ``chebyshev``: ``coefficients[j, i]`` multiply T_j(y) T_i(x) on coordinates scaled to [-1, 1].
-        ``spline``: ``coefficients`` are those of a tensor B-spline through the bins, prolonged linearly to the image edge.
+        ``spline``: ``coefficients`` are those of a tensor B-spline through the bins, linear beyond the outer ones.
     coefficients : (terms_y, terms_x)
     """
 
@@ -212,7 +212,9 @@ def _spline_basis(position: FloatArray, length: int, count: int) -> NDArray[np.f
         return np.ones((len(position), 1))
     nodes = _spline_nodes(length, count)
     knots = make_interp_spline(nodes, np.zeros(len(nodes)), k=3).t
-    return np.asarray(BSpline.design_matrix(np.asarray(position, dtype=np.float64), knots, 3, extrapolate=True).toarray())
+    return np.asarray(
+        BSpline.design_matrix(np.asarray(position, dtype=np.float64), knots, 3, extrapolate=True).toarray()
+    )
 
 
 def _equal(one: MeshBackground, two: MeshBackground) -> bool:

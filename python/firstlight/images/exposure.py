@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from astropy import units as u
+from astropy.io.fits import VerifyError
 from astropy.nddata import CCDData, InverseVariance, StdDevUncertainty, VarianceUncertainty
 from numpy.typing import ArrayLike, NDArray
 
@@ -218,16 +219,24 @@ def plain_header(header: Any) -> dict[str, HeaderValue]:
     """Return the cards of a FITS header, or of any mapping, as plain values; comments are joined by line breaks."""
     plain: dict[str, HeaderValue] = {}
     for keyword in header:
-        value = header[keyword]
+        value = _card_value(header, keyword)
         if not isinstance(keyword, str) or not keyword:
             continue
         if isinstance(value, str | bool | int | float):
             plain[keyword] = value
         elif isinstance(value, np.generic):
             plain[keyword] = value.item()
-        elif keyword in ("COMMENT", "HISTORY"):
+        elif value is not None and keyword in ("COMMENT", "HISTORY"):
             plain[keyword] = "\n".join(str(line) for line in value)
     return plain
+
+
+def _card_value(header: Any, keyword: str) -> Any:
+    """Return the value of a card; None for one that breaks the standard beyond reading."""
+    try:
+        return header[keyword]
+    except VerifyError:
+        return None
 
 
 def separation(ra: float, dec: float, other_ra: ArrayLike, other_dec: ArrayLike) -> NDArray[np.float64]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import io
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -29,6 +31,13 @@ UNREADABLE = (
 )
 """What astropy and the decompressors raise for damaged files."""
 
+FITS_START = b"SIMPLE  ="
+GZIP_START = b"\x1f\x8b"
+OTHER_PACKERS = (b"BZh", b"PK", b"\x1f\x9d")
+FITS_BLOCK = 2880
+CUT_WARNING = re.compile(r"truncated.*length \((\d+)\).*expected size \((\d+)\)")
+SIGNS_OF_CUT = ("buffer is too small", "Empty or corrupt", "Header missing END card", "No SIMPLE card", "cannot reshape")
+
 
 @contextmanager
 def open_hdus(path: str | Path) -> Iterator[fits.HDUList]:
@@ -44,10 +53,8 @@ def open_hdus(path: str | Path) -> Iterator[fits.HDUList]:
         raise ImageFileError(f"{path} is {'a folder' if path.is_dir() else 'not there'}; give a FITS file.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
-        warnings.filterwarnings("error", message=".*truncated.*", category=AstropyWarning)
         try:
-            with fits.open(path, memmap=False) as hdus:
-                len(hdus)
+            with _opened(path) as hdus:
                 yield hdus
         except UNREADABLE as error:
             raise ImageFileError(_explained(path, error)) from error
@@ -90,9 +97,46 @@ def _write(hdus: fits.HDUList, file: Any, *, compress: bool) -> None:
 
 
 def _explained(path: Path, error: Exception) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "truncated" in text.lower() or isinstance(error, EOFError) or "buffer is too small" in text:
-        return f"{path} is cut off: {text.rstrip('.')}."
-    if "SIMPLE" in text or "Empty or corrupt" in text:
+    text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    if not _starts_as_fits(path):
         return f"{path} is not a FITS file."
-    return f"{path} cannot be read as FITS: {text.rstrip('.')}."
+    if any(sign in text for sign in SIGNS_OF_CUT) or isinstance(error, EOFError):
+        return f"{path} is cut off: {text}."
+    return f"{path} cannot be read as FITS: {text}."
+
+
+def _opened(path: Path) -> fits.HDUList:
+    """Return the HDUs of a file of which no more than the padding of the last one is missing."""
+    content = _unpacked(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AstropyWarning)
+        hdus = fits.open(content, memmap=False)
+        len(hdus)
+    for warning in caught:
+        sizes = CUT_WARNING.search(str(warning.message))
+        if sizes and int(sizes[2]) - int(sizes[1]) >= FITS_BLOCK:
+            hdus.close()
+            raise EOFError(f"it has {sizes[1]} bytes of {sizes[2]}")
+    return hdus
+
+
+def _unpacked(path: Path) -> Path | io.BytesIO:
+    """Return the content of a gzipped file, other files as they are; astropy would not tell that one is cut off."""
+    with path.open("rb") as file:
+        if file.read(len(GZIP_START)) != GZIP_START:
+            return path
+    with gzip.open(path) as packed:
+        return io.BytesIO(packed.read())
+
+
+def _starts_as_fits(path: Path) -> bool:
+    """Return whether a file, or what is compressed in it, begins like FITS."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(FITS_START))
+        if start.startswith(GZIP_START):
+            with gzip.open(path) as packed:
+                start = packed.read(len(FITS_START))
+    except (OSError, EOFError, zlib.error):
+        return False
+    return start == FITS_START or start.startswith(OTHER_PACKERS)

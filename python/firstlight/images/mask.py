@@ -5,14 +5,13 @@ The names are the contract; bit numbers may differ from file to file and are sto
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.framework import ReadOnlyMapping
+from firstlight.framework import ReadOnlyMapping, did_you_mean
 from firstlight.kernels.arrays import BoolArray, IntArray
 
 N_BITS = 31
@@ -232,9 +231,8 @@ def _as_bits(where: BoolArray, bits: int) -> NDArray[np.int32]:
 
 
 def _unknown(name: str, planes: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name.upper(), list(planes), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(planes)}."
-    return f"The mask has no plane {name!r}; {hint}"
+    hint = did_you_mean(name, planes) or f"; it has {', '.join(planes)}."
+    return f"The mask has no plane {name!r}{hint}"
 
 
 def _rebuilt(cls: type[Mask], array: NDArray[np.int32], planes: dict[str, int]) -> Mask:

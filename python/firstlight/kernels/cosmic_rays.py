@@ -54,7 +54,7 @@ def sharp_pixel(
         mean = 0.5 * (work[row - dy, col - dx] + work[row + dy, col + dx])
         mean_noise = 0.5 * np.sqrt(variance[row - dy, col - dx] + variance[row + dy, col + dx])
         if ratios[k] * (value - background - margin * noise) > mean - background + margin * mean_noise:
-            return mean
+            return float(mean)
     return np.nan
 
 
@@ -158,13 +158,13 @@ def interpolate_pixels(
     rows: NDArray[np.int64],
     cols: NDArray[np.int64],
     background: float,
-    lowest: bool,
+    lowest: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
 ) -> None:
     """Write into ``work`` at the given pixels the median of the estimates along the four directions through each.
 
-    With ``lowest`` the least estimate is taken instead, which parts of a track not yet found disturb least. An estimate needs two good pixels on either side (coefficients of Rybicki's linear prediction for a star of about
-    two pixels, as in SDSS photo and LSST); if no direction has them, the mean of the good pixels around is taken, and
-    ``background`` if there are none.
+    With ``lowest`` the least of them is taken, which parts of a track not yet found disturb least. An estimate needs
+    two good pixels on either side (Rybicki's linear prediction for a star of about two pixels, coefficients of SDSS
+    photo); if no direction has them, the mean of the good pixels around is taken, and ``background`` without any.
     """
     ny, nx = image.shape
     estimates = np.empty(4)
@@ -240,3 +240,14 @@ def grow_hits(
                     new_rows[count], new_cols[count] = y, x
                     count += 1
     return new_rows[:count], new_cols[:count]
+
+
+@njit(cache=True, nogil=True)
+def count_surrounded(hit: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDArray[np.int64]) -> int:
+    """Return how many of the given pixels have only hits around them."""
+    count = 0
+    for i in range(rows.size):
+        row, col = rows[i], cols[i]
+        inside = 0 < row < hit.shape[0] - 1 and 0 < col < hit.shape[1] - 1
+        count += 1 if inside and hit[row - 1 : row + 2, col - 1 : col + 2].all() else 0
+    return count

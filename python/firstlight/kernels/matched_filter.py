@@ -1,4 +1,4 @@
-"""Separable smoothing of an image and its variance, and the shapes of what is detected in it."""
+"""Separable smoothing of an image and its variance, and growing of masks."""
 
 from __future__ import annotations
 
@@ -80,49 +80,6 @@ def matched_filter(
             smoothed[target, col] = signal[col] if known else np.float32(0.0)
             sigma[target, col] = np.sqrt(noise[col]) if known else np.float32(1.0)
     return smoothed, sigma
-
-
-@njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int64], label: int) -> int:
-    while parent[label] != label:
-        parent[label] = parent[parent[label]]
-        label = parent[label]
-    return label
-
-
-@njit(cache=True, nogil=True)
-def touching_labels(labels: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """Return for every label the smallest label that it is connected to (8 neighbours), itself if it stands alone.
-
-    Parameters
-    ----------
-    labels : (ny, nx)
-        0 for the sky, 1 .. ``count``.
-    count
-
-    Returns
-    -------
-    parent : (count + 1,)
-    """
-    ny, nx = labels.shape
-    parent = np.arange(count + 1)
-    for row in range(ny):
-        for col in range(nx):
-            here = labels[row, col]
-            if here == 0:
-                continue
-            for step in range(4):
-                near_row = row if step == 0 else row - 1
-                near_col = col - 1 if step == 0 else col + step - 2
-                if near_row < 0 or near_col < 0 or near_col >= nx:
-                    continue
-                near = labels[near_row, near_col]
-                if near > 0 and near != here:
-                    one, two = _root(parent, here), _root(parent, near)
-                    parent[max(one, two)] = min(one, two)
-    for label in range(count + 1):
-        parent[label] = _root(parent, label)
-    return parent
 
 
 @njit(cache=True, nogil=True)

@@ -9,19 +9,68 @@ from numba import njit
 from numpy.typing import NDArray
 
 _START_SAMPLE = 400
+_MODE_SAMPLE = 4000
+_MODE_STOP = 40
+_OUTSIDE_ONE_SIGMA = 0.3173
+_CROWDED_SKEWNESS = 2.0
+_CROWDED_CLIP = 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _robust_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
-    """Return median and half-width below it of a thinned sample: stars lie above, so the lower half is clean."""
+def robust_start(pixels: NDArray[np.float32]) -> tuple[float, float, float]:
+    """Return median, half-width below it and half-width above over below of a thinned sample.
+
+    Stars lie above the sky, so the half below is the cleaner one.
+    """
     step = max(1, pixels.size // _START_SAMPLE)
     ordered = np.sort(pixels[::step])
     n = ordered.size
-    return float(ordered[n // 2]), float(ordered[n // 2] - ordered[int(0.1587 * n)])
+    middle = float(ordered[n // 2])
+    below, above = middle - float(ordered[int(0.1587 * n)]), float(ordered[int(0.8413 * n)]) - middle
+    return middle, below, above / below if below > 0.0 else 1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the mode of a thinned sample (half-sample mode, Robertson & Cryer 1974) and the scatter below it."""
+    step = max(1, pixels.size // _MODE_SAMPLE)
+    ordered = np.sort(pixels[::step])
+    first, last = 0, ordered.size
+    while last - first > _MODE_STOP:
+        half = (last - first + 1) // 2
+        best, width = first, np.inf
+        for start in range(first, last - half + 1):
+            span = ordered[start + half - 1] - ordered[start]
+            if span < width:
+                best, width = start, span
+        first, last = best, best + half
+    mode = float(np.mean(ordered[first:last]))
+    n_below = np.searchsorted(ordered, np.float32(mode))
+    sigma = mode - float(ordered[int(_OUTSIDE_ONE_SIGMA * n_below)]) if n_below > 0 else 0.0
+    return mode, sigma
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def clipped_statistics(
+    pixels: NDArray[np.float32], n_sigma: float, correction: float, iterations: int
+) -> tuple[float, float, int]:
+    """Return clipped mean, standard deviation and number of pixels; mode and scatter below it where stars prevail."""
+    center, sigma, skewness = robust_start(pixels)
+    if skewness > _CROWDED_SKEWNESS:
+        center, sigma = crowded_start(pixels)
+        kept, mean, _ = clip_once(pixels, center, _CROWDED_CLIP * sigma)
+        return mean, sigma, kept
+    count = pixels.size
+    for _ in range(iterations):
+        kept, mean, variance = clip_once(pixels, center, n_sigma * sigma)
+        if kept == 0:
+            break
+        count, center, sigma = kept, mean, correction * np.sqrt(variance)
+    return center, sigma, count
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def _clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[int, float, float]:
+def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[int, float, float]:
     """Return number, mean and variance of the pixels within ``reach`` of ``center``."""
     count = 0
     total = 0.0
@@ -85,14 +134,7 @@ def clipped_bins(
                         size += 1
             if size == 0:
                 continue
-            pixels = buffer[:size]
-            center, sigma = _robust_start(pixels)
-            count = size
-            for _ in range(iterations):
-                kept, mean, variance = _clip_once(pixels, center, n_sigma * sigma)
-                if kept == 0:
-                    break
-                count, center, sigma = kept, mean, correction * np.sqrt(variance)
+            center, sigma, count = clipped_statistics(buffer[:size], n_sigma, correction, iterations)
             statistics[0, j, i], statistics[1, j, i], statistics[2, j, i] = center, sigma, count
     return statistics
 
@@ -153,8 +195,8 @@ def mark_extended_outliers(
 ) -> NDArray[np.bool_]:
     """Mark bad pixels and the surroundings of every place whose local mean stands out, up or down.
 
-    The mean of the good pixels in a box shows stars that are lost in the noise of single pixels. Marking both signs alike
-    leaves the mean of pure noise unchanged.
+    The mean of the good pixels in a box shows stars that are lost in the noise of single pixels. Marking both signs
+    alike leaves the mean of pure noise unchanged.
 
     Parameters
     ----------

@@ -26,6 +26,12 @@ _MAX_MASKED = 0.5
 Moments = tuple[float, float, float, float, float, float, int]
 
 
+@njit(cache=True, nogil=True)
+def _foreign(label: int, own: int) -> bool:
+    """Tell whether a pixel belongs to another source."""
+    return own > 0 and label > 0 and label != own
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _weight_scale(state: NDArray[np.float64]) -> float:
     """Return W / M: 1, or more where a matched weight would be too narrow to sum on the pixel grid."""
@@ -35,7 +41,13 @@ def _weight_scale(state: NDArray[np.float64]) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _weighted_sums(
-    image: NDArray[Any], bad: NDArray[np.bool_], state: NDArray[np.float64], sums: NDArray[np.float64], amplitude: float
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    own: int,
+    state: NDArray[np.float64],
+    sums: NDArray[np.float64],
+    amplitude: float,
 ) -> bool:
     """Fill ``sums`` with the weighted sums of orders 0 to 2 and the masked share of the weight; False off the image."""
     scale = _weight_scale(state)
@@ -57,7 +69,7 @@ def _weighted_sums(
                 continue
             weight = np.exp(-0.5 * rho2)
             total += weight
-            if bad[row, col]:
+            if bad[row, col] or _foreign(labels[row, col], own):
                 value = weight * amplitude * np.exp(-0.5 * scale * rho2)
                 lost += weight
             else:
@@ -122,6 +134,8 @@ def _update(state: NDArray[np.float64], sums: NDArray[np.float64], max_sigma: fl
 def _iterate(
     image: NDArray[Any],
     bad: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    own: int,
     state: NDArray[np.float64],
     sums: NDArray[np.float64],
     max_shift: float,
@@ -134,7 +148,7 @@ def _iterate(
     amplitude = 0.0
     status, change = NOT_CONVERGED, np.inf
     for _ in range(max_iterations):
-        if not _weighted_sums(image, bad, state, sums, amplitude):
+        if not _weighted_sums(image, bad, labels, own, state, sums, amplitude):
             return OFF_IMAGE
         if sums[6] > _MAX_MASKED:
             return MASKED
@@ -173,14 +187,20 @@ def adaptive_moments_stamp(stamp: NDArray[np.float64], x0: float, y0: float, sig
     state = np.array([x0, y0, sigma_guess * sigma_guess, sigma_guess * sigma_guess, 0.0, 0.0])
     sums = np.zeros(7)
     bad = np.zeros(stamp.shape, dtype=np.bool_)
+    labels = np.zeros(stamp.shape, dtype=np.int32)
     reach = 0.5 * max(stamp.shape[0], stamp.shape[1])
-    status = _iterate(stamp, bad, state, sums, reach, reach, 1e-8, 300)
+    status = _iterate(stamp, bad, labels, 0, state, sums, reach, reach, 1e-8, 300)
     return state[2], state[3], state[4], state[0], state[1], state[5], status
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _errors(
-    variance: NDArray[Any], bad: NDArray[np.bool_], state: NDArray[np.float64], out: NDArray[np.float64]
+    variance: NDArray[Any],
+    bad: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    own: int,
+    state: NDArray[np.float64],
+    out: NDArray[np.float64],
 ) -> None:
     """Fill ``out`` with the variances of ixx, iyy, ixy, x, y and flux (linear response of a Gaussian object)."""
     scale = _weight_scale(state)
@@ -195,7 +215,7 @@ def _errors(
         for col in range(max(0, int(np.ceil(x - reach_x))), min(variance.shape[1] - 1, int(np.floor(x + reach_x))) + 1):
             dx = col - x
             rho2 = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
-            if rho2 > _CUT * _CUT or bad[row, col]:
+            if rho2 > _CUT * _CUT or bad[row, col] or _foreign(labels[row, col], own):
                 continue
             power = variance[row, col] * np.exp(-rho2)
             out[0] += power * (dx * dx - ixx / factor) ** 2
@@ -215,6 +235,8 @@ def adaptive_moments_many(
     image: NDArray[Any],
     variance: NDArray[Any],
     bad: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    own: NDArray[np.int64],
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     sigma_guess: NDArray[np.float64],
@@ -230,6 +252,10 @@ def adaptive_moments_many(
     ----------
     image, variance : (ny, nx)
     bad : (ny, nx)
+    labels : (ny, nx)
+        Pixels that belong to another source (label > 0 and not ``own``) are treated like bad ones.
+    own : (n,)
+        Label of each source; 0 to use the pixels of all.
     x, y : (n,) [pixel]
     sigma_guess : (n,) [pixel]
     max_shift : [pixel]
@@ -254,7 +280,7 @@ def adaptive_moments_many(
         size2 = sigma_guess[i] * sigma_guess[i]
         state = values[i]
         state[0], state[1], state[2], state[3], state[4], state[5] = x[i], y[i], size2, size2, 0.0, 0.0
-        status[i] = _iterate(image, bad, state, sums, max_shift, max_sigma, tolerance, 100)
+        status[i] = _iterate(image, bad, labels, own[i], state, sums, max_shift, max_sigma, tolerance, 100)
         if status[i] == OK:
-            _errors(variance, bad, state, variances[i])
+            _errors(variance, bad, labels, own[i], state, variances[i])
     return values, variances, status

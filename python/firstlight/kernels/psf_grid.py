@@ -1,4 +1,4 @@
-"""Stars from an oversampled grid whose values are polynomials of the position."""
+"""Stars from oversampled grids of B-spline coefficients."""
 
 from __future__ import annotations
 
@@ -7,28 +7,6 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def polynomial_terms(u: float, v: float, order: int, terms: NDArray[np.float64]) -> None:
-    """Fill ``terms`` with the products ``u**p * v**q``, by rising total degree, then by rising q.
-
-    Parameters
-    ----------
-    u, v
-        Position scaled to [-1, 1].
-    order
-        Total degree.
-    terms : ((order + 1) * (order + 2) / 2,)
-    """
-    terms[0] = 1.0
-    at = 1
-    for degree in range(1, order + 1):
-        before = at - degree
-        for q in range(degree):
-            terms[at + q] = terms[before + q] * u
-        terms[at + degree] = terms[before + degree - 1] * v
-        at += degree + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -47,16 +25,16 @@ def spline_weights(t: float, value: NDArray[np.float64], slope: NDArray[np.float
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def collapse(
-    coefficients: NDArray[np.float64], terms: NDArray[np.float64], low: int, high: int, local: NDArray[np.float64]
+    grids: NDArray[np.float64], amplitudes: NDArray[np.float64], low: int, high: int, local: NDArray[np.float64]
 ) -> None:
-    """Sum the coefficient grids times ``terms`` into ``local``, for rows and columns from ``low`` to below ``high``."""
+    """Sum the grids times ``amplitudes`` into ``local``, for rows and columns from ``low`` to below ``high``."""
     for row in range(low, high):
         for col in range(low, high):
-            local[row, col] = coefficients[0, row, col]
-        for k in range(1, terms.size):
-            factor = terms[k]
+            local[row, col] = amplitudes[0] * grids[0, row, col]
+        for k in range(1, amplitudes.size):
+            factor = amplitudes[k]
             for col in range(low, high):
-                local[row, col] += factor * coefficients[k, row, col]
+                local[row, col] += factor * grids[k, row, col]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
@@ -110,11 +88,9 @@ def sample_grid(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def grid_images(
-    coefficients: NDArray[np.float64],
+    grids: NDArray[np.float64],
     oversampling: int,
-    order: int,
-    u: NDArray[np.float64],
-    v: NDArray[np.float64],
+    amplitudes: NDArray[np.float64],
     dx: NDArray[np.float64],
     dy: NDArray[np.float64],
     radius: int,
@@ -123,14 +99,13 @@ def grid_images(
 
     Parameters
     ----------
-    coefficients : (terms, n, n)
-        B-spline coefficients of the polynomial's terms.
+    grids : (components, n, n)
+        B-spline coefficients.
     oversampling : steps of the grid in a pixel
-    order : total degree of the polynomial
-    u, v : (n_star,)
-        Positions scaled to [-1, 1].
+    amplitudes : (n_star, components)
+        What each grid is multiplied with at each star.
     dx, dy : (n_star,) [pixel]
-        Offsets from the nearest pixel centre.
+        Offset of the star from the centre of the stamp's middle pixel.
     radius : half size of the stamps [pixel]
 
     Returns
@@ -138,14 +113,12 @@ def grid_images(
     images : (n_star, 2 * radius + 1, 2 * radius + 1)
     """
     size = 2 * radius + 1
-    images = np.empty((u.size, size, size))
-    terms = np.empty(coefficients.shape[0])
-    local = np.zeros((coefficients.shape[1], coefficients.shape[2]))
+    images = np.empty((dx.size, size, size))
+    local = np.zeros((grids.shape[1], grids.shape[2]))
     empty = np.empty((0, 0))
     middle = (local.shape[0] - 1) // 2
     reach = min(middle, oversampling * (radius + 1) + 2)
-    for star in range(u.size):
-        polynomial_terms(u[star], v[star], order, terms)
-        collapse(coefficients, terms, middle - reach, middle + reach + 1, local)
+    for star in range(dx.size):
+        collapse(grids, amplitudes[star], middle - reach, middle + reach + 1, local)
         sample_grid(local, oversampling, dx[star], dy[star], radius, images[star], empty, empty)
     return images

@@ -39,27 +39,34 @@ def node_count(width: float, distance: float) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def moffat_images(
-    dx: NDArray[np.float64], dy: NDArray[np.float64], shapes: NDArray[np.float64], beta: float, radius: int
+    dx: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+    beta: float,
+    half: int,
+    step: float,
 ) -> NDArray[np.float64]:
     """Integrate elliptical Moffat profiles of unit total flux over square pixels.
 
     Parameters
     ----------
     dx, dy : (n,) [pixel]
-        Offset of the star from the centre of the stamp's middle pixel.
+        Offset of the star from the middle sample.
     shapes : (n, 3)
         Scale radius [pixel] and the ellipticities e1, e2: ``(1 + d' C^-1 d)**-beta`` with
         ``C = alpha**2 / sqrt(1 - e1**2 - e2**2) * [[1 + e1, e2], [e2, 1 - e1]]``.
     beta
         Exponent.
-    radius
-        Half size of the stamps [pixel].
+    half
+        Samples on each side of the middle one.
+    step : [pixel]
+        Distance of the centres of neighbouring samples, each of which is one pixel wide; 1 for an image.
 
     Returns
     -------
-    images : (n, 2 * radius + 1, 2 * radius + 1)
+    images : (n, 2 * half + 1, 2 * half + 1)
     """
-    size = 2 * radius + 1
+    size = 2 * half + 1
     images = np.empty((dx.size, size, size))
     for star in range(dx.size):
         alpha, e1, e2 = shapes[star, 0], shapes[star, 1], shapes[star, 2]
@@ -69,9 +76,9 @@ def moffat_images(
         narrow = alpha * math.sqrt(1.0 - math.sqrt(e_squared))
         peak = (beta - 1.0) / (math.pi * alpha * alpha)
         for row in range(size):
-            y = row - radius - dy[star]
+            y = (row - half) * step - dy[star]
             for col in range(size):
-                x = col - radius - dx[star]
+                x = (col - half) * step - dx[star]
                 n = node_count(narrow, math.sqrt(x * x + y * y))
                 total = 0.0
                 for i in range(n):
@@ -127,3 +134,58 @@ def flux_in_circle(stamp: NDArray[np.float64], x0: float, y0: float, radius: flo
             area += _signed_area(left, low, radius) - _signed_area(right, low, radius)
             total += area * stamp[row, col]
     return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def moffat_sums(
+    first: NDArray[np.int64],
+    dx: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    flux: NDArray[np.float64],
+    shapes: NDArray[np.float64],
+    beta: float,
+    radius: int,
+) -> NDArray[np.float64]:
+    """Draw several stars on each of many stamps, integrated over the pixels where they are steep.
+
+    Parameters
+    ----------
+    first : (n_stamp + 1,)
+        Stars ``first[i]`` to below ``first[i + 1]`` belong to stamp i.
+    dx, dy : (n_star,) [pixel]
+        Offset of the star from the middle pixel of its stamp; it may lie outside.
+    flux : (n_star,)
+    shapes : (n_star, 3)
+        Scale radius [pixel] and ellipticities, as in `moffat_images`.
+    beta
+        Exponent.
+    radius
+        Half size of the stamps [pixel].
+
+    Returns
+    -------
+    images : (n_stamp, 2 * radius + 1, 2 * radius + 1)
+    """
+    size = 2 * radius + 1
+    images = np.zeros((first.size - 1, size, size))
+    for stamp in range(first.size - 1):
+        for star in range(first[stamp], first[stamp + 1]):
+            alpha, e1, e2 = shapes[star, 0], shapes[star, 1], shapes[star, 2]
+            stretch = 1.0 / (alpha * alpha * math.sqrt(1.0 - e1 * e1 - e2 * e2))
+            a, b, c = stretch * (1.0 - e1), -stretch * e2, stretch * (1.0 + e1)
+            peak = flux[star] * (beta - 1.0) / (math.pi * alpha * alpha)
+            for row in range(size):
+                y = row - radius - dy[star]
+                for col in range(size):
+                    x = col - radius - dx[star]
+                    distance2 = x * x + y * y
+                    n = 1 if distance2 > 36.0 else (2 if distance2 > 9.0 else 3)
+                    total = 0.0
+                    for i in range(n):
+                        v = y + NODES[n, i]
+                        for j in range(n):
+                            u = x + NODES[n, j]
+                            q = 1.0 + a * u * u + 2.0 * b * u * v + c * v * v
+                            total += WEIGHTS[n, i] * WEIGHTS[n, j] * math.exp(-beta * math.log(q))
+                    images[stamp, row, col] += peak * total
+    return images

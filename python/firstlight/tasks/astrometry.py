@@ -11,18 +11,13 @@ from astropy.table import QTable, Table
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.astrometry import (
-    AstrometricSolution,
-    Detections,
-    References,
-    SolveSettings,
-    solve_field,
-)
+from firstlight.algorithms.astrometry import AstrometricSolution, SolveSettings, solve_field
+from firstlight.algorithms.star_lists import Detections, References
 from firstlight.algorithms.wcs_fit import WcsFitSettings
 from firstlight.errors import AstrometryError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
-from firstlight.images.wcs import SkyWcs, TanSip
+from firstlight.images.wcs import SkyWcs
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.refcats import ReferenceCatalog, ReferenceStars
 
@@ -159,7 +154,7 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
         used = np.zeros(len(sources), dtype=bool)
         used[rows[solution.detection[solution.used]]] = True
         return AstrometryResult(
-            wcs=SkyWcs.from_tan_sip(solution.wcs),
+            wcs=SkyWcs.from_tan_sip(solution.tan_sip),
             matches=_match_table(sources, rows, stars, solution),
             used=used,
             measured=_measured(exposure, solution),
@@ -196,7 +191,7 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
             center=center,
             radius=radius,
             scales=scales,
-            initial=_linear_wcs(wcs, nx=nx, ny=ny) if use_wcs and wcs is not None else None,
+            initial=wcs if use_wcs else None,
             reach=radius + diagonal / 2 / ARCSEC_PER_DEGREE,
         )
 
@@ -240,13 +235,11 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
             y_err=np.asarray(sources["y_err"]),
             saturated=np.asarray(sources["saturated"], dtype=bool),
         )
-        known = np.isfinite(stars.position_error)
-        typical = float(np.median(stars.position_error[known])) if known.any() else 0.0
         references = References(
             ra=stars.ra,
             dec=stars.dec,
             mag=stars.magnitudes[stars.choose_band(self.config.band or exposure.observation.band)],
-            sky_err=np.where(known, stars.position_error, typical) / 1000.0,
+            sky_err=stars.position_error / 1000.0,
         )
         settings = SolveSettings(fit=WcsFitSettings(max_order=self.config.max_order))
         for attempt, scale_range in enumerate(search.scales, start=1):
@@ -284,17 +277,8 @@ class _Search:
     center: tuple[float, float]
     radius: float
     scales: tuple[tuple[float, float], ...]
-    initial: TanSip | None
+    initial: SkyWcs | None
     reach: float
-
-
-def _linear_wcs(wcs: SkyWcs, *, nx: int, ny: int) -> TanSip:
-    """Return the WCS as it is where it is TAN or TAN-SIP, otherwise its linear part at the centre."""
-    if wcs.tan_sip is not None:
-        return wcs.tan_sip
-    x, y = (nx - 1) / 2, (ny - 1) / 2
-    ra, dec = wcs.pixel_to_sky(x=x, y=y)
-    return TanSip((float(ra), float(dec)), (x, y), wcs.local_jacobian(x=x, y=y) / ARCSEC_PER_DEGREE)
 
 
 def _ranking_flux(sources: Table) -> FloatArray:
@@ -320,7 +304,8 @@ def _measured(exposure: Exposure, solution: AstrometricSolution) -> dict[str, fl
     if exposure.wcs is not None:
         ny, nx = exposure.shape
         x, y = (nx - 1) / 2, (ny - 1) / 2
-        before, after = exposure.wcs.pixel_to_sky(x=x, y=y), SkyWcs.from_tan_sip(solution.wcs).pixel_to_sky(x=x, y=y)
+        before = exposure.wcs.pixel_to_sky(x=x, y=y)
+        after = SkyWcs.from_tan_sip(solution.tan_sip).pixel_to_sky(x=x, y=y)
         east = (after[0] - before[0] + 180) % 360 - 180
         measured["initial_to_final_wcs"] = ARCSEC_PER_DEGREE * float(
             np.hypot(east * np.cos(np.deg2rad(after[1])), after[1] - before[1])

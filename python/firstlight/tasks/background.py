@@ -78,7 +78,7 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
             order=self.config.order,
             method=self.config.method,
         )
-        self.log.info("background", level=model.level, bin_size=self.config.bin_size)
+        self.log.info("background", sky=model.level, bin_size=self.config.bin_size)
         return BackgroundResult(background=model, image=model.evaluate())
 
 
@@ -94,5 +94,5 @@ class ConstantBackgroundTask(BackgroundTask):
             order=0,
             method="chebyshev",
         )
-        self.log.info("background", level=model.level)
+        self.log.info("background", sky=model.level)
         return BackgroundResult(background=model, image=model.evaluate())

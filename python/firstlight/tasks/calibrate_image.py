@@ -9,10 +9,11 @@ from astropy.table import Table
 from pydantic import PositiveFloat
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.noise import require_signal
+from firstlight.algorithms.noise import require_varying
 from firstlight.errors import Fact
 from firstlight.framework import Config, Funnel, Gate, Pass, PipelineTask, Struct, Subtask, subtask
 from firstlight.images.background import BackgroundList
+from firstlight.images.catalog import calibrate_fluxes, with_sky_positions
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import FWHM_PER_SIGMA
@@ -24,11 +25,11 @@ from firstlight.tasks.aperture_correction import (
 )
 from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask, Pointing
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
-from firstlight.tasks.calibrated_columns import calibrate_pixels, with_calibrated_fluxes
+from firstlight.tasks.calibrated_columns import calibrate_pixels
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.match_psf_stars import join_psf_stars
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
-from firstlight.tasks.measurement_plugins import psf_sigma, sky_positions
+from firstlight.tasks.measurement_plugins import psf_sigma
 from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
 from firstlight.tasks.psf import PixelPsfTask, PsfTask
 from firstlight.tasks.repair import CosmicRayTask, MorphologyCosmicRayTask
@@ -259,7 +260,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _psf_pass_1(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Measure the seeing, then find stars with a Gaussian of that size and model the PSF."""
-        require_signal(state.exposure.image, bad=state.exposure.mask.any_of("NO_DATA", "BAD"))
+        require_varying(state.exposure.image, bad=state.exposure.mask.any_of("NO_DATA", "BAD"))
         self._subtract_sky(state)
         seeing = self.seeing.run(state.exposure)
         state.exposure = state.exposure.replace(psf=seeing.psf)
@@ -309,7 +310,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         )
         state.exposure = state.exposure.replace(wcs=solved.wcs)
         state.psf_stars["calib_astrometry_used"] = solved.used
-        state.psf_stars.update(sky_positions(state.exposure, state.psf_stars))
+        state.psf_stars = with_sky_positions(state.psf_stars, state.exposure.wcs)
         state.astrometry_matches = solved.matches
         state.measured |= solved.measured
         state.keep(solved.gates, solved.funnel)
@@ -336,7 +337,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.measured |= {"zero_point_error": fitted.zero_point.error, "n_photometry": fitted.zero_point.n_used}
         state.keep(fitted.gates, fitted.funnel)
         state.summarize_now()
-        state.stars = with_calibrated_fluxes(state.stars, fitted.photo_calib)
+        state.stars = calibrate_fluxes(state.stars, fitted.photo_calib)
         state.exposure = calibrate_pixels(state.exposure, fitted.photo_calib)
         state.applied_photo_calib = fitted.photo_calib
         return {"zero_point": round(fitted.zero_point.value, 4), "error": round(fitted.zero_point.error, 4)}
@@ -352,4 +353,6 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         )
 
     def _measure(self, task: MeasureTask, state: CalibrateImageState) -> Table:
+        if state.detections is None:
+            raise AssertionError("A pass that measures detects first.")
         return task.run(state.exposure, state.detections, aperture_radius=state.aperture_radius).catalog

@@ -1,4 +1,4 @@
-"""Catalogue columns in nJy and AB magnitudes."""
+"""Bring pixels, and catalogues measured on them, to nJy."""
 
 from __future__ import annotations
 
@@ -10,26 +10,6 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib, ab_magnitude, ab_magnitude_error
 
 SUFFIX = "_inst_flux"
-
-
-def with_calibrated_fluxes(catalog: Table, photo_calib: PhotoCalib) -> Table:
-    """Return the catalogue with ``X_flux``, ``X_flux_err``, ``X_mag`` and ``X_mag_err`` for each ``X_inst_flux``.
-
-    The errors are those of the measurement; the error of the zero point is common to all sources and left out.
-    """
-    calibrated = catalog.copy(copy_data=False)
-    factor = photo_calib.count_to_njy(x=np.asarray(catalog["x"]), y=np.asarray(catalog["y"]))
-    for column in catalog.colnames:
-        if not column.endswith(SUFFIX):
-            continue
-        name = column.removesuffix(SUFFIX)
-        flux = np.asarray(catalog[column]) * factor
-        error = np.asarray(catalog[f"{column}_err"]) * factor
-        calibrated[f"{name}_flux"] = flux * u.nJy
-        calibrated[f"{name}_flux_err"] = error * u.nJy
-        calibrated[f"{name}_mag"] = ab_magnitude(flux) * u.mag
-        calibrated[f"{name}_mag_err"] = ab_magnitude_error(flux, error) * u.mag
-    return calibrated
 
 
 def with_njy_names(catalog: Table) -> Table:

@@ -13,15 +13,15 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 from pydantic import PositiveFloat
-from scipy.interpolate import RegularGridInterpolator
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.aperture import measure_apertures
-from firstlight.algorithms.centroids import windowed_centroids
+from firstlight.algorithms.aperture import aperture_fluxes
+from firstlight.algorithms.centroids import measure_centroids
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.moments import adaptive_moments
 from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.framework import Config, Task
+from firstlight.images.catalog import with_sky_positions
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray, FloatArray
@@ -58,20 +58,33 @@ class MeasurementPlugin(Task[MeasurementConfigT], ABC):
         """
 
 
-class WindowedCentroidPlugin(MeasurementPlugin):
+class WindowedCentroidConfig(Config):
+    """Settings of `WindowedCentroidPlugin`."""
+
+    wide: PositiveFloat = 1.5
+    """Sources wider than the PSF by this factor get a window of their own width."""
+
+
+class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
     """Centroids under a Gaussian window as wide as the PSF (SExtractor's XWIN, YWIN)."""
 
     order = 0.0
 
     def run(self, exposure: Exposure, catalog: Table, detections: Detections, *, aperture_radius: float) -> Columns:
         """Measure ``x``, ``y``, their errors and ``centroid_flag``."""
-        found = windowed_centroids(
+        sigma = psf_sigma(exposure)
+        area = detections.a * detections.b - sigma**2
+        found = measure_centroids(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of("BAD", "NO_DATA", "CR"),
             x=_values(catalog, "x"),
             y=_values(catalog, "y"),
-            sigma=psf_sigma(exposure),
+            snr=_values(catalog, "peak_snr"),
+            psf_sigma=sigma,
+            size=np.where(area > (self.config.wide * sigma) ** 2, np.sqrt(np.maximum(area, 0.0)), np.nan),
+            labels=detections.labels,
+            own_label=np.arange(1, len(catalog) + 1),
         )
         return {
             "x": found.x * u.pix,
@@ -153,7 +166,7 @@ class ApertureFluxPlugin(MeasurementPlugin[ApertureFluxConfig]):
         columns: dict[str, object] = {}
         for radius in (aperture_radius, *self.config.radii):
             name = "aper" if radius == aperture_radius else f"aper_{radius:g}".replace(".", "_")
-            found = measure_apertures(
+            found = aperture_fluxes(
                 exposure.image,
                 variance=exposure.variance,
                 bad=exposure.mask.any_of("BAD", "NO_DATA"),
@@ -226,16 +239,8 @@ class SkyCoordPlugin(MeasurementPlugin):
 
     def run(self, exposure: Exposure, catalog: Table, detections: Detections, *, aperture_radius: float) -> Columns:
         """Compute ``ra`` and ``dec``; NaN without a WCS."""
-        return sky_positions(exposure, catalog)
-
-
-def sky_positions(exposure: Exposure, catalog: Table) -> Columns:
-    """Return ``ra`` and ``dec`` [deg] of the centroids; NaN without a WCS."""
-    if exposure.wcs is None:
-        nothing = np.full(len(catalog), np.nan) * u.deg
-        return {"ra": nothing, "dec": nothing}
-    ra, dec = exposure.wcs.pixel_to_sky(x=_values(catalog, "x"), y=_values(catalog, "y"))
-    return {"ra": ra * u.deg, "dec": dec * u.deg}
+        placed = with_sky_positions(catalog, exposure.wcs)
+        return {name: placed[name] for name in ("ra", "dec")}
 
 
 def psf_sigma(exposure: Exposure) -> float:
@@ -266,13 +271,5 @@ def _any_at_centre(where: BoolArray, x: FloatArray, y: FloatArray) -> BoolArray:
 
 
 def _psf_moments(exposure: Exposure, x: FloatArray, y: FloatArray) -> dict[str, FloatArray]:
-    """Return the PSF moments at the sources, interpolated from a grid fine enough for a smooth model."""
-    if exposure.psf is None:
-        return {name: np.full(len(x), np.nan) for name in ("ixx", "iyy", "ixy")}
-    ny, nx = exposure.image.shape
-    columns, rows = np.linspace(0, nx - 1, 9), np.linspace(0, ny - 1, 9)
-    grid_y, grid_x = (axis.ravel() for axis in np.meshgrid(np.rint(rows), np.rint(columns), indexing="ij"))
-    values = exposure.psf.shapes(x=grid_x, y=grid_y).reshape(9, 9, 3)
-    from_grid = RegularGridInterpolator((rows, columns), values, method="cubic", bounds_error=False, fill_value=None)
-    found = from_grid(np.column_stack([y, x]))
-    return {"ixx": found[:, 0], "iyy": found[:, 1], "ixy": found[:, 2]}
+    shapes = exposure.psf.shapes(x=x, y=y) if exposure.psf else np.full((len(x), 3), np.nan)
+    return {"ixx": shapes[:, 0], "iyy": shapes[:, 1], "ixy": shapes[:, 2]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 
 from astropy.table import Table
 
@@ -15,7 +15,7 @@ from firstlight.refcats import ReferenceCatalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.calibrate_image import CalibrateImageResult, CalibrateImageTask
 from firstlight.tasks.isr import IsrTask
-from firstlight.tasks.measure_image import MeasureImageTask
+from firstlight.tasks.measure_image import MeasureImageResult, MeasureImageTask
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,31 @@ class SingleFrameState:
     photometry_refcat: ReferenceCatalog | None
     pointing: Pointing | None
     calibrated: CalibrateImageResult | None = None
-    newer: dict[str, object] = field(default_factory=dict)
+    measured: MeasureImageResult | None = None
 
     def products(self) -> Mapping[str, object]:
         """Return connection name -> product, for every product that is true now."""
         if self.calibrated is None:
             return {"exposure": self.exposure}
-        made = {item.name: getattr(self.calibrated, item.name) for item in fields(self.calibrated)}
-        return {name: product for name, product in {**made, **self.newer}.items() if product is not None}
+        made = self.result(self.calibrated).to_mapping()
+        return {name: product for name, product in made.items() if product is not None}
+
+    def result(self, calibrated: CalibrateImageResult) -> SingleFrameResult:
+        """Return what was made, the newest of each."""
+        newest = self.measured or calibrated
+        return SingleFrameResult(
+            exposure=newest.exposure,
+            stars=calibrated.stars,
+            psf_stars=calibrated.psf_stars,
+            background=newest.background,
+            astrometry_matches=calibrated.astrometry_matches,
+            photometry_matches=calibrated.photometry_matches,
+            applied_photo_calib=calibrated.applied_photo_calib,
+            sources=self.measured.sources if self.measured else None,
+            summary=calibrated.summary,
+            gates=(*calibrated.gates, *(self.measured.gates if self.measured else ())),
+            funnels=calibrated.funnels,
+        )
 
 
 class SingleFrameTask(PipelineTask[SingleFrameConfig]):
@@ -128,7 +145,9 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
             pointing=pointing,
         )
         self.run_passes(state)
-        return SingleFrameResult(**{item.name: state.products().get(item.name) for item in fields(SingleFrameResult)})
+        if state.calibrated is None:
+            raise AssertionError("The pass 'calibrate' leaves a result or raises.")
+        return state.result(state.calibrated)
 
     def _isr(self, state: SingleFrameState) -> None:
         if self.isr:
@@ -146,11 +165,6 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def _measure(self, state: SingleFrameState) -> None:
         if self.measure and state.calibrated:
-            measured = self.measure.run(state.calibrated.exposure, aperture_radius=state.calibrated.aperture_radius)
-            gates = (*state.calibrated.gates, *measured.gates)
-            state.newer = {
-                "exposure": measured.exposure,
-                "background": measured.background,
-                "sources": measured.sources,
-                "gates": gates,
-            }
+            state.measured = self.measure.run(
+                state.calibrated.exposure, aperture_radius=state.calibrated.aperture_radius
+            )

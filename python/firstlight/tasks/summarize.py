@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.noise import clipped_statistics
+from firstlight.algorithms.noise import measure_sky_noise
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import Psf
@@ -159,16 +159,23 @@ def _sky(exposure: Exposure) -> dict[str, float]:
     free = ~exposure.mask.any_of(*SKY_IGNORED)
     level = float(sum(model.level for model in exposure.background)) if len(exposure.background) else NAN
     if not free.any():
-        return {"sky_bg": level, "sky_noise": NAN, "sky_mean": NAN, "sky_slope": NAN, "mean_var": NAN}
-    sky = clipped_statistics(exposure.image, bad=~free)
-    variance = clipped_statistics(exposure.variance, bad=~free)
+        return {
+            "sky_bg": level,
+            "sky_noise": NAN,
+            "sky_mean": NAN,
+            "sky_slope": NAN,
+            "mean_var": NAN,
+            "variance_ratio": NAN,
+        }
+    sky = measure_sky_noise(exposure.image, bad=~free, variance=exposure.variance)
     slope = _slope(exposure.image, free)
     return {
         "sky_bg": level,
         "sky_noise": sky.sigma,
-        "sky_mean": sky.mean,
+        "sky_mean": sky.level,
         "sky_slope": slope / sky.sigma if sky.sigma > 0 else NAN,
-        "mean_var": variance.mean,
+        "mean_var": float(np.mean(exposure.variance[free])),
+        "variance_ratio": sky.variance_ratio,
     }
 
 

@@ -1,0 +1,141 @@
+"""Put an analytic profile and what the stars show beyond it onto one oversampled grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.algorithms.psf_moffat import MoffatField
+from firstlight.algorithms.psf_residual import ResidualGrid
+from firstlight.images.pixel_grid_psf import PixelGridPsf, polynomial_basis
+from firstlight.kernels.moments import adaptive_moments_stamp
+from firstlight.kernels.psf_profiles import moffat_images
+
+_SAMPLES_PER_FWHM = 6.2
+_ACCURACY = 1e-4
+_MAX_ORDER = 5
+_RECENTER_ROUNDS = 2
+_CENTERED = 2e-3
+
+
+def compose_psf(
+    field: MoffatField,
+    residual: ResidualGrid | None,
+    *,
+    radius: int,
+    average_position: tuple[float, float],
+) -> PixelGridPsf:
+    """Sample the model over the image, centre it everywhere, and keep the components that matter.
+
+    Parameters
+    ----------
+    field
+        The analytic profile.
+    residual
+        What is added to it, per unit flux.
+    radius : [pixel]
+        Half size of the stamps.
+    average_position : (x, y) [pixel]
+        Mean position of the stars.
+    """
+    pixel_fwhm = np.hypot(field.fwhm, 0.8)
+    oversampling = int(np.clip(np.ceil(_SAMPLES_PER_FWHM / pixel_fwhm), 2, 5))
+    terms = 1 if residual is None else residual.terms
+    u, v = _nodes(constant=field.order == 0 and terms == 1)
+    domain = field.domain
+    x, y = (
+        0.5 * (domain.x_min + domain.x_max + u * (domain.x_max - domain.x_min)),
+        0.5 * (domain.y_min + domain.y_max + v * (domain.y_max - domain.y_min)),
+    )
+    samples = _centered_samples(field, residual, x=x, y=y, radius=radius, oversampling=oversampling)
+    grids, polynomials = _components(samples, u=u, v=v)
+    middle = (grids.shape[1] - 1) // 2
+    on_stamp = middle + oversampling * np.arange(-radius, radius + 1)
+    return PixelGridPsf(
+        grids,
+        polynomials=polynomials,
+        oversampling=oversampling,
+        radius=radius,
+        domain=(domain.x_min, domain.x_max, domain.y_min, domain.y_max),
+        stamp_fractions=grids[:, on_stamp][:, :, on_stamp].sum(axis=(1, 2)),
+        wing=(float(np.exp(field.coefficients[0, 0]) / (2.0 * np.sqrt(2.0**field.inverse_beta - 1.0))), field.beta),
+        average_position=average_position,
+    )
+
+
+def _nodes(*, constant: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return positions in [-1, 1] that carry a polynomial of the largest order, corners included."""
+    if constant:
+        return np.zeros(1), np.zeros(1)
+    points = -np.cos(np.pi * np.arange(_MAX_ORDER + 2) / (_MAX_ORDER + 1))
+    v, u = np.meshgrid(points, points, indexing="ij")
+    return u.ravel(), v.ravel()
+
+
+def _centered_samples(
+    field: MoffatField,
+    residual: ResidualGrid | None,
+    *,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    radius: int,
+    oversampling: int,
+) -> NDArray[np.float64]:
+    """Return (n, m, m) samples of unit total flux whose Gaussian-weighted centroid is the middle sample."""
+    half = oversampling * (radius + 1) + 2
+    shapes = field.shapes(x=x, y=y)
+    dx, dy = np.zeros(len(x)), np.zeros(len(x))
+    if residual is None:
+        core: NDArray[np.float64] = moffat_images(dx, dy, shapes, field.beta, half, 1.0 / oversampling)
+        return core
+    amplitudes = field.domain.terms(residual.order, x=x, y=y)
+    samples = np.empty((0, 0, 0))
+    for _ in range(_RECENTER_ROUNDS + 1):
+        samples = moffat_images(dx, dy, shapes, field.beta, half, 1.0 / oversampling)
+        samples += residual.samples(amplitudes, dx=dx, dy=dy, half=half, step=1.0 / oversampling)
+        shift = _centroids(samples, sigma=0.45 * field.fwhm * oversampling) / oversampling
+        if np.abs(shift).max() < _CENTERED:
+            break
+        dx, dy = dx - shift[:, 0], dy - shift[:, 1]
+    total = 1.0 + amplitudes @ residual.fluxes
+    return np.asarray(samples / total[:, None, None])
+
+
+def _centroids(samples: NDArray[np.float64], *, sigma: float) -> NDArray[np.float64]:
+    """Return (n, 2) adaptive centroids, x and y from the middle sample; 0 where they do not converge."""
+    middle = (samples.shape[1] - 1) / 2
+    result = np.zeros((len(samples), 2))
+    for i, sample in enumerate(samples):
+        _, _, _, x, y, _, status = adaptive_moments_stamp(np.ascontiguousarray(sample), middle, middle, sigma)
+        if status == 0:
+            result[i] = x - middle, y - middle
+    return result
+
+
+def _components(
+    samples: NDArray[np.float64], *, u: NDArray[np.float64], v: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the fewest grids and the lowest polynomials of them that give the samples to the wanted accuracy."""
+    n, side = len(samples), samples.shape[1]
+    if n == 1:
+        return samples, np.ones((1, 1))
+    flat = samples.reshape(n, -1)
+    mean = flat.mean(axis=0)
+    deviation = flat - mean
+    powers, vectors = np.linalg.eigh(deviation @ deviation.T)
+    accuracy = _ACCURACY * mean.max()
+    kept = np.flatnonzero(powers > accuracy**2)[::-1]
+    n_keep = len(kept)
+    grids = vectors[:, kept].T @ deviation / np.sqrt(powers[kept])[:, None]
+    amplitudes = vectors[:, kept] * np.sqrt(powers[kept])
+    for order in range(_MAX_ORDER + 1):
+        basis = polynomial_basis(order, u=u, v=v)
+        fitted = np.linalg.lstsq(basis, amplitudes, rcond=None)[0]
+        if n_keep == 0 or np.abs(basis @ fitted - amplitudes).max() < 2.0 * accuracy:
+            break
+    constant = np.zeros((1, basis.shape[1]))
+    constant[0, 0] = 1.0
+    return (
+        np.concatenate([mean[None], grids]).reshape(n_keep + 1, side, side),
+        np.concatenate([constant, fitted.T]),
+    )

@@ -1,0 +1,208 @@
+"""What stars show beyond an analytic profile: a grid of B-splines that varies over the image, shrunk to what is significant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.algorithms.psf_moffat import degrees
+from firstlight.images.pixel_grid_psf import polynomial_order
+from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.psf_grid import grid_images
+from firstlight.kernels.psf_residual_fit import apply_normal, diagonal_blocks, spread_images
+
+_CG_STEPS = 8
+_CG_TOLERANCE = 1e-3
+_SMALLEST_PRIOR = 1e-14
+_ANNULUS_FWHM = 0.4
+
+
+@dataclass(frozen=True)
+class ResidualGrid:
+    """Cubic B-splines around a star, per unit flux, with polynomials of the position as coefficients.
+
+    Parameters
+    ----------
+    coefficients : (terms, n, n)
+    prior : (terms, n, n)
+        Variance of the coefficients about zero; 0 where they are held at zero.
+    oversampling
+        Steps of the grid in a pixel.
+    """
+
+    coefficients: NDArray[np.float64]
+    prior: NDArray[np.float64]
+    oversampling: int
+
+    @property
+    def terms(self) -> int:
+        """Number of polynomial terms."""
+        return len(self.coefficients)
+
+    def images(
+        self, *, basis: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64], radius: int
+    ) -> NDArray[np.float64]:
+        """Return (n, s, s) stamps of unit-flux stars at offsets dx, dy [pixel] with polynomial terms ``basis``."""
+        amplitudes = np.ascontiguousarray(basis[:, : self.terms])
+        images: NDArray[np.float64] = grid_images(self.coefficients, self.oversampling, amplitudes, dx, dy, radius)
+        return images
+
+    @property
+    def order(self) -> int:
+        """Total degree of the polynomials."""
+        return polynomial_order(self.terms)
+
+    @property
+    def fluxes(self) -> NDArray[np.float64]:
+        """What each term adds to the flux of a star of unit flux, (terms,)."""
+        return np.asarray(self.coefficients.sum(axis=(1, 2)) / self.oversampling**2)
+
+    def samples(
+        self, basis: NDArray[np.float64], *, dx: NDArray[np.float64], dy: NDArray[np.float64], half: int, step: float
+    ) -> NDArray[np.float64]:
+        """Return (n, m, m) samples ``step`` [pixel] apart, ``half`` on each side of the middle one."""
+        along_x, along_y = self._splines_at(dx, half, step), self._splines_at(dy, half, step)
+        grids = np.einsum("nt,tij->nij", basis, self.coefficients)
+        return np.asarray(along_y @ grids @ along_x.transpose(0, 2, 1))
+
+    def _splines_at(self, shift: NDArray[np.float64], half: int, step: float) -> NDArray[np.float64]:
+        """Return (n, m, grid) values of each B-spline at each sample along one axis."""
+        size = self.coefficients.shape[1]
+        knots = (np.arange(size) - (size - 1) // 2) / self.oversampling
+        distance = np.abs((step * np.arange(-half, half + 1))[None, :, None] - shift[:, None, None] - knots)
+        t = distance * self.oversampling
+        return np.where(t < 1, 2 / 3 - t**2 + t**3 / 2, np.where(t < 2, (2 - t) ** 3 / 6, 0.0))
+
+
+def start_residual(*, order: int, fwhm: float, radius: int, peak: float) -> ResidualGrid:
+    """Return an empty grid, with a prior of a few percent of a star's profile.
+
+    Parameters
+    ----------
+    order
+        Total degree of the polynomials.
+    fwhm, radius : [pixel]
+        Width of a star and half size of the stamps; nothing is fitted in their corners.
+    peak
+        Flux fraction in the central pixel.
+    """
+    oversampling = max(1, min(3, round(4.5 / fwhm)))
+    middle = oversampling * (radius + 1) + 2
+    distance = _distances(2 * middle + 1, oversampling)
+    term_degrees = np.array(degrees((order + 1) * (order + 2) // 2))
+    expected = 0.03 * peak / (1.0 + (distance / (0.6 * fwhm)) ** 2) ** 1.5
+    scale = np.where(term_degrees == 0, 1.0, 0.3)
+    prior = (scale[:, None, None] * expected) ** 2 * (distance <= radius - 0.5)
+    return ResidualGrid(coefficients=np.zeros_like(prior), prior=prior, oversampling=oversampling)
+
+
+def fit_residual(
+    grid: ResidualGrid,
+    *,
+    residuals: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    dx: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    fwhm: float,
+    rounds: int = 2,
+) -> ResidualGrid:
+    """Fit the grid to what stars of unit flux show beyond the profile.
+
+    The prior of each annulus and degree is set to what the data show (evidence maximisation), so that a grid that is not
+    needed vanishes; the equations are solved by conjugate gradients.
+
+    Parameters
+    ----------
+    grid
+        Where to begin.
+    residuals, weights : (n, s, s)
+        Data minus profile, per unit flux, and their inverse variance.
+    basis : (n, terms)
+    dx, dy : (n,) [pixel]
+        Offsets of the stars from the middle pixels.
+    fwhm : [pixel]
+    rounds
+        How often the prior is set anew.
+
+    References
+    ----------
+    MacKay 1992, Neural Computation 4, 415 (evidence for the prior's width).
+    """
+    basis = np.ascontiguousarray(basis[:, : grid.terms])
+    size = grid.coefficients.shape[1]
+    right = spread_images(residuals * weights, grid.oversampling, basis, dx, dy, size)
+    blocks = diagonal_blocks(weights, grid.oversampling, basis, dx, dy, size)
+    annuli = (_distances(size, grid.oversampling) / (_ANNULUS_FWHM * fwhm)).astype(np.int64)
+    for step in range(rounds + 1):
+        active = grid.prior[0] > 0
+        inverse = _block_inverse(blocks, grid.prior, active)
+
+        def multiply(vector: NDArray[np.float64], grid: ResidualGrid = grid) -> NDArray[np.float64]:
+            product = apply_normal(vector, weights, grid.oversampling, basis, dx, dy)
+            return np.where(grid.prior > 0, product + vector / np.maximum(grid.prior, _SMALLEST_PRIOR), 0.0)
+
+        solution = _conjugate_gradients(multiply, np.where(active, right, 0.0), grid.coefficients, inverse, active)
+        grid = replace(grid, coefficients=solution)
+        if step < rounds:
+            grid = replace(grid, prior=_updated_prior(grid, inverse, active, annuli))
+    return grid
+
+
+def _distances(size: int, oversampling: int) -> NDArray[np.float64]:
+    steps = (np.arange(size) - (size - 1) // 2) / oversampling
+    return np.asarray(np.hypot(*np.meshgrid(steps, steps)))
+
+
+def _block_inverse(blocks: NDArray[np.float64], prior: NDArray[np.float64], active: BoolArray) -> NDArray[np.float64]:
+    """Return (points, terms, terms) inverses of the blocks of the active grid points."""
+    matrices = blocks[:, :, active].transpose(2, 0, 1).copy()
+    diagonal = np.arange(len(prior))
+    matrices[:, diagonal, diagonal] += (1.0 / np.maximum(prior[:, active], _SMALLEST_PRIOR)).T
+    return np.linalg.inv(matrices)
+
+
+def _conjugate_gradients(multiply, right, start, inverse, active):  # type: ignore[no-untyped-def]
+    def precondition(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        result = np.zeros_like(vector)
+        result[:, active] = np.einsum("pij,jp->ip", inverse, vector[:, active])
+        return result
+
+    solution = np.where(active, start, 0.0)
+    residual = right - multiply(solution) if solution.any() else right.copy()
+    direction = precondition(residual)
+    rho = float((residual * direction).sum())
+    target = _CG_TOLERANCE**2 * float((right * precondition(right)).sum())
+    for _ in range(_CG_STEPS):
+        if rho <= target or rho <= 0:
+            break
+        product = multiply(direction)
+        length = rho / float((direction * product).sum())
+        solution = solution + length * direction
+        residual = residual - length * product
+        preconditioned = precondition(residual)
+        updated = float((residual * preconditioned).sum())
+        direction = preconditioned + (updated / rho) * direction
+        rho = updated
+    return solution
+
+
+def _updated_prior(
+    grid: ResidualGrid, inverse: NDArray[np.float64], active: BoolArray, annuli: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the prior variances that the coefficients of each annulus and degree call for."""
+    prior = grid.prior.copy()
+    posterior = np.zeros_like(prior)
+    posterior[:, active] = np.diagonal(inverse, axis1=1, axis2=2).T
+    term_degrees = np.array(degrees(grid.terms))
+    for degree in range(term_degrees[-1] + 1):
+        same = term_degrees == degree
+        for annulus in np.unique(annuli[active]):
+            points = active & (annuli == annulus)
+            old, values, spread = prior[same][:, points], grid.coefficients[same][:, points], posterior[same][:, points]
+            freedom = np.clip(1.0 - spread / np.maximum(old, _SMALLEST_PRIOR), 1e-3, 1.0).sum()
+            variance = max(float((values**2).sum() / freedom), _SMALLEST_PRIOR)
+            prior[np.ix_(same, *[range(s) for s in points.shape])] = np.where(points, variance, prior[same])
+    return prior

@@ -1,0 +1,129 @@
+"""The fitted sky is the true sky."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sep
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from firstlight.algorithms.background import fit_mesh_background
+from firstlight.algorithms.detection import detect_sources, smooth_for_detection
+from firstlight.errors import TooManyMaskedPixelsError
+
+from .frames import star_frame
+
+METHODS = ["chebyshev", "spline"]
+SKY_SIGMA = 7.14
+
+
+def unmasked(image):
+    return np.zeros(image.shape, bool)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(level=st.floats(-1e4, 1e4))
+@settings(max_examples=15)
+def test_a_constant_image_has_a_constant_sky(method, level):
+    image = np.full((130, 170), level, dtype=np.float32)
+
+    model = fit_mesh_background(image, bad=unmasked(image), bin_size=32, method=method)
+
+    np.testing.assert_allclose(model.evaluate(), image, rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_slope_is_recovered_within_its_noise(method):
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:400, :500]
+    truth = 100.0 + 0.1 * x - 0.05 * y
+    image = (truth + rng.normal(0.0, 5.0, truth.shape)).astype(np.float32)
+
+    model = fit_mesh_background(image, bad=unmasked(image), bin_size=64, order=2, method=method)
+
+    error_of_a_bin = 5.0 / 64
+    assert np.abs(model.evaluate() - truth).max() < 8 * error_of_a_bin
+    assert (model.evaluate() - truth).std() < 1.5 * error_of_a_bin
+
+
+def test_the_mean_of_pure_noise_is_not_shifted_by_looking_for_stars():
+    rng = np.random.default_rng(2)
+    image = rng.normal(0.0, 1.0, (1024, 1024)).astype(np.float32)
+
+    model = fit_mesh_background(image, bad=unmasked(image), order=0)
+
+    assert abs(model.evaluate().mean()) < 4 / 1024
+
+
+def test_the_sky_under_a_star_field_is_right_before_and_after_masking():
+    bias, masked_bias, peer = [], [], []
+    for seed in (21, 22, 23):
+        frame = star_frame(seed=seed)
+        bad = frame.mask > 0
+        first = fit_mesh_background(frame.image, bad=bad).evaluate()
+        smoothed = smooth_for_detection(frame.image - first, variance=frame.variance, bad=bad, psf_sigma=1.1)
+        footprints = detect_sources(smoothed, grow=5).footprints
+        second = fit_mesh_background(frame.image, bad=bad | footprints).evaluate()
+        bias.append((first - frame.sky).mean())
+        masked_bias.append((second - frame.sky).mean())
+        peer.append((sep.Background(frame.image, mask=bad).back() - frame.sky).mean())
+
+    assert abs(np.mean(bias)) < 0.02 * SKY_SIGMA
+    assert abs(np.mean(masked_bias)) < 0.012 * SKY_SIGMA
+    assert abs(np.mean(masked_bias)) < 0.5 * abs(np.mean(peer))
+
+
+def test_bins_without_a_good_pixel_are_bridged():
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[:512, :512]
+    truth = 200.0 + 0.02 * x
+    image = (truth + rng.normal(0.0, 3.0, truth.shape)).astype(np.float32)
+    bad = unmasked(image)
+    bad[100:260, 100:260] = True
+    image[bad] = np.nan
+
+    for method in METHODS:
+        model = fit_mesh_background(image, bad=unmasked(image), bin_size=64, order=4, method=method)
+        assert np.isnan(model.values).any()
+        assert np.abs(model.evaluate() - truth).max() < 1.5
+
+
+def test_a_masked_corner_does_not_make_the_surface_run_away():
+    rng = np.random.default_rng(4)
+    image = rng.normal(200.0, 3.0, (1024, 1024)).astype(np.float32)
+    bad = unmasked(image)
+    bad[:400, :400] = True
+
+    model = fit_mesh_background(image, bad=bad, order=6)
+
+    assert np.abs(model.evaluate() - 200.0).max() < 1.0
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (100, 3000), (300, 260)])
+def test_the_order_gives_way_where_bins_are_few(shape):
+    rng = np.random.default_rng(5)
+    image = rng.normal(50.0, 1.0, shape).astype(np.float32)
+
+    model = fit_mesh_background(image, bad=unmasked(image), order=6)
+
+    assert max(model.coefficients.shape) <= min(model.values.shape)
+    assert np.abs(model.evaluate() - 50.0).max() < 0.5
+
+
+def test_a_bright_blob_in_a_few_bins_hardly_moves_the_surface():
+    rng = np.random.default_rng(6)
+    image = rng.normal(100.0, 2.0, (1024, 1024)).astype(np.float32)
+    image[520:700, 300:480] += 50.0
+
+    model = fit_mesh_background(image, bad=unmasked(image), order=3)
+
+    assert np.abs(model.evaluate() - 100.0).max() < 0.5
+
+
+def test_an_image_without_a_usable_pixel_is_refused():
+    image = np.ones((64, 64), dtype=np.float32)
+    with pytest.raises(TooManyMaskedPixelsError, match="None of the"):
+        fit_mesh_background(image, bad=np.ones(image.shape, bool))
+    with pytest.raises(TooManyMaskedPixelsError):
+        fit_mesh_background(np.full((64, 64), np.nan, dtype=np.float32), bad=unmasked(image))
