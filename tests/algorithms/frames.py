@@ -11,7 +11,9 @@ from firstlight.simulation import simulate_exposure as _simulate
 
 
 @cache
-def star_frame(seed: int = 11, side: int = 640, density: float = 24_000.0, cosmic_rays: float = 40.0) -> SimulatedExposure:
+def star_frame(
+    seed: int = 11, side: int = 640, density: float = 24_000.0, cosmic_rays: float = 40.0
+) -> SimulatedExposure:
     """A field of the default telescope: stars of 2.2 pixels on a sky of 300 counts."""
     settings = SimulationSettings(
         shape=(side, side),

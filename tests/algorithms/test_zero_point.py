@@ -60,3 +60,26 @@ def test_no_usable_star_is_an_error_with_the_counts(flux):
         fit_zero_point(flux, np.ones_like(flux), np.full_like(flux, 15.0), np.zeros_like(flux))
 
     assert error.value.facts["n_matched"] == len(flux)
+
+
+def test_sky_left_under_every_star_does_not_move_the_zero_point():
+    values, offsets = [], []
+    for seed in range(50):
+        flux, error, magnitude, magnitude_error = calibrators(300, seed=seed)
+        fit = fit_zero_point(flux + 30.0, error, magnitude, magnitude_error)
+        values.append(fit.value)
+        offsets.append(fit.flux_offset)
+
+    assert abs(np.mean(values) - ZERO_POINT) < 0.001
+    assert np.mean(offsets) == pytest.approx(30.0, rel=0.1)
+
+
+def test_a_selection_of_bright_measurements_does_not_move_the_zero_point():
+    values = []
+    for seed in range(50):
+        flux, error, magnitude, magnitude_error = calibrators(400, seed=seed)
+        seen = flux > 10 * error
+        fit = fit_zero_point(flux[seen], error[seen], magnitude[seen], magnitude_error[seen], min_snr=15.0)
+        values.append(fit.value)
+
+    assert abs(np.mean(values) - ZERO_POINT) < 0.001

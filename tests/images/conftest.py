@@ -14,7 +14,17 @@ from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import GaussianPsf
 from firstlight.images.wcs import SkyWcs, TanSip
 
-MODELS = ("wcs", "psf", "photo_calib", "aperture_corrections", "filter", "observation", "detector", "unit", "background")
+MODELS = (
+    "wcs",
+    "psf",
+    "photo_calib",
+    "aperture_corrections",
+    "filter",
+    "observation",
+    "detector",
+    "unit",
+    "background",
+)
 
 
 def _full_exposure(shape=(70, 50), *, seed=5):

@@ -106,7 +106,19 @@ def test_losing_a_plane_that_is_set_is_an_error():
 
 
 def test_the_first_planes_have_the_names_and_bits_of_lsst():
-    lsst = "BAD SAT INTRP CR EDGE DETECTED DETECTED_NEGATIVE SUSPECT NO_DATA VIGNETTED STREAK".split()
+    lsst = [
+        "BAD",
+        "SAT",
+        "INTRP",
+        "CR",
+        "EDGE",
+        "DETECTED",
+        "DETECTED_NEGATIVE",
+        "SUSPECT",
+        "NO_DATA",
+        "VIGNETTED",
+        "STREAK",
+    ]
 
     assert [plane.name for plane in PLANES[:11]] == lsst
     assert [plane.bit for plane in PLANES] == list(range(len(PLANES)))

@@ -26,9 +26,21 @@ TAN = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 1500.5, "CRPIX2": 1
 TAN |= {"CD1_1": -2.8e-4, "CD1_2": 1e-5, "CD2_1": 1.2e-5, "CD2_2": 2.8e-4}
 SIP = TAN | {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 4, "B_ORDER": 3}
 SIP |= {"A_2_0": 3e-7, "A_1_1": -2e-7, "A_0_4": 4e-14, "A_3_1": 2e-14, "B_0_2": -5e-7, "B_2_1": 3e-11, "B_0_3": -4e-11}
-TPV = TAN | {"CTYPE1": "RA---TPV", "CTYPE2": "DEC--TPV", "PV1_0": -5e-5, "PV1_1": 1.00004, "PV1_4": 2e-4, "PV1_7": -3e-3}
+TPV = TAN | {
+    "CTYPE1": "RA---TPV",
+    "CTYPE2": "DEC--TPV",
+    "PV1_0": -5e-5,
+    "PV1_1": 1.00004,
+    "PV1_4": 2e-4,
+    "PV1_7": -3e-3,
+}
 TPV |= {"PV2_1": 0.99999, "PV2_4": 4e-4, "PV2_5": 2e-4, "PV2_10": -2e-3}
-HEADERS = {"TAN": TAN, "TAN-SIP": SIP, "TPV": TPV, "ZPN": TAN | {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0}}
+HEADERS = {
+    "TAN": TAN,
+    "TAN-SIP": SIP,
+    "TPV": TPV,
+    "ZPN": TAN | {"CTYPE1": "RA---ZPN", "CTYPE2": "DEC--ZPN", "PV2_1": 1.0},
+}
 
 
 @pytest.fixture(params=HEADERS)
@@ -93,7 +105,8 @@ def test_the_jacobian_is_how_the_sky_moves(header):
     jacobian = wcs.local_jacobian(x=700.0, y=2000.0)
 
     here, right, up = (
-        SkyCoord(*wcs.pixel_to_sky(x=x, y=y), unit="deg") for x, y in ((700, 2000), (700 + step, 2000), (700, 2000 + step))
+        SkyCoord(*wcs.pixel_to_sky(x=x, y=y), unit="deg")
+        for x, y in ((700, 2000), (700 + step, 2000), (700, 2000 + step))
     )
     for column, there in enumerate((right, up)):
         east, north = here.spherical_offsets_to(there)

@@ -22,6 +22,7 @@ _MIN_GOOD_FRACTION = 0.03
 _FILLED_WEIGHT = 0.01
 _CLIP_ITERATIONS = 5
 _START_ROWS = 32
+_STEEP = 0.3
 _ROBUST_ITERATIONS = 5
 _ROBUST_SIGMA = 3.0
 
@@ -34,7 +35,7 @@ def fit_mesh_background(
     order: int = 6,
     method: Surface = "chebyshev",
     n_sigma: float = 2.5,
-    source_sigma: float | None = 3.0,
+    source_sigma: float = 3.0,
     source_box: int = 3,
     source_passes: int = 2,
 ) -> MeshBackground:
@@ -58,32 +59,33 @@ def fit_mesh_background(
     n_sigma
         Clipping limit of single pixels.
     source_sigma
-        Limit on the mean of ``source_box``-sized boxes in units of its noise; None leaves this pass out.
+        Limit on the mean of ``source_box``-sized boxes in units of its noise.
     source_box : [pixel]
         Side of the boxes, odd; about one seeing disk.
     source_passes
-        How often the sky is estimated for them before the final estimate.
+        How often they are looked for, each time with a better sky; 0 leaves this out.
 
     Raises
     ------
     TooManyMaskedPixelsError
         If no bin has a usable pixel.
     """
-    y_edges, x_edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
-    clip = (n_sigma, truncation_correction(n_sigma), _CLIP_ITERATIONS)
+    edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
+    correction = truncation_correction(n_sigma)
     finite = np.isfinite(image)
     unusable = bad if finite.all() else bad | ~finite
+    step = max(1, min(np.diff(edges[0]).min(), np.diff(edges[1]).min()) // _START_ROWS)
+    start = clipped_bins(image, unusable, *edges, n_sigma, correction, _CLIP_ITERATIONS, step)
+    slope, slope_values = _steep_slope(start, image)
+    flat = image if slope is None else image - slope
     marked = unusable
-    if source_sigma is not None:
-        step = max(1, min(np.diff(y_edges).min(), np.diff(x_edges).min()) // _START_ROWS)
-        for _ in range(source_passes):
-            mean, sigma, _ = clipped_bins(image, marked, y_edges, x_edges, *clip, step)
-            reach = source_box // 2
-            marked = mark_extended_outliers(
-                image, unusable, y_edges, x_edges, mean, sigma, reach, source_sigma, 2 * reach
-            )
-    mean, sigma, count = clipped_bins(image, marked, y_edges, x_edges, *clip, 1)
-    values, variance = _usable_bins(mean, sigma, count, y_edges, x_edges, image.shape)
+    reach = source_box // 2
+    for _ in range(source_passes):
+        mean, sigma, _ = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, step)
+        marked = mark_extended_outliers(flat, unusable, *edges, mean, sigma, reach, source_sigma, 2 * reach)
+    statistics = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, 1)
+    values, variance = _usable_bins(statistics, edges, image.shape)
+    values = values + slope_values
     if method == "spline":
         coefficients = spline_coefficients(_filled(values), image.shape)
     else:
@@ -97,6 +99,28 @@ def fit_mesh_background(
     )
 
 
+def _steep_slope(
+    start: NDArray[np.float64], image: FloatArray
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float64] | float]:
+    """Return a first sky on the pixels and on the bins where it changes much from bin to bin, else None and 0."""
+    mean, sigma, _ = start
+    if not np.isfinite(mean).any():
+        return None, 0.0
+    filled = _filled(mean)
+    changes = [np.abs(np.diff(filled, axis=axis)) for axis in (0, 1) if filled.shape[axis] > 1]
+    if max((float(np.median(change)) for change in changes), default=0.0) <= _STEEP * float(np.nanmedian(sigma)):
+        return None, 0.0
+    shape = (image.shape[0], image.shape[1])
+    first = MeshBackground(
+        shape=shape,
+        values=mean,
+        variance=np.ones_like(mean),
+        method="spline",
+        coefficients=spline_coefficients(filled, shape),
+    )
+    return first.evaluate(), filled
+
+
 def truncation_correction(n_sigma: float) -> float:
     """Return true over measured standard deviation of a normal distribution cut at ``n_sigma`` on both sides."""
     inside = 1.0 - 2.0 * norm.sf(n_sigma)
@@ -104,21 +128,17 @@ def truncation_correction(n_sigma: float) -> float:
 
 
 def _usable_bins(
-    mean: FloatArray,
-    sigma: FloatArray,
-    count: FloatArray,
-    y_edges: NDArray[np.int64],
-    x_edges: NDArray[np.int64],
-    shape: tuple[int, ...],
+    statistics: NDArray[np.float64], edges: tuple[NDArray[np.int64], NDArray[np.int64]], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the means and their variances, NaN in bins with hardly a good pixel unless all are like that."""
+    mean, sigma, count = statistics
     if not np.any(count > 0):
         raise TooManyMaskedPixelsError(
             f"None of the {count.size} background bins has a usable pixel; the image is {shape[0]} x {shape[1]}.",
             n_bins=count.size,
             n_pixels=int(np.prod(shape)),
         )
-    area = np.diff(y_edges)[:, None] * np.diff(x_edges)[None, :]
+    area = np.diff(edges[0])[:, None] * np.diff(edges[1])[None, :]
     enough = count > _MIN_GOOD_FRACTION * area
     if not enough.any():
         enough = count > 0

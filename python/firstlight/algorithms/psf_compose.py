@@ -12,7 +12,7 @@ from firstlight.kernels.moments import adaptive_moments_stamp
 from firstlight.kernels.psf_profiles import moffat_images
 
 _SAMPLES_PER_FWHM = 6.2
-_ACCURACY = 1e-4
+_ACCURACY = 2e-4
 _MAX_ORDER = 5
 _RECENTER_ROUNDS = 2
 _CENTERED = 2e-3
@@ -122,20 +122,20 @@ def _components(
     flat = samples.reshape(n, -1)
     mean = flat.mean(axis=0)
     deviation = flat - mean
+    accuracy = _ACCURACY * float(np.linalg.norm(mean))
     powers, vectors = np.linalg.eigh(deviation @ deviation.T)
-    accuracy = _ACCURACY * mean.max()
-    kept = np.flatnonzero(powers > accuracy**2)[::-1]
-    n_keep = len(kept)
+    amplitudes = vectors * np.sqrt(np.maximum(powers, 0.0))
+    kept = np.flatnonzero(np.abs(amplitudes).max(axis=0) > accuracy)[::-1]
+    amplitudes = amplitudes[:, kept]
     grids = vectors[:, kept].T @ deviation / np.sqrt(powers[kept])[:, None]
-    amplitudes = vectors[:, kept] * np.sqrt(powers[kept])
     for order in range(_MAX_ORDER + 1):
         basis = polynomial_basis(order, u=u, v=v)
         fitted = np.linalg.lstsq(basis, amplitudes, rcond=None)[0]
-        if n_keep == 0 or np.abs(basis @ fitted - amplitudes).max() < 2.0 * accuracy:
+        if len(kept) == 0 or np.abs(basis @ fitted - amplitudes).max() < accuracy:
             break
     constant = np.zeros((1, basis.shape[1]))
     constant[0, 0] = 1.0
     return (
-        np.concatenate([mean[None], grids]).reshape(n_keep + 1, side, side),
+        np.concatenate([mean[None], grids]).reshape(len(kept) + 1, side, side),
         np.concatenate([constant, fitted.T]),
     )

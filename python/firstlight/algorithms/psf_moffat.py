@@ -20,7 +20,7 @@ _MAX_ELLIPTICITY = 0.7
 _TOLERANCE = 2e-4
 _MAX_STEPS = 25
 _SHAPES = 3
-_SIGNIFICANT = 2.0
+_SIGNIFICANT = 2.5
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _assemble(
 def _sandwich(
     information: NDArray[np.float64], vector: NDArray[np.float64], basis: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the formal covariance plus what the scatter of the stars' gradients implies where the profile is not right.
+    """Return the mean of the formal covariance and of the one that the scatter of the stars' gradients implies.
 
     References
     ----------
@@ -334,7 +334,7 @@ def _sandwich(
     gradients = np.column_stack([gradients, vector[:, _SHAPES]])
     inverse = np.linalg.pinv(information, rcond=1e-12)
     freedom = n / max(n - terms, 1)
-    return np.asarray(freedom**2 * (inverse @ (gradients.T @ gradients + information) @ inverse))
+    return np.asarray(freedom**2 * (inverse @ (gradients.T @ gradients + information) @ inverse) / 2.0)
 
 
 def _step_field(

@@ -26,6 +26,15 @@ COLUMNS = (
 )
 """Heading, name in the summary and format of the numbers of one image."""
 
+PLAIN_WIDTH = 160
+"""Columns of the tables where they do not go to a terminal."""
+
+
+def report_console() -> Console:
+    """Return the console for stdout; wide enough for the tables where it is not a terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
 
 def print_report(console: Console, outcomes: Sequence[ImageOutcome]) -> None:
     """Print one line for each image; for a single image its gates too."""

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA
 from firstlight.cli.image_job import ImageFiles, ImageJob
-from firstlight.cli.report import gate_table
+from firstlight.cli.report import gate_table, report_console
 from firstlight.cli.run_images import run_images
 from firstlight.framework import worst
 from firstlight.images.catalog import read_catalog
@@ -27,7 +27,7 @@ def run_demo(output: Path, *, seed: int) -> int:
         If the folder cannot be written.
     """
     field = output / "field"
-    progress, report = Console(stderr=True), Console()
+    progress, report = Console(stderr=True), report_console()
     with progress.status("simulating"):
         image, *_ = write_night(field, seed=seed)
     progress.print(f"simulated {image}", highlight=False, soft_wrap=True)

@@ -14,11 +14,8 @@ from firstlight.cli.logs import current_settings
 from firstlight.cli.messages import complain, report_bug
 from firstlight.cli.process_image import ImageProcessor
 from firstlight.cli.progress import pass_lines
-from firstlight.cli.report import print_report
+from firstlight.cli.report import print_report, report_console
 from firstlight.errors import FirstlightError, InputError
-
-PLAIN_WIDTH = 160
-"""Columns of the tables where they do not go to a terminal."""
 
 
 def run_images(images: Sequence[ImageFiles], *, job: ImageJob) -> int:
@@ -43,7 +40,7 @@ def run_images(images: Sequence[ImageFiles], *, job: ImageJob) -> int:
             where = "" if outcome.step is None else f"{outcome.step} failed: "
             complain(f"{files.path.name}: {where}{outcome.error}", outcome.exit_code)
         outcomes.append(outcome)
-    print_report(_wide_console(), outcomes)
+    print_report(report_console(), outcomes)
     return max((outcome.exit_code for outcome in outcomes), default=DONE)
 
 
@@ -64,8 +61,3 @@ def _require_own_names(images: Sequence[ImageFiles]) -> None:
             f"{stems[shared[0]]} images are called {shared[0]!r}, and their results would overwrite each other; "
             "process them into different folders."
         )
-
-
-def _wide_console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=PLAIN_WIDTH)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from firstlight.errors import InputError
 from firstlight.images.atomic import write_atomically
-from firstlight.images.hdu_files import open_hdus, write_hdus
+from firstlight.images.hdu_files import open_hdus, read_table, write_hdus
 from firstlight.images.json_values import from_json, to_json
 from firstlight.images.photo_calib import PhotoCalib, ab_magnitude, ab_magnitude_error
 from firstlight.images.wcs import SkyWcs
@@ -222,7 +222,7 @@ def _read_fits(path: Path) -> Table:
         tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
         if not tables:
             raise ValueError("no table extension is in it")
-        result = Table.read(tables[0], character_as_bytes=False)
+        result = read_table(tables[0])
         meta = tables[0].header.get(META_KEYWORD)
     result.meta = {} if meta is None else from_json(meta)
     return result

@@ -41,6 +41,7 @@ FORMAT_KEYWORD = "FLFORMAT"
 FORMAT = 1
 """Version of the layout of an exposure file."""
 
+EXTENSIONS = ("IMAGE", "MASK", "VARIANCE", "ARCHIVE")
 TILE_ROWS = 64
 QUANTIZE_LEVEL = 16.0
 STRUCTURAL = {
@@ -152,6 +153,9 @@ def read_exposure(path: str | Path) -> Exposure:
             raise ImageFileError(f"{path} is not an exposure written by firstlight; it has {describe(hdus)}.")
         if version > FORMAT:
             raise ImageFileError(f"{path} has format {version}; this version of firstlight reads up to {FORMAT}.")
+        missing = [name for name in EXTENSIONS if name not in hdus]
+        if missing:
+            raise ImageFileError(f"{path} is cut off: {', '.join(missing)} is missing; it has {describe(hdus)}.")
         mask_header = hdus["MASK"].header
         planes = planes_from_header((key, mask_header[key]) for key in mask_header if key.startswith("MP_"))
         return Exposure(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from firstlight.images.box import Box
-from firstlight.images.hdu_files import open_hdus, write_hdus
+from firstlight.images.hdu_files import open_hdus, read_table, write_hdus
 from firstlight.kernels.arrays import BoolArray, IntArray
 
 TILE_ROWS = 64
@@ -99,8 +99,7 @@ class Footprints:
         """
         with open_hdus(path) as hdus:
             labels = np.asarray(hdus["LABELS"].data, dtype=np.int32)
-            peaks = Table.read(hdus["PEAKS"], character_as_bytes=False)
-        return cls(labels, _without_meta(peaks))
+            return cls(labels, read_table(hdus["PEAKS"]))
 
 
 def _box(found: Any) -> Box:

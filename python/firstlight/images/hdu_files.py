@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from astropy.io import fits
+from astropy.table import Table
 from astropy.utils.exceptions import AstropyWarning
 
 from firstlight.errors import ImageFileError
@@ -33,10 +35,19 @@ UNREADABLE = (
 
 FITS_START = b"SIMPLE  ="
 GZIP_START = b"\x1f\x8b"
+GZIP_TIME = slice(4, 8)
+"""Where a gzip header keeps the time."""
+
 OTHER_PACKERS = (b"BZh", b"PK", b"\x1f\x9d")
 FITS_BLOCK = 2880
 CUT_WARNING = re.compile(r"truncated.*length \((\d+)\).*expected size \((\d+)\)")
-SIGNS_OF_CUT = ("buffer is too small", "Empty or corrupt", "Header missing END card", "No SIMPLE card", "cannot reshape")
+SIGNS_OF_CUT = (
+    "buffer is too small",
+    "Empty or corrupt",
+    "Header missing END card",
+    "No SIMPLE card",
+    "cannot reshape",
+)
 
 
 @contextmanager
@@ -76,6 +87,17 @@ def write_hdus(path: str | Path, hdus: list[Any]) -> None:
         write_atomically(path, lambda file: _write(whole, file, compress=path.name.endswith(".gz")))
 
 
+def read_table(hdu: fits.BinTableHDU) -> Table:
+    """Return the columns of a table extension, in the byte order of the machine and without the header."""
+    table = Table.read(hdu, character_as_bytes=False)
+    table.meta = {}
+    for name in table.colnames:
+        column = table[name]
+        if not column.dtype.isnative:
+            table.replace_column(name, column.astype(column.dtype.newbyteorder("=")))
+    return table
+
+
 def describe(hdus: fits.HDUList) -> str:
     """Return one phrase for each HDU: its number, its name and what is in it."""
     return ", ".join(f"{index} {hdu.name or 'unnamed'} ({_contents(hdu)})" for index, hdu in enumerate(hdus))
@@ -90,10 +112,40 @@ def _contents(hdu: Any) -> str:
 
 def _write(hdus: fits.HDUList, file: Any, *, compress: bool) -> None:
     if not compress:
-        hdus.writeto(file)
+        _write_without_times(hdus, file)
         return
     with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as packed:
-        hdus.writeto(packed)
+        _write_without_times(hdus, packed)
+
+
+def _write_without_times(hdus: fits.HDUList, file: Any) -> None:
+    """Write HDUs; where tiles are gzipped, astropy keeps the time in each, which is taken out here."""
+    if not any(isinstance(hdu, fits.CompImageHDU) and hdu.header["BITPIX"] < 0 for hdu in hdus):
+        hdus.writeto(file)
+        return
+    whole = io.BytesIO()
+    hdus.writeto(whole)
+    whole.seek(0)
+    with fits.open(whole, disable_image_compression=True) as tables:
+        places = [start for table in tables if table.header.get("ZIMAGE") for start in _tile_starts(table)]
+        content = np.frombuffer(whole.getbuffer(), dtype=np.uint8).copy()
+    for start in places:
+        if bytes(content[start : start + 2]) == GZIP_START:
+            content[start + GZIP_TIME.start : start + GZIP_TIME.stop] = 0
+    file.write(content.data)
+
+
+def _tile_starts(table: fits.BinTableHDU) -> list[int]:
+    """Return where in the file each compressed tile begins."""
+    data = table.fileinfo()["datLoc"]
+    heap = data + table.header.get("THEAP", table.header["NAXIS1"] * table.header["NAXIS2"])
+    rows = np.asarray(table.data)
+    starts: list[int] = []
+    for name, form in zip(table.columns.names, table.columns.formats, strict=True):
+        if "PB" in form or "QB" in form:
+            length_and_offset = rows[name].reshape(-1, 2)
+            starts.extend(int(heap + offset) for length, offset in length_and_offset if length > GZIP_TIME.stop)
+    return starts
 
 
 def _explained(path: Path, error: Exception) -> str:

@@ -86,7 +86,7 @@ def make_variance(
     """
     sky = measure_sky_noise(image)
     if not (math.isfinite(sky.variance) and sky.variance > 0):
-        sky = SkyNoise(sky.level, 1.0)
+        sky = SkyNoise(sky.level if math.isfinite(sky.level) else 0.0, 1.0)
     if detector.gain is not None:
         return _from_gain(image, sky, gain=detector.gain, read_noise=detector.read_noise)
     if assumed_gain is not None:

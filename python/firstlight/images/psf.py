@@ -101,6 +101,17 @@ class Psf(ABC):
         """
         return np.asarray(self.images(x=np.array([x], dtype=np.float64), y=np.array([y], dtype=np.float64))[0])
 
+    def cores(self, radius: int, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+        """Return the middle of the stamps, (n, 2 * radius + 1, 2 * radius + 1), with the flux they have in `images`.
+
+        Parameters
+        ----------
+        radius : [pixel]
+            Half size, at most that of the stamps.
+        """
+        cut = slice(self.radius - radius, self.radius + radius + 1)
+        return np.ascontiguousarray(self.images(x=x, y=y)[:, cut, cut])
+
     def kernel_image(self, *, x: float, y: float) -> NDArray[np.float64]:
         """Return the unit-sum stamp of a star near the position, centred on the middle pixel."""
         return self.image(x=float(np.rint(x)), y=float(np.rint(y)))

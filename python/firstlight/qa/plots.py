@@ -201,6 +201,7 @@ def draw_offset_field(
     axes.set_aspect("equal")
     axes.tick_params(labelsize=TINY)
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
+    axes.set_ylabel("y [pixel]", fontsize=SMALL)
     axes.set_title(f"position residuals, {len(dx)} stars", fontsize=SMALL, loc="left")
 
 
@@ -232,8 +233,8 @@ def draw_zero_point(
     """Show each calibrator's zero point against its reference magnitude; crosses were clipped."""
     finite = np.isfinite(residual)
     kept, clipped = used & finite, ~used & finite
-    spread = float(np.std(residual[kept])) if kept.any() else 0.1
-    limit = max(5 * spread, 0.03)
+    spread = noise_of(residual[kept])[1] or 0.1
+    limit = max(7 * spread, 0.03)
     outside = np.clip(residual, -0.97 * limit, 0.97 * limit)
     axes.scatter(
         magnitude[clipped],

@@ -86,8 +86,8 @@ class ZeroPointPhotoCalConfig(PhotoCalConfig):
     match_radius_pixels: PositiveFloat = 0.75
     """The same in pixels; the larger of the two counts."""
 
-    min_snr: PositiveFloat = 10.0
-    """Smallest signal-to-noise ratio of a calibrator."""
+    min_snr: PositiveFloat = 15.0
+    """Smallest signal-to-noise ratio of a calibrator, as its reference magnitude promises it."""
 
     max_extendedness: PositiveFloat = 0.5
     """Sources more extended than this are left out."""
@@ -141,6 +141,7 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
             stars.magnitude_errors[band][star_index],
             clip=self.config.clip,
             max_sigma=self.config.max_sigma,
+            min_snr=self.config.min_snr,
         )
         used = np.zeros(len(sources), dtype=bool)
         used[source_index[fit.used]] = True
@@ -156,7 +157,7 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         )
 
     def _select(self, sources: Table) -> BoolArray:
-        good = np.asarray(sources["calib_inst_flux"]) > self.config.min_snr * np.asarray(sources["calib_inst_flux_err"])
+        good = np.asarray(sources["calib_inst_flux"]) > 0
         for flag in REJECTED:
             if flag in sources.colnames:
                 good &= ~np.asarray(sources[flag], dtype=bool)

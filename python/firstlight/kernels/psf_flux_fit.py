@@ -1,0 +1,241 @@
+"""Fluxes of all stars of an image at once, by Gauss-Seidel sweeps over the normal equations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from firstlight.kernels.psf_linear import cholesky, cholesky_solve
+
+_MAX_GROUP = 8
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def add_star(
+    image: NDArray[np.float64], stamp: NDArray[np.float64], column: int, row: int, factor: float
+) -> None:
+    """Add a stamp times ``factor`` about a pixel, in place; what lies off the image is left out."""
+    radius = (stamp.shape[0] - 1) // 2
+    low, high = max(0, radius - row), min(stamp.shape[0], image.shape[0] - row + radius)
+    left, right = max(0, radius - column), min(stamp.shape[1], image.shape[1] - column + radius)
+    for i in range(low, high):
+        for j in range(left, right):
+            image[row - radius + i, column - radius + j] += factor * stamp[i, j]
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def weighted_product(
+    image: NDArray[np.float64], weight: NDArray[np.float64], stamp: NDArray[np.float64], column: int, row: int
+) -> float:
+    """Return the sum of image times weight times stamp about a pixel."""
+    radius = (stamp.shape[0] - 1) // 2
+    low, high = max(0, radius - row), min(stamp.shape[0], image.shape[0] - row + radius)
+    left, right = max(0, radius - column), min(stamp.shape[1], image.shape[1] - column + radius)
+    total = 0.0
+    for i in range(low, high):
+        for j in range(left, right):
+            y, x = row - radius + i, column - radius + j
+            total += image[y, x] * weight[y, x] * stamp[i, j]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def norms(
+    weight: NDArray[np.float64], stamps: NDArray[np.float64], column: NDArray[np.int64], row: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
+    """Return the weighted square sum of each star, its number of pixels in use, and the share of its squares in them."""
+    n, side = column.size, stamps.shape[1]
+    radius = (side - 1) // 2
+    norm, count, share = np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(n)
+    for star in range(n):
+        full = used = 0.0
+        for i in range(side):
+            y = row[star] - radius + i
+            for j in range(side):
+                x = column[star] - radius + j
+                square = stamps[star, i, j] ** 2
+                full += square
+                if 0 <= y < weight.shape[0] and 0 <= x < weight.shape[1] and weight[y, x] > 0.0:
+                    norm[star] += weight[y, x] * square
+                    used += square
+                    count[star] += 1
+        share[star] = used / full if full > 0.0 else 0.0
+    return norm, count, share
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sweep_fluxes(
+    residual: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    cores: NDArray[np.float64],
+    wide: NDArray[np.float64],
+    wide_of: NDArray[np.int64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    norm: NDArray[np.float64],
+    order: NDArray[np.int64],
+    flux: NDArray[np.float64],
+    max_sweeps: int,
+    tolerance: NDArray[np.float64],
+) -> int:
+    """Improve ``flux`` in place until no residual is correlated with any star; return the number of sweeps.
+
+    Parameters
+    ----------
+    residual : (ny, nx)
+        Image minus all stars at ``flux``; kept up to date in place.
+    weight : (ny, nx)
+        0 where a pixel is not used.
+    cores : (n, s, s)
+        Unit stars, on the pixels by which the fluxes are measured.
+    wide : (m, s2, s2)
+        The bright ones of them on more pixels, which are subtracted.
+    wide_of : (n,)
+        Index into ``wide``; -1 where the core is subtracted.
+    column, row : (n,)
+        Middle pixels.
+    norm : (n,)
+        Weighted square sums of the cores; a star with 0 is left alone.
+    order : (k,)
+        Stars in the order of the visits.
+    max_sweeps : limit
+    tolerance : (n,)
+        Changes below this end the sweeps.
+    """
+    for sweep in range(max_sweeps):
+        largest = 0.0
+        for star in order:
+            if norm[star] <= 0.0:
+                continue
+            step = weighted_product(residual, weight, cores[star], column[star], row[star]) / norm[star]
+            flux[star] += step
+            if wide_of[star] >= 0:
+                add_star(residual, wide[wide_of[star]], column[star], row[star], -step)
+            else:
+                add_star(residual, cores[star], column[star], row[star], -step)
+            largest = max(largest, abs(step) / tolerance[star])
+        if largest < 1.0:
+            return sweep + 1
+    return max_sweeps
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def flux_errors(
+    variance: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    residual: NDArray[np.float64],
+    cores: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    norm: NDArray[np.float64],
+    first: NDArray[np.int64],
+    members: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return error and chi-square of each star, the fluxes of its nearest neighbours being free.
+
+    Parameters
+    ----------
+    variance, weight, residual : (ny, nx)
+    cores : (n, s, s)
+    column, row : (n,)
+    norm : (n,)
+    first, members
+        Neighbours of star i are ``members[first[i]:first[i + 1]]``, nearest first.
+
+    Returns
+    -------
+    error : (n,)
+        NaN where the norm is 0.
+    chi2 : (n,)
+        Sum over the pixels in use.
+    """
+    n, side = column.size, cores.shape[1]
+    radius = (side - 1) // 2
+    error, chi2 = np.full(n, np.nan), np.zeros(n)
+    gram, spread = np.empty((_MAX_GROUP, _MAX_GROUP)), np.empty((_MAX_GROUP, _MAX_GROUP))
+    values, solution = np.empty(_MAX_GROUP), np.empty(_MAX_GROUP)
+    group = np.empty(_MAX_GROUP, dtype=np.int64)
+    for star in range(n):
+        if norm[star] <= 0.0:
+            continue
+        size = min(_MAX_GROUP, 1 + first[star + 1] - first[star])
+        group[0] = star
+        for k in range(1, size):
+            group[k] = members[first[star] + k - 1]
+        gram[:], spread[:] = 0.0, 0.0
+        for i in range(side):
+            y = row[star] - radius + i
+            if y < 0 or y >= weight.shape[0]:
+                continue
+            for j in range(side):
+                x = column[star] - radius + j
+                if x < 0 or x >= weight.shape[1] or weight[y, x] <= 0.0:
+                    continue
+                chi2[star] += residual[y, x] ** 2 / variance[y, x]
+                for k in range(size):
+                    a, b = y - row[group[k]] + radius, x - column[group[k]] + radius
+                    values[k] = cores[group[k], a, b] if 0 <= a < side and 0 <= b < side else 0.0
+                for k in range(size):
+                    part = weight[y, x] * values[k]
+                    for m in range(k + 1):
+                        gram[k, m] += part * values[m]
+                        spread[k, m] += part * weight[y, x] * variance[y, x] * values[m]
+        for k in range(1, size):
+            gram[k, k] = max(gram[k, k], norm[group[k]])
+        alone = spread[0, 0] / (gram[0, 0] * gram[0, 0])
+        error[star] = math.sqrt(alone)
+        if size > 1 and cholesky(gram, size):
+            solution[:] = 0.0
+            solution[0] = 1.0
+            cholesky_solve(gram, size, solution)
+            total = 0.0
+            for k in range(size):
+                for m in range(size):
+                    total += solution[k] * solution[m] * spread[max(k, m), min(k, m)]
+            error[star] = math.sqrt(max(total, alone))
+    return error, chi2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def position_steps(
+    residual: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    cores: NDArray[np.float64],
+    slopes_x: NDArray[np.float64],
+    slopes_y: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    flux: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return (n, 2) shifts in x and y that take the residual of each star to its least squares, flux free.
+
+    ``slopes_x`` and ``slopes_y`` are the derivatives of the unit stars ``cores`` with their position.
+    """
+    n, side = column.size, cores.shape[1]
+    radius = (side - 1) // 2
+    shift = np.zeros((n, 2))
+    normal, right, rows = np.empty((3, 3)), np.empty(3), np.empty(3)
+    for star in range(n):
+        normal[:], right[:] = 0.0, 0.0
+        for i in range(side):
+            y = row[star] - radius + i
+            if y < 0 or y >= weight.shape[0]:
+                continue
+            for j in range(side):
+                x = column[star] - radius + j
+                if x < 0 or x >= weight.shape[1] or weight[y, x] <= 0.0:
+                    continue
+                rows[0] = cores[star, i, j]
+                rows[1], rows[2] = flux[star] * slopes_x[star, i, j], flux[star] * slopes_y[star, i, j]
+                for k in range(3):
+                    part = weight[y, x] * rows[k]
+                    right[k] += part * residual[y, x]
+                    for m in range(k + 1):
+                        normal[k, m] += part * rows[m]
+        if cholesky(normal, 3):
+            cholesky_solve(normal, 3, right)
+            shift[star, 0], shift[star, 1] = right[1], right[2]
+    return shift
