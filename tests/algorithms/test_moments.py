@@ -40,7 +40,7 @@ def test_a_gaussian_has_its_own_moments(x, y, a, ratio, angle):
     assert found.status[0] == kernel.OK
     measured = [found.ixx[0], found.iyy[0], found.ixy[0]]
     np.testing.assert_allclose(measured, [ixx, iyy, ixy], rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose([found.x[0], found.y[0], found.flux[0]], [x, y, 700.0], rtol=1e-5)
+    np.testing.assert_allclose([found.x[0], found.y[0], found.flux[0]], [x, y, 700.0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("fwhm", [1.6, 2.2, 4.0])
@@ -96,7 +96,7 @@ def test_masked_pixels_do_not_change_the_moments_of_a_gaussian():
 
 def test_the_pixels_of_a_neighbour_can_be_left_out():
     image = gaussian((60, 60), x=25, y=30, sigma=2.0, flux=500.0) + gaussian(
-        (60, 60), x=33, y=30, sigma=2.0, flux=5000.0
+        (60, 60), x=33, y=30, sigma=2.0, flux=1500.0
     )
     labels = np.ones(image.shape, dtype=np.int32)
     labels[:, 29:] = 2
@@ -104,8 +104,8 @@ def test_the_pixels_of_a_neighbour_can_be_left_out():
     blind = adaptive_moments(image, x=[25.0], y=[30.0], sigma_guess=2.0)
     found = adaptive_moments(image, x=[25.0], y=[30.0], sigma_guess=2.0, labels=labels, own_label=np.array([1]))
 
-    assert blind.flag[0] or abs(blind.ixx[0] - 4.0) > 1.0
-    assert found.ixx[0] == pytest.approx(4.0, rel=0.25)
+    assert blind.flag[0] or blind.ixx[0] > 8.0
+    assert found.ixx[0] == pytest.approx(4.0, rel=0.3)
 
 
 @pytest.mark.parametrize(

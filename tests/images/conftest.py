@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap
 from firstlight.images.background import BackgroundList, MeshBackground
@@ -13,6 +14,9 @@ from firstlight.images.observation import DetectorInfo, Filter, ObservationInfo
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import GaussianPsf
 from firstlight.images.wcs import SkyWcs, TanSip
+
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 MODELS = (
     "wcs",

@@ -11,15 +11,14 @@ from hypothesis.extra import numpy as hnp
 
 from firstlight.errors import InputError, OutputError
 from firstlight.images.catalog import (
-    FLAGS,
     calibrate_fluxes,
-    flag_meaning,
     from_arrow,
     read_catalog,
     to_arrow,
     with_sky_positions,
     write_catalog,
 )
+from firstlight.images.catalog_columns import COLUMNS, FLAGS, meaning_of
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.wcs import SkyWcs
 
@@ -166,7 +165,10 @@ def test_positions_on_the_sky_are_added_and_nan_without_a_wcs():
     assert "ra" not in table.colnames
 
 
-def test_every_flag_has_a_sentence():
+def test_every_column_and_flag_has_a_sentence_and_a_unit_that_astropy_knows():
     assert all(meaning.endswith(".") for meaning in FLAGS.values())
-    assert flag_meaning("aper_flux_flag").endswith(".")
-    assert flag_meaning("x") == ""
+    assert all(column.meaning.endswith(".") for column in COLUMNS.values())
+    assert all(u.Unit(column.unit) is not None for column in COLUMNS.values())
+    assert not set(FLAGS) & set(COLUMNS)
+    assert meaning_of("aper_12_flux_flag").endswith(".")
+    assert meaning_of("my_own_column") == ""

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 from astropy import units as u
@@ -135,3 +137,9 @@ def test_a_plain_header_keeps_plain_values():
 
     assert plain_header(header) == {"A": 1, "B": 2.5, "C": True, "D": "text", "HISTORY": "one\ntwo"}
     assert plain_header({"N": np.float32(0.5), "L": [1]}) == {"N": 0.5}
+
+
+def test_an_exposure_survives_pickling(full_exposure, assert_equal_exposures):
+    whole = full_exposure()
+
+    assert_equal_exposures(pickle.loads(pickle.dumps(whole)), whole)  # noqa: S301 - made on the line itself

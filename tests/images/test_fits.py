@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from firstlight.errors import ImageFileError, OutputError
 from firstlight.images.exposure import Exposure
-from firstlight.images.fits import psf_classes, read_exposure, read_image, write_exposure
+from firstlight.images.fits import psf_classes, read_exposure, read_header, read_image, write_exposure
 from firstlight.images.mask import Mask
 from firstlight.images.psf import GaussianPsf, MoffatPsf
 
@@ -159,6 +159,7 @@ def test_the_first_image_is_read_over_the_primary_header(path):
     np.testing.assert_array_equal(raw.image, IMAGE)
     assert (raw.hdu, raw.header["GAIN"], raw.header["FILTER"]) == (2, 2.0, "r")
     assert not {"SIMPLE", "XTENSION", "NAXIS1", "EXTNAME"} & set(raw.header)
+    assert read_header(path) == raw.header
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])

@@ -82,10 +82,10 @@ def test_aperture_corrections_come_back_from_their_parts(first, second):
 @given(field=fields)
 def test_the_mean_and_the_image_of_a_field_agree_with_its_values(field):
     y, x = np.mgrid[0:30, 0:40]
-    fine_y, fine_x = np.mgrid[-0.475:29.5:0.05, -0.475:39.5:0.05]
+    fine_y, fine_x = np.mgrid[-0.375:29.5:0.25, -0.375:39.5:0.25]
 
     np.testing.assert_allclose(field.image(), field.evaluate(x=x, y=y), rtol=0, atol=1e-12)
-    assert field.mean() == pytest.approx(float(field.evaluate(x=fine_x, y=fine_y).mean()), abs=1e-4)
+    assert field.mean() == pytest.approx(float(field.evaluate(x=fine_x, y=fine_y).mean()), abs=2e-3)
     assert field.scaled(2.0).mean() == pytest.approx(2 * field.mean())
 
 

@@ -23,7 +23,7 @@ IMAGE = np.random.default_rng(1).normal(100, 5, (40, 50)).astype(np.float32)
 
 
 def middle(start, exposure_time):
-    return (Time(start, scale="utc").tai + exposure_time / 2 / 86400 * 1.0).mjd
+    return Time(start, scale="utc").tai.mjd + exposure_time / 2 / 86400
 
 
 def write_image(path, header, image=IMAGE):
@@ -83,7 +83,7 @@ def test_a_ztf_image_is_read_with_the_mask_beside_it():
         50,
         "c13_q3",
     )
-    assert observation.mjd_tai == pytest.approx(middle("2020-09-24T10:21:45.0", 30), abs=MILLISECOND)
+    assert observation.mjd_tai == pytest.approx(middle("2020-09-24T10:21:44.997", 30), abs=MILLISECOND)
     shutter = Time("2020-09-24T10:21:45.646", scale="utc").tai.mjd + 15 / 86400
     assert observation.mjd_tai == pytest.approx(shutter, abs=1 / 86400)
     assert (observation.physical_filter, observation.band, observation.day_obs) == ("ZTF_r", "r", 20200923)
@@ -193,7 +193,7 @@ def test_a_yaml_file_with_a_slip_is_answered_with_its_line(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nkeywords:\n  exposure_tme: [SECONDS]\n")
 
-    with pytest.raises(ConfigError, match=r"mine.yaml:3.*|did you mean 'exposure_time'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'exposure_time'.*mine\.yaml:3"):
         get_instrument(path)
 
 

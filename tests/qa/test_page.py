@@ -20,7 +20,7 @@ NOT_THERE = {
     "stars": (dict.fromkeys(("stars", "psf_stars")), "no stars"),
     "detections": (dict.fromkeys(("stars", "psf_stars", "sources", "astrometry_matches")), "no detections"),
     "psf stars": ({"psf_stars": None}, "no\nPSF stars"),
-    "astrometry": ({"astrometry_matches": None}, "no reference catalogue:\nthe header's WCS is kept"),
+    "astrometry": ({"astrometry_matches": None}, "the WCS is that of the header"),
     "photometry": ({"photometry_matches": None}, "no photometry"),
 }
 
@@ -68,7 +68,7 @@ def test_a_bare_image_has_a_page():
     bare = Exposure(image=empty, mask=Mask.empty(empty.shape), variance=empty)
     shown = words(draw_page(PageContent(bare, title="nothing.fits", note="FAILED at psf_pass_1: no signal")))
 
-    for expected in ("no PSF", "no background", "no astrometry", "no photometry", "no stars", "FAILED at psf_pass_1"):
+    for expected in ("no PSF", "no background", "no WCS", "no photometry", "no stars", "FAILED at psf_pass_1"):
         assert expected in shown
 
 

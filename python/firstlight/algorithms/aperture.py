@@ -65,7 +65,8 @@ def aperture_fluxes(
 ) -> ApertureFluxes:
     """Sum circular apertures with the exact area of the pixels on their rim.
 
-    Masked pixels take the mean of the rest of the aperture.
+    Masked pixels take the mean of the rest of the aperture. The errors count pixels on the rim with their area, not its
+    square, and are a few per cent too large for small apertures.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def aperture_fluxes(
     bad : (ny, nx)
     x, y : (n,) [pixel]
     radius : [pixel]
-        One radius, or several.
+        One radius, or several; at least 1.
     max_masked
         Largest share of masked area that is not flagged.
     """

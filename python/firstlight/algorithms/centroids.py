@@ -57,7 +57,8 @@ def measure_centroids(
 
     This is XWIN_IMAGE of SExtractor (its manual, section 10.2.3), close to the photon limit when the window is as wide
     as the source. Here the window is a little wider for bright stars, where sampling matters more than the sky, and
-    never below 1.15 pixels. Bad pixels and those of other sources take the value of the window's own Gaussian.
+    never below 1.15 pixels. Bad pixels and those of other sources are left out together with the pixels opposite to them,
+    so that a symmetric source keeps its centre; the window is widened where too few remain.
 
     Parameters
     ----------
@@ -98,8 +99,8 @@ def measure_centroids(
             own[todo],
             start_x[todo],
             start_y[todo],
+            sigma[todo],
             wide,
-            1.0 + (sigma[todo] / wide) ** 2,
             limit,
             _TOLERANCE,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,14 @@ from scipy.spatial import cKDTree
 
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.kernels.psf_flux_fit import add_star, flux_errors, norms, position_steps, sweep_fluxes
+from firstlight.kernels.psf_flux_fit import (
+    exchange_stars,
+    flux_errors,
+    lone_fluxes,
+    norms,
+    position_steps,
+    sweep_fluxes,
+)
 
 Weighting = Literal["uniform", "inverse_variance"]
 
@@ -19,11 +26,12 @@ _CORE_FWHM = 2.2
 _GROUP_FWHM = 2.0
 _WIDE_SIGMA = 0.1
 _MIN_SHARE = 0.5
-_FIRST_SWEEPS = 3
-_MAX_SWEEPS = 100
+_FIRST_SWEEPS = 4
+_MAX_SWEEPS = 200
 _SWEEP_TOLERANCE = 0.003
 _DERIVATIVE_STEP = 0.05
 _MAX_SHIFT = 0.5
+_STRIPE = 32
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,9 @@ def measure_psf_flux(
     pixels = _Pixels(
         image=np.where(good, image, 0.0).astype(np.float32),
         variance=np.where(good, variance, 1.0).astype(np.float32),
-        weight=np.where(good, 1.0 if weighting == "uniform" else 1.0 / np.where(good, variance, 1.0), 0.0).astype(np.float32),
+        weight=np.where(good, 1.0 if weighting == "uniform" else 1.0 / np.where(good, variance, 1.0), 0.0).astype(
+            np.float32
+        ),
     )
     reach = _Reach.of(psf)
     stars = _draw(pixels, psf, reach, x=x[placed], y=y[placed])
@@ -222,6 +232,7 @@ def _sweep(
     order = np.lexsort((stars.column, stars.row // _STRIPE))
     noise = pixels.noise
     tolerance = _SWEEP_TOLERANCE * noise / np.sqrt(np.maximum((stars.cores**2).sum(axis=(1, 2)), 1e-30))
+    first, members = _neighbours(stars, 2.0 * reach.radius)
     wide_of, wide = np.full(len(flux), -1, dtype=np.int64), np.zeros((0, 1, 1))
     for sweeps in (_FIRST_SWEEPS, _MAX_SWEEPS):
         sweep_fluxes(
@@ -234,9 +245,11 @@ def _sweep(
             stars.row,
             stars.norm,
             order,
-            flux,
-            sweeps,
+            first,
+            members,
             tolerance,
+            sweeps,
+            flux,
         )
         if sweeps == _FIRST_SWEEPS:
             bright = np.flatnonzero((flux * reach.border > _WIDE_SIGMA * noise) & (stars.norm > 0))
@@ -254,19 +267,18 @@ def _neighbours(stars: _Stars, distance: float) -> tuple[NDArray[np.int64], NDAr
     return first.astype(np.int64), member[sort].astype(np.int64)
 
 
-def _refined(
-    pixels: _Pixels, psf: Psf, reach: _Reach, stars: _Stars, fit: _Fit, moving: BoolArray
-) -> _Stars:
+def _refined(pixels: _Pixels, psf: Psf, reach: _Reach, stars: _Stars, fit: _Fit, moving: BoolArray) -> _Stars:
     """Return the stars at better positions: one step of those that are ``moving``."""
     which = np.flatnonzero(moving)
     if len(which) == 0:
         return stars
-    x, y = stars.x[which], stars.y[which]
-    slopes = []
-    for step_x, step_y in ((_DERIVATIVE_STEP, 0.0), (0.0, _DERIVATIVE_STEP)):
-        ahead = _draw_on(psf, reach, stars, which, x=x + step_x, y=y + step_y)
-        behind = _draw_on(psf, reach, stars, which, x=x - step_x, y=y - step_y)
-        slopes.append((ahead - behind) / (2.0 * _DERIVATIVE_STEP))
+    step, inside = _DERIVATIVE_STEP, 0.49 - _DERIVATIVE_STEP
+    x = stars.column[which] + np.clip(stars.x[which] - stars.column[which], -inside, inside)
+    y = stars.row[which] + np.clip(stars.y[which] - stars.row[which], -inside, inside)
+    slopes = [
+        (psf.cores(reach.radius, x=x + h, y=y + k) - psf.cores(reach.radius, x=x - h, y=y - k)) / (2.0 * step)
+        for h, k in ((step, 0.0), (0.0, step))
+    ]
     shift = position_steps(
         fit.residual,
         pixels.weight,
@@ -281,3 +293,40 @@ def _refined(
     new_x[which] += np.clip(shift[:, 0], -_MAX_SHIFT, _MAX_SHIFT)
     new_y[which] += np.clip(shift[:, 1], -_MAX_SHIFT, _MAX_SHIFT)
     return _draw(pixels, psf, reach, x=new_x, y=new_y)
+
+
+def _result(
+    pixels: _Pixels,
+    reach: _Reach,
+    stars: _Stars,
+    fit: _Fit,
+    placed: NDArray[np.int64],
+    *,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+) -> PsfFluxes:
+    """Put what was found into arrays over all sources, those without a position flagged."""
+    n, r = len(x), reach.radius
+    ny, nx = pixels.image.shape
+    measured = stars.norm > 0
+    poor, edge = np.ones(n, dtype=np.bool_), np.ones(n, dtype=np.bool_)
+    poor[placed] = stars.share < _MIN_SHARE
+    edge[placed] = (stars.column < r) | (stars.row < r) | (stars.column >= nx - r) | (stars.row >= ny - r)
+    n_good = np.zeros(n, dtype=np.int64)
+    n_good[placed] = stars.n_good
+    flux, error, chi2 = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+    flux[placed] = np.where(measured, fit.flux, np.nan)
+    error[placed] = np.where(measured, fit.error, np.nan)
+    chi2[placed] = np.where(measured, fit.chi2 / np.maximum(stars.n_good - 1, 1), np.nan)
+    x[placed], y[placed] = stars.x, stars.y
+    return PsfFluxes(
+        flux=flux,
+        flux_err=error,
+        chi2=chi2,
+        x=x,
+        y=y,
+        n_good=n_good,
+        edge=edge,
+        no_good_pixels=poor,
+        flag=poor | ~np.isfinite(flux) | ~np.isfinite(error),
+    )

@@ -37,8 +37,8 @@ def run_images(images: Sequence[ImageFiles], *, job: ImageJob) -> int:
         with pass_lines(console):
             outcome = _process(processor, files)
         if outcome.error is not None:
-            where = "" if outcome.step is None else f"{outcome.step} failed: "
-            complain(f"{files.path.name}: {where}{outcome.error}", outcome.exit_code)
+            where = f"{files.path.name}: {outcome.step} failed: " if outcome.status == "failed" else ""
+            complain(f"{where}{outcome.error}", outcome.exit_code)
         outcomes.append(outcome)
     print_report(report_console(), outcomes)
     return max((outcome.exit_code for outcome in outcomes), default=DONE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +15,17 @@ from numpy.typing import NDArray
 
 from firstlight.errors import InputError
 from firstlight.images.atomic import write_atomically
+from firstlight.images.catalog_columns import meaning_of
 from firstlight.images.hdu_files import open_hdus, read_table, write_hdus
 from firstlight.images.json_values import from_json, to_json
 from firstlight.images.photo_calib import PhotoCalib, ab_magnitude, ab_magnitude_error
 from firstlight.images.wcs import SkyWcs
-
-FLAGS: Mapping[str, str] = {
-    "bad": "A defect of the detector lies in the footprint.",
-    "bad_center": "A defect of the detector lies within a pixel of the centre.",
-    "blended": "The footprint holds more than one peak.",
-    "calib_astrometry_used": "The star was used for the astrometric solution.",
-    "calib_photometry_reserved": "The star was kept back from the photometric calibration, to test it.",
-    "calib_photometry_used": "The star was used for the photometric calibration.",
-    "calib_psf_candidate": "The star was chosen to make the PSF model.",
-    "calib_psf_reserved": "The star was kept back from the PSF model, to test it.",
-    "calib_psf_used": "The star was used for the PSF model.",
-    "centroid_flag": "The centroid could not be measured; the position is that of the peak.",
-    "cr": "A cosmic ray lies in the footprint.",
-    "cr_center": "A cosmic ray lies within a pixel of the centre.",
-    "edge": "The source lies too near to the edge for a complete detection kernel.",
-    "interpolated": "An interpolated pixel lies in the footprint.",
-    "interpolated_center": "An interpolated pixel lies within a pixel of the centre.",
-    "no_data": "A pixel without data lies in the footprint.",
-    "primary": "The source belongs to a clean catalogue: deblended, inside the image, not an empty sky position.",
-    "saturated": "A saturated pixel lies in the footprint.",
-    "saturated_center": "A saturated pixel lies within a pixel of the centre.",
-    "shape_flag": "The second moments could not be measured.",
-    "sky_source": "The row is an empty sky position, for the noise, not a source.",
-    "suspect": "A pixel that is to be used with care lies in the footprint.",
-}
-"""Name of a boolean column -> what it says; the flag of a flux is called ``<flux>_flux_flag``."""
-
-FLUX_FLAG = "The flux could not be measured, or not on all of its pixels."
 
 META_KEYWORD = "FLMETA"
 """FITS keyword that holds the metadata of a catalogue as JSON."""
 
 NJY = u.nJy
 MAG = u.mag
-
-
-def flag_meaning(name: str) -> str:
-    """Return the sentence that says what a flag column means; empty if the name is not that of a flag."""
-    return FLAGS.get(name, FLUX_FLAG if name.endswith("_flux_flag") else "")
 
 
 def calibrate_fluxes(catalog: Table, photo_calib: PhotoCalib) -> Table:
@@ -147,7 +114,7 @@ def to_arrow(catalog: Table) -> pa.Table:
     fields, arrays = [], []
     for column in catalog.itercols():
         array = _to_arrow_array(column)
-        meaning = column.description or flag_meaning(column.name)
+        meaning = column.description or meaning_of(column.name)
         notes = {"unit": str(column.unit) if column.unit is not None else "", "description": meaning}
         notes["width"] = str(column.dtype.itemsize // 4) if column.dtype.kind == "U" else ""
         fields.append(pa.field(column.name, array.type, metadata={key: text for key, text in notes.items() if text}))

@@ -101,11 +101,21 @@ def read_image(path: str | Path, *, hdu: int | str | None = None) -> RawImage:
     with open_hdus(path) as hdus:
         index = _image_index(path, hdus, hdu)
         pixels = np.asarray(hdus[index].data)
-        header = plain_header(hdus[0].header) | plain_header(hdus[index].header)
+        header = _merged_header(hdus, index)
     image = pixels.reshape(pixels.shape[-2:])
-    native = image.astype(image.dtype.newbyteorder("="), copy=False)
-    kept = {key: value for key, value in header.items() if not _is_structural(key) or key == "BUNIT"}
-    return RawImage(native, kept, index)
+    return RawImage(image.astype(image.dtype.newbyteorder("="), copy=False), header, index)
+
+
+def read_header(path: str | Path, *, hdu: int | str | None = None) -> dict[str, HeaderValue]:
+    """Return the header that `read_image` would, without reading the pixels.
+
+    Raises
+    ------
+    ImageFileError
+        As for `read_image`.
+    """
+    with open_hdus(path) as hdus:
+        return _merged_header(hdus, _image_index(path, hdus, hdu))
 
 
 def write_exposure(exposure: Exposure, path: str | Path, *, compression: Compression = "none") -> None:
@@ -173,6 +183,12 @@ def psf_classes() -> Mapping[str, type]:
     for entry in entry_points(group="firstlight.psfs"):
         found.setdefault(entry.name, entry.load())
     return found
+
+
+def _merged_header(hdus: fits.HDUList, index: int) -> dict[str, HeaderValue]:
+    """Return the cards of an HDU over those of the primary header, without those that describe the file."""
+    header = plain_header(hdus[0].header) | plain_header(hdus[index].header)
+    return {key: value for key, value in header.items() if not _is_structural(key) or key == "BUNIT"}
 
 
 def _image_index(path: str | Path, hdus: fits.HDUList, hdu: int | str | None) -> int:

@@ -14,9 +14,7 @@ _MAX_GROUP = 8
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def add_star(
-    image: NDArray[np.float64], stamp: NDArray[np.float64], column: int, row: int, factor: float
-) -> None:
+def add_star(image: NDArray[np.float32], stamp: NDArray[np.float64], column: int, row: int, factor: float) -> None:
     """Add a stamp times ``factor`` about a pixel, in place; what lies off the image is left out."""
     radius = (stamp.shape[0] - 1) // 2
     low, high = max(0, radius - row), min(stamp.shape[0], image.shape[0] - row + radius)
@@ -28,7 +26,7 @@ def add_star(
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def weighted_product(
-    image: NDArray[np.float64], weight: NDArray[np.float64], stamp: NDArray[np.float64], column: int, row: int
+    image: NDArray[np.float32], weight: NDArray[np.float32], stamp: NDArray[np.float64], column: int, row: int
 ) -> float:
     """Return the sum of image times weight times stamp about a pixel."""
     radius = (stamp.shape[0] - 1) // 2
@@ -44,7 +42,7 @@ def weighted_product(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def norms(
-    weight: NDArray[np.float64], stamps: NDArray[np.float64], column: NDArray[np.int64], row: NDArray[np.int64]
+    weight: NDArray[np.float32], stamps: NDArray[np.float64], column: NDArray[np.int64], row: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
     """Return the weighted square sum of each star, its number of pixels in use, and the share of its squares in them."""
     n, side = column.size, stamps.shape[1]
@@ -67,9 +65,50 @@ def norms(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def exchange_stars(
+    residual: NDArray[np.float32],
+    old: NDArray[np.float64],
+    new: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    flux: NDArray[np.float64],
+) -> None:
+    """Put the unit stars ``old`` back and take ``new`` off, in place."""
+    for star in range(column.size):
+        add_star(residual, old[star], column[star], row[star], flux[star])
+        add_star(residual, new[star], column[star], row[star], -flux[star])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lone_fluxes(
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    cores: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    norm: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return flux and chi-square of each star as if it were alone."""
+    side = cores.shape[1]
+    radius = (side - 1) // 2
+    flux, chi2 = np.zeros(column.size), np.zeros(column.size)
+    for star in range(column.size):
+        if norm[star] <= 0.0:
+            continue
+        flux[star] = weighted_product(image, weight, cores[star], column[star], row[star]) / norm[star]
+        for i in range(max(0, radius - row[star]), min(side, image.shape[0] - row[star] + radius)):
+            for j in range(max(0, radius - column[star]), min(side, image.shape[1] - column[star] + radius)):
+                y, x = row[star] - radius + i, column[star] - radius + j
+                if weight[y, x] > 0.0:
+                    chi2[star] += (image[y, x] - flux[star] * cores[star, i, j]) ** 2 / variance[y, x]
+    return flux, chi2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def sweep_fluxes(
-    residual: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    residual: NDArray[np.float32],
+    weight: NDArray[np.float32],
     cores: NDArray[np.float64],
     wide: NDArray[np.float64],
     wide_of: NDArray[np.int64],
@@ -77,11 +116,15 @@ def sweep_fluxes(
     row: NDArray[np.int64],
     norm: NDArray[np.float64],
     order: NDArray[np.int64],
-    flux: NDArray[np.float64],
-    max_sweeps: int,
+    first: NDArray[np.int64],
+    members: NDArray[np.int64],
     tolerance: NDArray[np.float64],
+    max_sweeps: int,
+    flux: NDArray[np.float64],
 ) -> int:
     """Improve ``flux`` in place until no residual is correlated with any star; return the number of sweeps.
+
+    After a sweep over all stars, only those are visited whose neighbours have changed, until none has; then all again.
 
     Parameters
     ----------
@@ -99,34 +142,46 @@ def sweep_fluxes(
         Middle pixels.
     norm : (n,)
         Weighted square sums of the cores; a star with 0 is left alone.
-    order : (k,)
+    order : (n,)
         Stars in the order of the visits.
-    max_sweeps : limit
+    first, members
+        Neighbours of star i are ``members[first[i]:first[i + 1]]``.
     tolerance : (n,)
-        Changes below this end the sweeps.
+        Smaller changes do not count.
+    max_sweeps : limit
+    flux : (n,)
     """
+    active = norm > 0.0
+    full = True
     for sweep in range(max_sweeps):
-        largest = 0.0
+        changed = False
         for star in order:
-            if norm[star] <= 0.0:
+            if not active[star]:
                 continue
+            active[star] = False
             step = weighted_product(residual, weight, cores[star], column[star], row[star]) / norm[star]
             flux[star] += step
             if wide_of[star] >= 0:
                 add_star(residual, wide[wide_of[star]], column[star], row[star], -step)
             else:
                 add_star(residual, cores[star], column[star], row[star], -step)
-            largest = max(largest, abs(step) / tolerance[star])
-        if largest < 1.0:
+            if abs(step) > tolerance[star]:
+                changed = True
+                for k in range(first[star], first[star + 1]):
+                    active[members[k]] = norm[members[k]] > 0.0
+        if full and not changed:
             return sweep + 1
+        full = not changed
+        if full:
+            active[:] = norm > 0.0
     return max_sweeps
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def flux_errors(
-    variance: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    residual: NDArray[np.float64],
+    variance: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    residual: NDArray[np.float32],
     cores: NDArray[np.float64],
     column: NDArray[np.int64],
     row: NDArray[np.int64],
@@ -201,8 +256,8 @@ def flux_errors(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def position_steps(
-    residual: NDArray[np.float64],
-    weight: NDArray[np.float64],
+    residual: NDArray[np.float32],
+    weight: NDArray[np.float32],
     cores: NDArray[np.float64],
     slopes_x: NDArray[np.float64],
     slopes_y: NDArray[np.float64],

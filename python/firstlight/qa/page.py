@@ -178,9 +178,8 @@ def _psf_panel(figure: Figure, place: SubplotSpec, content: PageContent) -> None
 def _astrometry_panels(field: Axes, scatter: Axes, content: PageContent) -> None:
     matches = content.astrometry_matches
     if matches is None or len(matches) == 0:
-        reason = (
-            "no astrometry" if content.exposure.wcs is None else "no reference catalogue:\nthe header's WCS is kept"
-        )
+        kept = "no WCS" if content.exposure.wcs is None else "the WCS is that of the header"
+        reason = f"no astrometric solution:\n{kept}"
         plots.draw_nothing(field, title="position residuals", reason=reason)
         plots.draw_nothing(scatter, title="position residuals", reason=reason)
         return

@@ -65,7 +65,7 @@ def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) 
 
 def mark_sources(axes: Axes, *, x: FloatArray, y: FloatArray, color: str, size: float, label: str) -> None:
     """Circle positions on an image; very many get smaller and thinner circles."""
-    crowding = min(1.0, max(0.25, 400 / max(1, len(x))))
+    crowding = min(1.0, max(0.1, 400 / max(1, len(x))))
     axes.scatter(
         x,
         y,
