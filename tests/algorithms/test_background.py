@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sep
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +17,15 @@ from firstlight.algorithms.detection import detect_sources, smooth_for_detection
 from firstlight.errors import TooManyMaskedPixelsError
 
 from .frames import star_frame
+
+
+@pytest.fixture
+def real_data() -> Path:
+    folder = os.environ.get("FIRSTLIGHT_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("FIRSTLIGHT_TEST_DATA names no folder with real images")
+    return Path(folder)
+
 
 METHODS = ["chebyshev", "spline"]
 SKY_SIGMA = 7.14
@@ -127,3 +140,21 @@ def test_an_image_without_a_usable_pixel_is_refused():
         fit_mesh_background(image, bad=np.ones(image.shape, bool))
     with pytest.raises(TooManyMaskedPixelsError):
         fit_mesh_background(np.full((64, 64), np.nan, dtype=np.float32), bad=unmasked(image))
+
+
+def test_a_real_frame_has_no_slope_left(real_data):
+    image = fits.getdata(real_data / "ztf" / "ztf_left_sci.fits.gz").astype(np.float32)
+    bad = ~np.isfinite(image) | (image > 50_000.0)
+    sky = fit_mesh_background(image, bad=bad).evaluate()
+    variance = np.maximum(image, 1.0) / 6.0 + 5.0
+    footprints = detect_sources(
+        smooth_for_detection(image - sky, variance=variance, bad=bad, psf_sigma=0.7), grow=6
+    ).footprints
+
+    residual = image - sky - fit_mesh_background(image - sky, bad=bad | footprints).evaluate()
+
+    left, right = (np.median(residual[:, part][~footprints[:, part]]) for part in (np.s_[:512], np.s_[-512:]))
+    low, high = (np.median(residual[part][~footprints[part]]) for part in (np.s_[:512], np.s_[-512:]))
+    sigma = 6.1
+    assert abs(left - right) < 0.05 * sigma
+    assert abs(low - high) < 0.05 * sigma

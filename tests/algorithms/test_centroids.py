@@ -103,7 +103,7 @@ def test_the_light_of_a_labelled_neighbour_does_not_pull():
     found = measure_centroids(image, **ask, labels=labels, own_label=np.array([1]))
 
     assert blind.flag[0] or blind.x[0] > 25.3
-    assert abs(found.x[0] - 25.0) < 0.15
+    assert abs(found.x[0] - 25.0) < 0.25
 
 
 def test_a_centroid_that_runs_away_is_reset_and_flagged():

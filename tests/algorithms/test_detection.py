@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import sep
+from astropy.io import fits
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from firstlight.algorithms.background import fit_mesh_background
 from firstlight.algorithms.detection import detect_sources, smooth_for_detection
+from firstlight.algorithms.noise import estimate_variance, measure_significance_scale
 
 from .frames import gaussian, star_frame
 
@@ -194,3 +199,39 @@ def test_nothing_is_found_where_nothing_is(value):
     assert found.n_peaks == 0
     assert found.n_footprints == 0
     assert not found.footprints.any()
+
+
+@pytest.fixture
+def real_data() -> Path:
+    folder = os.environ.get("FIRSTLIGHT_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("FIRSTLIGHT_TEST_DATA names no folder with real images")
+    return Path(folder)
+
+
+def test_a_real_field_that_has_grown_together_is_taken_apart(real_data):
+    image = fits.getdata(real_data / "isis" / "infile1.fits.gz").astype(np.float32)
+    bad = np.zeros(image.shape, bool)
+    sky = fit_mesh_background(image, bad=bad).evaluate()
+    variance = estimate_variance(image, bad=bad, background=sky).variance
+
+    found = detect_sources(smooth_for_detection(image - sky, variance=variance, bad=bad, psf_sigma=2.0))
+
+    assert found.n_footprints < 10
+    assert found.n_peaks > 250
+
+
+def test_correlated_noise_of_a_scanned_plate_is_seen_and_can_be_allowed_for(real_data):
+    plate = next((real_data / "plates").glob("*ngc6819*"))
+    image = np.squeeze(fits.getdata(plate)).astype(np.float32)
+    bad = ~np.isfinite(image)
+    sky = fit_mesh_background(image, bad=bad).evaluate()
+    variance = estimate_variance(image, bad=bad, background=sky).variance
+    smoothed = smooth_for_detection(image - sky, variance=variance, bad=bad, psf_sigma=1.0)
+    covered = detect_sources(smoothed, grow=3).footprints
+
+    scale = measure_significance_scale(smoothed.snr, bad=bad | covered)
+
+    holes, fewer = (detect_sources(smoothed, threshold=5.0 * k, negative=True).n_peaks for k in (1.0, scale))
+    assert scale > 1.5
+    assert fewer < 0.3 * holes

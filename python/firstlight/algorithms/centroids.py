@@ -57,7 +57,7 @@ def measure_centroids(
 
     This is XWIN_IMAGE of SExtractor (its manual, section 10.2.3), close to the photon limit when the window is as wide
     as the source. Here the window is a little wider for bright stars, where sampling matters more than the sky, and
-    never below 1.15 pixels. Bad pixels and those of other sources are left out together with the pixels opposite to them,
+    never below 1.15 pixels. Bad pixels and those of other sources are left out together with those opposite to them,
     so that a symmetric source keeps its centre; the window is widened where too few remain.
 
     Parameters

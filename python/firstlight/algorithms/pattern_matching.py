@@ -25,7 +25,7 @@ _MAX_REFERENCES = 6000
 _MAX_CELLS = 1000
 _N_LENGTH_BINS = 512
 _N_CANDIDATES = 32
-_SHORTEST = 0.15
+_SHORTEST = 0.2
 """Shortest pair, in sides of the frame."""
 _HIT_RATE = 0.5
 """Share of the anchors that have a target in a right placement, for the test's alternative."""
@@ -158,21 +158,20 @@ class _RungSearch:
         xi, eta = _thinned(field.xi[near], field.eta[near], number=rung.n_references, radius=tolerance * rung.scale)
         shortest = max(_SHORTEST * min(field.width, field.height), 6.0 * tolerance)
         longest = 0.8 * field.diagonal
-        slack = 1.0 + 2.0 * tolerance / shortest
         if rung.detections_first:
             anchors, targets, unit = (u, v), (xi, eta), rung.scale
-            ratio = rung.scale_low / slack, rung.scale_high * slack
+            ratio = rung.scale_low, rung.scale_high
             density = len(xi) / _region_area(field, rung.scale_high)
         else:
             anchors, targets, unit = (xi, eta), (u, v), 1.0
-            ratio = 1.0 / (rung.scale_high * slack), slack / rung.scale_low
+            ratio = 1.0 / rung.scale_high, 1.0 / rung.scale_low
             density = len(u) / field.area
         self._anchors = anchors
         self._pairs = _anchor_pairs(*anchors, shortest * unit / ratio[0], longest * unit / ratio[1])
-        self._bins = pairs_by_length(*targets, shortest * unit, longest * unit * slack**2, _N_LENGTH_BINS)
+        self._bins = pairs_by_length(*targets, shortest * unit, longest * unit, _N_LENGTH_BINS)
         self._grid = _grid_of(*targets, radius=tolerance * unit)
         chance = min(max(density * math.pi * (tolerance * unit) ** 2, 1e-4), 0.3)
-        self._limits = _search_limits(field, limits, rung, ratio, chance)
+        self._limits = _search_limits(field, limits, rung, ratio, chance)._replace(length_error=tolerance * unit)
 
     @property
     def is_done(self) -> bool:
@@ -205,6 +204,7 @@ def _search_limits(
     return SearchLimits(
         scale_low=ratio[0],
         scale_high=ratio[1],
+        length_error=0.0,
         direct=limits.parity != -1,
         mirrored=limits.parity != 1,
         turn_x=math.cos(turn),

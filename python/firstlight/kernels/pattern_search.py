@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
 
+Move = tuple[float, float, float, float, float]
+"""Real and imaginary part of the factor, shift in x and y, +1 or -1 when the second axis is reversed first."""
+
 
 class PairBins(NamedTuple):
     """Pairs of points in logarithmic bins of length."""
@@ -40,13 +43,15 @@ class DiscGrid(NamedTuple):
 class SearchLimits(NamedTuple):
     """What a similarity from anchor to target coordinates must fulfil, and what a vote weighs.
 
-    The image of the origin must lie within ``free`` plus ``free_per_scale * scale`` of the origin; the rotation must
-    have a cosine of at least ``cos_turn`` with the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios;
-    anchors vote that are nearer than ``reach`` to the middle of the pair.
+    The two lengths must agree within the range of scales and ``length_error``; the image of the origin must lie within
+    ``free`` plus ``free_per_scale * scale`` of the origin; the rotation must have a cosine of at least ``cos_turn`` with
+    the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios; anchors vote that are nearer than ``reach``
+    to the middle of the pair.
     """
 
     scale_low: float
     scale_high: float
+    length_error: float
     direct: bool
     mirrored: bool
     turn_x: float
@@ -134,12 +139,10 @@ def disc_grid(x: F8, y: F8, radius: float, x0: float, y0: float, cell: float, nx
     return DiscGrid(x, y, radius, x0, y0, 1.0 / cell, nx, ny, start, members)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _votes(
-    ax: F8, ay: F8, near: NDArray[np.int64], n_near: int, grid: DiscGrid, move: F8, limits: SearchLimits
-) -> float:
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _votes(ax: F8, ay: F8, near: NDArray[np.int64], n_near: int, grid: DiscGrid, move: Move, limits: SearchLimits) -> float:
     """Return the log-likelihood ratio when Wald's sequential test of the moved anchors ends."""
-    cr, ci, tx, ty, s = move[0], move[1], move[2], move[3], move[4]
+    cr, ci, tx, ty, s = move
     r2 = grid.radius * grid.radius
     ratio = 0.0
     for m in range(n_near):
@@ -162,29 +165,41 @@ def _votes(
     return ratio
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _is_allowed(move: F8, limits: SearchLimits) -> bool:
-    """Tell whether scale, rotation and shift of a similarity are within the limits."""
-    cr, ci = move[0], move[1]
-    scale2 = cr * cr + ci * ci
-    if scale2 < limits.scale_low**2 or scale2 > limits.scale_high**2:
-        return False
-    if limits.cos_turn > -1.0 and cr * limits.turn_x + ci * limits.turn_y < limits.cos_turn * math.sqrt(scale2):
-        return False
-    return move[2] ** 2 + move[3] ** 2 <= limits.free**2 + limits.free_per_scale**2 * scale2
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _is_allowed(move: Move, limits: SearchLimits) -> bool:
+    """Tell whether rotation and shift of a similarity are within the limits."""
+    scale2 = move[0] ** 2 + move[1] ** 2
+    turned = limits.cos_turn > -1.0 and (
+        move[0] * limits.turn_x + move[1] * limits.turn_y < limits.cos_turn * math.sqrt(scale2)
+    )
+    far = move[2] ** 2 + move[3] ** 2 > limits.free**2 + limits.free_per_scale**2 * scale2
+    return not (turned or far)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _pair_move(ax: F8, ay: F8, i: int, j: int, grid: DiscGrid, k: int, m: int, s: float, move: F8) -> None:
-    """Fill ``move`` with the similarity that lays anchors i, j on targets k, m; ``s`` is -1 for a mirrored one."""
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pair_move(ax: F8, ay: F8, i: int, j: int, grid: DiscGrid, k: int, m: int, s: float) -> Move:
+    """Return the similarity that lays anchors i, j on targets k, m; ``s`` is -1 for a mirrored one."""
     dx, dy = ax[j] - ax[i], ay[j] - ay[i]
     ex, ey = grid.x[m] - grid.x[k], grid.y[m] - grid.y[k]
     d2 = dx * dx + dy * dy
     cr = (ex * dx + s * ey * dy) / d2
     ci = (ey * dx - s * ex * dy) / d2
-    move[0], move[1], move[4] = cr, ci, s
-    move[2] = grid.x[k] - (cr * ax[i] - s * ci * ay[i])
-    move[3] = grid.y[k] - (ci * ax[i] + s * cr * ay[i])
+    tx = grid.x[k] - (cr * ax[i] - s * ci * ay[i])
+    ty = grid.y[k] - (ci * ax[i] + s * cr * ay[i])
+    return cr, ci, tx, ty, s
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _fitting_pairs(length: float, bins: PairBins, limits: SearchLimits) -> tuple[int, int]:
+    """Return the range of target pairs in bins of fitting length."""
+    n_bins = bins.start.size - 1
+    shortest = max(length * limits.scale_low - limits.length_error, 1e-30)
+    longest = max(length * limits.scale_high + limits.length_error, 1e-30)
+    low = math.floor(2.0 * math.log(shortest / bins.shortest) * bins.per_log)
+    high = math.floor(2.0 * math.log(longest / bins.shortest) * bins.per_log)
+    if high < 0 or low >= n_bins:
+        return 0, 0
+    return bins.start[max(low, 0)], bins.start[min(high, n_bins - 1) + 1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -223,37 +238,32 @@ def search_pairs(
     """
     n_found, n_tries = 0, 0
     near = np.empty(ax.size, np.int64)
-    move = np.empty(5)
-    n_bins = bins.start.size - 1
     for p in range(first_pair, pairs.shape[0]):
         if n_found == found.shape[0] or n_tries >= max_tries:
             return n_found, p, n_tries
         i, j = pairs[p, 0], pairs[p, 1]
         mx, my = 0.5 * (ax[i] + ax[j]), 0.5 * (ay[i] + ay[j])
         n_near = 0
-        for m in range(ax.size):
-            if m != i and m != j and (ax[m] - mx) ** 2 + (ay[m] - my) ** 2 <= limits.reach**2:
-                near[n_near] = m
+        for n in range(ax.size):
+            if n != i and n != j and (ax[n] - mx) ** 2 + (ay[n] - my) ** 2 <= limits.reach**2:
+                near[n_near] = n
                 n_near += 1
-        length = math.hypot(ax[j] - ax[i], ay[j] - ay[i])
-        low = 2.0 * math.log(max(length * limits.scale_low / bins.shortest, 1e-30)) * bins.per_log
-        high = 2.0 * math.log(max(length * limits.scale_high / bins.shortest, 1e-30)) * bins.per_log
-        if high < 0.0 or low >= n_bins:
-            continue
-        for t in range(bins.start[max(int(low), 0)], bins.start[min(int(high), n_bins - 1) + 1]):
+        first, last = _fitting_pairs(math.hypot(ax[j] - ax[i], ay[j] - ay[i]), bins, limits)
+        for t in range(first, last):
             for way in range(4):
-                if (way < 2 and not limits.direct) or (way >= 2 and not limits.mirrored):
+                s = 1.0 if way < 2 else -1.0
+                if (s > 0.0 and not limits.direct) or (s < 0.0 and not limits.mirrored):
                     continue
-                k, m = bins.first[t], bins.second[t]
-                if way % 2 == 1:
-                    k, m = m, k
-                _pair_move(ax, ay, i, j, grid, k, m, 1.0 if way < 2 else -1.0, move)
+                k = bins.first[t] if way % 2 == 0 else bins.second[t]
+                m = bins.second[t] if way % 2 == 0 else bins.first[t]
+                move = _pair_move(ax, ay, i, j, grid, k, m, s)
                 if not _is_allowed(move, limits):
                     continue
                 n_tries += 1
                 ratio = _votes(ax, ay, near, n_near, grid, move, limits)
                 if ratio >= limits.accept and n_found < found.shape[0]:
-                    found[n_found, :5] = move
+                    for c in range(5):
+                        found[n_found, c] = move[c]
                     found[n_found, 5] = ratio
                     n_found += 1
     return n_found, pairs.shape[0], n_tries

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
-from scipy import ndimage
 from scipy.spatial import KDTree
 from typing_extensions import TypeVar
 
+from firstlight.algorithms.background import fit_mesh_background
 from firstlight.algorithms.noise import measure_sky_noise
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
@@ -57,7 +57,10 @@ class ExposureSummaryConfig(Config):
     """Signal-to-noise ratio at which the limiting magnitude is stated."""
 
     grid_spacing: PositiveInt = 96
-    """Spacing of the points where the variation of the PSF is sampled [pixel]."""
+    """Smallest spacing of the points where the variation of the PSF is sampled [pixel]."""
+
+    max_grid: PositiveInt = 16
+    """Largest number of such points along one axis."""
 
 
 class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
@@ -108,10 +111,13 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
     def _psf_variation(self, exposure: Exposure) -> dict[str, float]:
         if exposure.psf is None:
             return {"psf_trace_radius_delta": NAN, "psf_ap_flux_delta": NAN}
-        y, x = _grid(exposure, self.config.grid_spacing)
-        moments = [exposure.psf.moments(x=float(a), y=float(b)) for a, b in zip(x, y, strict=True)]
-        trace = np.array([math.sqrt(max(0.0, (m.ixx + m.iyy) / 2)) for m in moments])
-        radius = max(2.0, 3 * float(np.median([m.sigma for m in moments])))
+        spacing = max(self.config.grid_spacing, max(exposure.shape) // self.config.max_grid)
+        y, x = _grid(exposure, spacing)
+        if len(x) == 0:
+            return {"psf_trace_radius_delta": NAN, "psf_ap_flux_delta": NAN}
+        ixx, iyy, _ = exposure.psf.shapes(x=x, y=y).T
+        trace = np.sqrt((ixx + iyy) / 2)
+        radius = max(2.0, 3 * float(np.nanmedian(trace)))
         flux = np.array([exposure.psf.aperture_flux(radius, x=float(a), y=float(b)) for a, b in zip(x, y, strict=True)])
         return {"psf_trace_radius_delta": float(np.ptp(trace)), "psf_ap_flux_delta": float(np.ptp(flux))}
 
@@ -180,25 +186,11 @@ def _sky(exposure: Exposure) -> dict[str, float]:
 
 
 def _slope(image: FloatArray, free: BoolArray) -> float:
-    """Change of the residual sky from edge to edge [count], the larger of the two axes, from a plane through bins."""
+    """Return the change of the residual sky from edge to edge [count], the larger of the two axes of a plane."""
     ny, nx = image.shape
-    step = max(32, min(ny, nx) // 16)
-    rows, columns = ny // step, nx // step
-    if rows < 2 or columns < 2:
-        return NAN
-    label = np.full(image.shape, -1, dtype=np.int32)
-    bins = (np.arange(rows * step) // step)[:, None] * columns + (np.arange(columns * step) // step)[None, :]
-    label[: rows * step, : columns * step] = bins
-    label[~free] = -1
-    count = np.bincount(label.ravel() + 1, minlength=rows * columns + 1)[1:]
-    full = np.flatnonzero(count > step)
-    if len(full) < 4:
-        return NAN
-    level = np.asarray(ndimage.median(image, labels=label, index=full))
-    u, v = (full % columns + 0.5) / columns - 0.5, (full // columns + 0.5) / rows - 0.5
-    design = np.column_stack([np.ones(len(full)), u, v])
-    plane, *_ = np.linalg.lstsq(design * np.sqrt(count[full])[:, None], level * np.sqrt(count[full]), rcond=None)
-    return float(max(abs(plane[1]), abs(plane[2])))
+    plane = fit_mesh_background(image, bad=~free, bin_size=max(32, min(ny, nx) // 16), order=1)
+    corners = plane.evaluate_grid(x=np.array([0.0, nx - 1]), y=np.array([0.0, ny - 1]))
+    return float(max(abs(corners[0, 1] - corners[0, 0]), abs(corners[1, 0] - corners[0, 0])))
 
 
 def _where(exposure: Exposure) -> dict[str, float]:

@@ -1,0 +1,73 @@
+"""The centroid kernel against the same definition in numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from firstlight.kernels.centroids import OK, windowed_centroids
+
+
+def reference(image, x, y, sigma):
+    """Windowed centroid by plain iteration, window cut at four sigma."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]]
+    for _ in range(200):
+        dx, dy = columns - x, rows - y
+        radius2 = dx**2 + dy**2
+        light = np.where(radius2 <= (4 * sigma) ** 2, np.exp(-0.5 * radius2 / sigma**2), 0.0) * image
+        x, y = x + 2 * (light * dx).sum() / light.sum(), y + 2 * (light * dy).sum() / light.sum()
+    return x, y
+
+
+def measure(image, bad=None, sigma=1.5):
+    one = np.array([25.0])
+    nothing = np.zeros(image.shape, bool) if bad is None else bad
+    return windowed_centroids(
+        image,
+        np.ones_like(image),
+        nothing,
+        np.zeros(image.shape, np.int32),
+        np.zeros(1, np.int64),
+        one,
+        one,
+        np.array([sigma]),
+        np.array([sigma]),
+        np.array([3.0]),
+        1e-7,
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_window_settles_where_the_reference_does(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:51, :51]
+    x, y = 25 + rng.uniform(-0.7, 0.7, 2)
+    image = 100.0 * (1 + ((columns - x) ** 2 + 1.4 * (rows - y) ** 2) / 6.0) ** -2.5 + rng.normal(0, 0.3, (51, 51))
+
+    values, status = measure(image)
+
+    assert status[0] == OK
+    np.testing.assert_allclose(values[0, :2], reference(image, 25.0, 25.0, 1.5), atol=1e-5)
+
+
+def test_a_bad_pixel_far_from_the_window_changes_nothing():
+    rows, columns = np.mgrid[:51, :51]
+    image = np.exp(-0.5 * ((columns - 25.3) ** 2 + (rows - 24.8) ** 2) / 2.25)
+    bad = np.zeros(image.shape, bool)
+    bad[5, 5] = True
+
+    np.testing.assert_array_equal(measure(image)[0], measure(image, bad)[0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_bad_pixels_do_not_shift_a_symmetric_source(seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:51, :51]
+    image = np.exp(-0.5 * ((columns - 25.0) ** 2 + (rows - 25.0) ** 2) / 2.25)
+    bad = rng.random(image.shape) < 0.15
+    image[bad] = 1e6
+
+    values, status = measure(image, bad)
+
+    assert status[0] == OK
+    np.testing.assert_allclose(values[0, :2], 25.0, atol=1e-6)

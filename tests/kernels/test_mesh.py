@@ -1,0 +1,104 @@
+"""Clipped statistics against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from firstlight.algorithms.background import truncation_correction
+from firstlight.kernels.annulus import annulus_sky
+from firstlight.kernels.mesh import clipped_bins, crowded_start, mark_extended_outliers
+from firstlight.kernels.surfaces import tensor_surface
+
+EDGES = np.array([0, 40, 90, 128])
+
+
+def clipped(values, n_sigma=3.0, iterations=30):
+    center, sigma = np.median(values), values.std()
+    correction = truncation_correction(n_sigma)
+    for _ in range(iterations):
+        kept = values[np.abs(values - center) <= n_sigma * sigma]
+        center, sigma = kept.mean(), correction * kept.std()
+    return center, sigma, len(kept)
+
+
+def test_bins_hold_the_clipped_statistics_of_their_good_pixels():
+    rng = np.random.default_rng(1)
+    image = rng.normal(100.0, 5.0, (128, 128)).astype(np.float32)
+    image[rng.random(image.shape) < 0.03] += 200.0
+    bad = rng.random(image.shape) < 0.1
+    image[bad] = np.nan
+
+    found = clipped_bins(image, bad, EDGES, EDGES, 3.0, truncation_correction(3.0), 30, 1)
+
+    for j in range(3):
+        for i in range(3):
+            box = slice(EDGES[j], EDGES[j + 1]), slice(EDGES[i], EDGES[i + 1])
+            expected = clipped(image[box][~bad[box]].astype(float))
+            np.testing.assert_allclose(found[:, j, i], expected, rtol=2e-3)
+
+
+def test_an_empty_bin_is_nan():
+    image = np.ones((128, 128), dtype=np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[:40, :40] = True
+
+    mean, sigma, count = clipped_bins(image, bad, EDGES, EDGES, 3.0, 1.0, 3, 1)
+
+    assert np.isnan(mean[0, 0])
+    assert np.isnan(sigma[0, 0])
+    assert count[0, 0] == 0
+    assert np.isfinite(mean[1:, 1:]).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6])
+def test_the_mode_stays_on_the_sky_however_many_stars_lie_on_it(share):
+    rng = np.random.default_rng(2)
+    pixels = rng.normal(50.0, 4.0, 10_000)
+    light = rng.random(pixels.size) < share
+    pixels[light] += rng.exponential(200.0, light.sum())
+
+    mode, sigma = crowded_start(pixels.astype(np.float32))
+
+    assert abs(mode - 50.0) < 2.0
+    assert 2.8 < sigma < 5.6
+
+
+def test_outlying_boxes_are_marked_like_a_direct_sum_says():
+    rng = np.random.default_rng(3)
+    image = rng.normal(0.0, 1.0, (60, 70)).astype(np.float32)
+    bad = rng.random(image.shape) < 0.05
+    edges_y, edges_x = np.array([0, 60]), np.array([0, 70])
+
+    marked = mark_extended_outliers(image, bad, edges_y, edges_x, np.zeros((1, 1)), np.ones((1, 1)), 1, 2.0, 2)
+
+    expected = bad.copy()
+    for row in range(60):
+        for col in range(1, 69):
+            box = slice(max(0, row - 1), row + 2), slice(col - 1, col + 2)
+            n = (~bad[box]).sum()
+            if abs(image[box][~bad[box]].sum()) > 2.0 * np.sqrt(n):
+                expected[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3] = True
+    np.testing.assert_array_equal(marked, expected)
+
+
+def test_a_tensor_surface_is_the_matrix_product():
+    rng = np.random.default_rng(4)
+    rows, columns = rng.normal(size=(50, 6)), rng.normal(size=(6, 70))
+    rows[rng.random(rows.shape) < 0.3] = 0.0
+
+    np.testing.assert_allclose(tensor_surface(rows, columns), rows @ columns, rtol=1e-5, atol=1e-6)
+
+
+def test_a_ring_holds_the_pixels_whose_centres_lie_in_it():
+    image = np.random.default_rng(5).normal(10.0, 1.0, (60, 60)).astype(np.float32)
+    bad = np.zeros(image.shape, bool)
+    bad[30:34, 40] = True
+    rows, columns = np.mgrid[:60, :60]
+    radius = np.hypot(columns - 30.4, rows - 29.7)
+    inside = (radius >= 7.0) & (radius <= 12.0) & ~bad
+
+    found = annulus_sky(image, bad, np.array([30.4]), np.array([29.7]), np.array([7.0]), np.array([12.0]), 50.0, 1.0, 2)
+
+    expected = [image[inside].mean(), image[inside].std(), inside.sum()]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
