@@ -8,20 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from firstlight.algorithms.background import truncation_correction
 from firstlight.errors import ApertureCorrectionError
-from firstlight.kernels.annulus import annulus_sky
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.psf_profiles import flux_in_circle
+from firstlight.kernels.psf_rings import ring_means
 
 _RINGS_FWHM = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0)
 _SKY_RINGS = 2
 _JOIN_FWHM = 2.0
-_CLIP = 3.0
-_CLIP_ROUNDS = 5
+_CLIP = 4.0
+_GRADIENT = 0.5
 _ROBUST_ROUNDS = 4
 _MIN_FOR_INTERCEPT = 8
-_BETA = (1.2, 20.0)
+_LEAST_BETA = 1.2
 
 
 @dataclass(frozen=True)
@@ -102,14 +101,14 @@ def measure_growth_curve(
     x, y, flux = _brightest(image, bad, x, y, flux, reach=float(circles.max()), max_stars=max_stars)
     if len(flux) == 0:
         raise ApertureCorrectionError("No bright star with good pixels to measure the growth curve on.", n_stars=0)
-    ring_means, ring_errors = _ring_means(image, variance, bad, x, y, edges)
-    local = ring_means[:, -_SKY_RINGS:].mean(axis=1)
-    sums = _circle_sums(image, x, y, circles) - np.pi * circles**2 * local[:, None]
-    slopes, slope_errors = _slopes(ring_means - local[:, None], ring_errors, flux)
-    amplitude, alpha, beta, offset, covariance = _fit_wing(edges, slopes, slope_errors, fwhm)
-    noise = np.sqrt(np.pi * circles**2 * float(np.median(variance[~bad])) + 0.0 * flux[:, None])
-    inner, inner_errors = _slopes(sums, noise, flux)
-    return _assemble(circles, inner, inner_errors, (amplitude, alpha, beta, offset), covariance, n_stars=len(flux))
+    noise = float(np.sqrt(np.median(variance[~bad])))
+    means, mean_errors = _ring_means(image, bad, x, y, edges, noise)
+    local = means[:, -_SKY_RINGS:].mean(axis=1)
+    wing = _fit_wing(edges, *_slopes(means - local[:, None], mean_errors, flux), fwhm)
+    areas = np.pi * circles**2
+    sums = _circle_sums(image, x, y, circles) - areas * local[:, None]
+    inner, inner_errors = _slopes(sums, np.tile(noise * np.sqrt(areas), (len(flux), 1)), flux)
+    return _assemble(circles, inner, inner_errors, wing, n_stars=len(flux))
 
 
 def _brightest(
@@ -143,21 +142,15 @@ def _brightest(
 
 def _ring_means(
     image: FloatArray,
-    variance: FloatArray,
     bad: BoolArray,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     edges: NDArray[np.float64],
+    noise: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return clipped means of the rings of each star and their errors, (n, rings)."""
-    noise = float(np.sqrt(np.median(variance[~bad])))
-    means, errors = np.empty((len(x), len(edges) - 1)), np.empty((len(x), len(edges) - 1))
-    for k in range(len(edges) - 1):
-        inner, outer = np.full(len(x), edges[k]), np.full(len(x), edges[k + 1])
-        found = annulus_sky(image, bad, x, y, inner, outer, _CLIP, truncation_correction(_CLIP), _CLIP_ROUNDS)
-        means[:, k] = np.nan_to_num(found[:, 0])
-        errors[:, k] = np.where(found[:, 2] > 0, noise / np.sqrt(np.maximum(found[:, 2], 1.0)), 1e10 * noise)
-    return means, errors
+    means, counts = ring_means(image, bad, x, y, edges, noise, _CLIP, _GRADIENT)
+    return means, np.where(counts > 0, noise / np.sqrt(np.maximum(counts, 1)), 1e10 * noise)
 
 
 def _circle_sums(
@@ -206,23 +199,80 @@ def _ring_model(edges: NDArray[np.float64], amplitude: float, alpha: float, beta
     return amplitude * np.diff(within(edges)) / (np.pi * np.diff(edges**2))
 
 
+@dataclass(frozen=True)
+class _Wing:
+    """ln amplitude, ln alpha, ln(beta - least beta) and the constant that the local sky took off, with covariance."""
+
+    values: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+
+    @property
+    def alpha(self) -> float:
+        return float(np.exp(self.values[1]))
+
+    @property
+    def beta(self) -> float:
+        return float(_LEAST_BETA + np.exp(self.values[2]))
+
+
+def _rings(edges: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean light in rings, for parameters as in `_Wing`."""
+    return _ring_model(edges, float(np.exp(p[0])), float(np.exp(p[1])), _LEAST_BETA + float(np.exp(p[2]))) + p[3]
+
+
 def _fit_wing(
     edges: NDArray[np.float64], slopes: NDArray[np.float64], errors: NDArray[np.float64], fwhm: float
-) -> tuple[float, float, float, float, NDArray[np.float64]]:
-    """Fit amplitude, scale radius, exponent and a constant to the rings; return them and their covariance."""
-
-    def residuals(p: NDArray[np.float64]) -> NDArray[np.float64]:
-        model = _ring_model(edges, float(np.exp(p[0])), float(np.exp(p[1])), _BETA[0] + float(np.exp(p[2]))) + p[3]
-        return np.asarray((slopes - model) / errors)
-
-    start = np.array([0.0, np.log(fwhm), np.log(3.0 - _BETA[0]), 0.0])
-    scale = np.array([0.1, 0.1, 0.1, float(errors[-1])])
+) -> _Wing:
+    """Fit a Moffat wing and a constant to the light in rings per unit of flux."""
+    start = np.array([0.0, np.log(fwhm), np.log(3.0 - _LEAST_BETA), 0.0])
     prior = 1.0 / np.array([0.3, 0.3, 2.0, np.inf])
     fit = least_squares(
-        lambda p: np.concatenate([residuals(p), (p - start) * prior]), start, x_scale=scale, method="lm", max_nfev=2000
+        lambda p: np.concatenate([(slopes - _rings(edges, p)) / errors, (p - start) * prior]),
+        start,
+        x_scale=[0.1, 0.1, 0.1, float(errors[-1])],
+        method="lm",
+        max_nfev=2000,
     )
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(1.0, 2.0 * fit.cost / max(len(slopes) - 4, 1))
-    amplitude, alpha, beta = np.exp(fit.x[0]), np.exp(fit.x[1]), _BETA[0] + np.exp(fit.x[2])
     if not np.isfinite(fit.x).all() or not np.isfinite(covariance).all():
         raise ApertureCorrectionError("The wing of the stars has no finite fit.", n_rings=len(slopes))
-    return float(amplitude), float(alpha), float(beta), float(fit.x[3]), covariance
+    return _Wing(values=fit.x, covariance=covariance)
+
+
+def _assemble(
+    circles: NDArray[np.float64],
+    inner: NDArray[np.float64],
+    inner_errors: NDArray[np.float64],
+    wing: _Wing,
+    *,
+    n_stars: int,
+) -> GrowthCurve:
+    """Join the sums in circles and the wing beyond the last of them."""
+
+    def curve(p: NDArray[np.float64], sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fractions within the radii, and the total per unit of flux."""
+        amplitude, alpha, beta = float(np.exp(p[0])), float(np.exp(p[1])), _LEAST_BETA + float(np.exp(p[2]))
+        grown = sums - np.pi * circles**2 * p[3]
+        beyond = amplitude * (1.0 + (circles / alpha) ** 2) ** (1.0 - beta)
+        total = grown[-1] + beyond[-1]
+        fractions = np.where(circles <= circles[-1], grown / total, 1.0 - beyond / total)
+        return np.append(fractions[:-1], total)
+
+    best = curve(wing.values, inner)
+    steps = 1e-4 * np.sqrt(np.maximum(np.diag(wing.covariance), 1e-30))
+    by_wing = np.stack([(curve(wing.values + step, inner) - best) / step.sum() for step in np.diag(steps)], axis=1)
+    variance = np.einsum("ij,jk,ik->i", by_wing, wing.covariance, by_wing)
+    for k, error in enumerate(inner_errors):
+        step = np.zeros(len(inner))
+        step[k] = 1e-4 * error
+        variance += ((curve(wing.values, inner + step) - best) / 1e-4) ** 2
+    errors = np.sqrt(variance)
+    return GrowthCurve(
+        radii=circles[:-1],
+        fraction=best[:-1],
+        error=errors[:-1],
+        scale=float(best[-1]),
+        scale_error=float(errors[-1]),
+        wing=(wing.alpha, wing.beta),
+        n_stars=n_stars,
+    )

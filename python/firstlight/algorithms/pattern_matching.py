@@ -27,6 +27,8 @@ _N_LENGTH_BINS = 512
 _N_CANDIDATES = 32
 _SHORTEST = 0.2
 """Shortest pair, in sides of the frame."""
+_LOOSE_LAST = 10.0
+"""How much dearer than they are the tolerant rungs count, as few frames need them."""
 _HIT_RATE = 0.5
 """Share of the anchors that have a target in a right placement, for the test's alternative."""
 _REJECT = -3.0
@@ -240,7 +242,7 @@ def _ladder(field: StarField, limits: PlacementLimits) -> list[_Rung]:
                         continue
                     inside = min(n_references / frames, n_references)
                     pairs = 0.5 * n_detections**2 * 0.5 * n_references * max(inside, 1.0)
-                    cost = pairs * ways * min(width, 1.0) * looseness
+                    cost = pairs * ways * min(width, 1.0) * (1.0 if looseness == 1.0 else _LOOSE_LAST)
                     key = (detections_first, n_detections, n_references, scale_low, looseness)
                     rungs[key] = _Rung(
                         detections_first, n_detections, n_references, scale_low, scale_high, looseness, cost

@@ -45,8 +45,8 @@ class SearchLimits(NamedTuple):
 
     The two lengths must agree within the range of scales and ``length_error``; the image of the origin must lie within
     ``free`` plus ``free_per_scale * scale`` of the origin; the rotation must have a cosine of at least ``cos_turn`` with
-    the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios; anchors vote that are nearer than ``reach``
-    to the middle of the pair.
+    the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios; with a finite ``reach`` the anchors within it
+    of the pair's middle vote, the nearest first, as the distant ones are seldom on the frame.
     """
 
     scale_low: float
@@ -189,6 +189,24 @@ def _pair_move(ax: F8, ay: F8, i: int, j: int, grid: DiscGrid, k: int, m: int, s
     return cr, ci, tx, ty, s
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _voters(ax: F8, ay: F8, i: int, j: int, reach: float, near: NDArray[np.int64], distance: F8) -> int:
+    """Fill ``near`` with the other anchors, in their order, or the nearest first when the reach is finite."""
+    x, y = 0.5 * (ax[i] + ax[j]), 0.5 * (ay[i] + ay[j])
+    n_near = 0
+    for n in range(ax.size):
+        d2 = (ax[n] - x) ** 2 + (ay[n] - y) ** 2
+        if n == i or n == j or d2 > reach * reach:
+            continue
+        at = n_near
+        while math.isfinite(reach) and at > 0 and distance[at - 1] > d2:
+            near[at], distance[at] = near[at - 1], distance[at - 1]
+            at -= 1
+        near[at], distance[at] = n, d2
+        n_near += 1
+    return n_near
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _fitting_pairs(length: float, bins: PairBins, limits: SearchLimits) -> tuple[int, int]:
     """Return the range of target pairs in bins of fitting length."""
@@ -237,17 +255,12 @@ def search_pairs(
         ``n_found`` may reach ``len(found)``: then the rest of the last anchor pair was skipped.
     """
     n_found, n_tries = 0, 0
-    near = np.empty(ax.size, np.int64)
+    near, distance = np.empty(ax.size, np.int64), np.empty(ax.size)
     for p in range(first_pair, pairs.shape[0]):
         if n_found == found.shape[0] or n_tries >= max_tries:
             return n_found, p, n_tries
         i, j = pairs[p, 0], pairs[p, 1]
-        mx, my = 0.5 * (ax[i] + ax[j]), 0.5 * (ay[i] + ay[j])
-        n_near = 0
-        for n in range(ax.size):
-            if n != i and n != j and (ax[n] - mx) ** 2 + (ay[n] - my) ** 2 <= limits.reach**2:
-                near[n_near] = n
-                n_near += 1
+        n_near = _voters(ax, ay, i, j, limits.reach, near, distance)
         first, last = _fitting_pairs(math.hypot(ax[j] - ax[i], ay[j] - ay[i]), bins, limits)
         for t in range(first, last):
             for way in range(4):

@@ -212,7 +212,7 @@ def draw_offset_scatter(axes: Axes, *, dx: FloatArray, dy: FloatArray, unit: str
     axes.scatter(dx, dy, s=5, color=BLUE, alpha=0.6, linewidths=0)
     axes.axhline(0, color=GREY, lw=0.6)
     axes.axvline(0, color=GREY, lw=0.6)
-    bins = np.linspace(-limit, limit, 41)
+    bins = np.linspace(-limit, limit, int(np.clip(2 * math.sqrt(len(dx)), 9, 41)))
     middle = (bins[1:] + bins[:-1]) / 2
     for values, along_x in ((dx, True), (dy, False)):
         count = np.histogram(values, bins)[0]
