@@ -17,7 +17,7 @@ import numpy as np
 from firstlight.images.catalog import read_catalog
 from firstlight.images.fits import read_exposure
 
-FIRSTLIGHT = [sys.executable, "-m", "firstlight.cli.main"]
+FIRSTLIGHT = [str(Path(sys.executable).parent / "firstlight")]
 STAR = (31.0428, 46.6878)
 """HAT-P-32, RA and Dec [deg]."""
 

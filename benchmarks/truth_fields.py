@@ -20,7 +20,7 @@ from firstlight.images.fits import read_exposure
 from firstlight.images.catalog import read_catalog
 from firstlight.qa.truth import compare_with_truth, read_truth
 
-FIRSTLIGHT = [sys.executable, "-m", "firstlight.cli.main"]
+FIRSTLIGHT = [str(Path(sys.executable).parent / "firstlight")]
 HEADINGS = ("seed", "WCS mas", "stated", "zp mmag", "stated", "n", "PSF %", "n", "50 % mag", "sep", "CPU s")
 
 

@@ -111,3 +111,18 @@ def test_an_image_without_a_usable_pixel_is_refused():
 
     with pytest.raises(TooManyMaskedPixelsError):
         require_varying(image, bad=no_bad(image))
+
+
+def test_counts_coarser_than_the_noise_still_have_noise():
+    image = np.round(np.random.default_rng(8).normal(100.0, 0.3, (300, 300))).astype(np.float32)
+
+    noise = measure_sky_noise(image, bad=no_bad(image))
+
+    assert noise.level == pytest.approx(100.0, abs=0.02)
+    assert 0.15 < noise.sigma < 0.4
+
+
+def test_images_as_fits_files_hold_them_are_taken():
+    image = np.random.default_rng(9).normal(100.0, 3.0, (128, 256)).astype(">f4")[:, ::2]
+
+    assert measure_sky_noise(image, bad=no_bad(image)).sigma == pytest.approx(3.0, rel=0.05)

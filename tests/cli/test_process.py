@@ -298,7 +298,7 @@ def test_a_reference_of_another_field_fails_in_astrometry_and_keeps_the_psf(fiel
     assert process(field / "epoch_0.fits", tmp_path, "--refcat", tmp_path / "elsewhere.parquet", "--no-page") == 1
     assert "right field?" in complaints(capsys)[0]
     values = summary_of(tmp_path, "epoch_0")
-    assert values["failed_pass"] == "calibrate.astrometry"
+    assert values["failed_pass"] == "calibrate.astrometry"  # noqa: S105 - a pass is no password
     assert values["psf_fwhm"] > 1
     assert read_exposure(tmp_path / "epoch_0_image.fits").psf is not None
     assert not (tmp_path / "epoch_0_stars.parquet").exists()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from firstlight.algorithms.background import truncation_correction
 from firstlight.kernels.annulus import annulus_sky
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.planes import as_plane
 
 _TRUNCATED = 0x10
 _HAS_MASKED = 0x20
@@ -79,6 +80,7 @@ def aperture_fluxes(
     max_masked
         Largest share of masked area that is not flagged.
     """
+    image, variance = as_plane(image), as_plane(variance)
     radii = np.atleast_1d(np.asarray(radius, dtype=np.float64))
     columns = [
         _one_radius(image, variance, bad, np.asarray(x, float), np.asarray(y, float), r, max_masked) for r in radii
@@ -150,7 +152,7 @@ def local_sky(
     positions = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
     reach_in, reach_out = (np.array(np.broadcast_to(np.asarray(r, float), positions[0].shape)) for r in (inner, outer))
     statistics = annulus_sky(
-        image, bad, *positions, reach_in, reach_out, n_sigma, truncation_correction(n_sigma), _SKY_ITERATIONS
+        as_plane(image), bad, *positions, reach_in, reach_out, n_sigma, truncation_correction(n_sigma), _SKY_ITERATIONS
     )
     n = statistics[:, 2].astype(np.int64)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -187,6 +189,7 @@ def kron_fluxes(
     min_radius : [pixel]
         Least semi-major axis.
     """
+    image, variance = as_plane(image), as_plane(variance)
     own = np.arange(1, len(x) + 1, dtype=np.int32)
     angle = np.clip(np.radians(theta), -0.5 * np.pi, 0.5 * np.pi)
     segments = {"seg_id": own, "segmap": np.ascontiguousarray(labels, dtype=np.int32)}

@@ -17,6 +17,7 @@ from firstlight.images.background import (
 )
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.mesh import clipped_bins, mark_extended_outliers
+from firstlight.kernels.planes import as_plane
 
 _MIN_GOOD_FRACTION = 0.03
 _FILLED_WEIGHT = 0.01
@@ -70,6 +71,7 @@ def fit_mesh_background(
     TooManyMaskedPixelsError
         If no bin has a usable pixel.
     """
+    image = as_plane(image)
     edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
     correction = truncation_correction(n_sigma)
     finite = np.isfinite(image)

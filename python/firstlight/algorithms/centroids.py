@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.kernels import centroids as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.planes import as_plane
 
 _MIN_WINDOW = 1.15
 _BRIGHT_SNR = 50.0
@@ -85,6 +86,7 @@ def measure_centroids(
     window = np.maximum(sigma * (1.0 + _BRIGHT_WIDENING * brightness), _MIN_WINDOW)
     own = np.zeros(start_x.shape, dtype=np.int64) if own_label is None else np.asarray(own_label, dtype=np.int64)
     label_image = np.zeros(image.shape, dtype=np.int32) if labels is None else np.asarray(labels, dtype=np.int32)
+    planes = as_plane(image), as_plane(variance)
     values = np.full((start_x.size, 4), np.nan)
     status = np.full(start_x.shape, kernel.MASKED)
     for widening in (1.0, *_WIDER_WINDOWS):
@@ -92,8 +94,7 @@ def measure_centroids(
         wide = widening * window[todo]
         limit = np.maximum(1.5, wide) if max_shift is None else np.full(todo.shape, max_shift)
         values[todo], status[todo] = kernel.windowed_centroids(
-            image,
-            variance,
+            *planes,
             bad,
             label_image,
             own[todo],

@@ -17,6 +17,7 @@ from firstlight.kernels.cosmic_rays import (
     interpolate_pixels,
 )
 from firstlight.kernels.matched_filter import grow_mask
+from firstlight.kernels.planes import as_plane
 
 _STRICTNESS = (1.0, 0.7, 0.5, 0.35)
 _MAX_SURROUNDED = 0.03
@@ -91,11 +92,12 @@ def find_cosmic_rays(
     TooManyCosmicRaysError
         If more than ``max_pixels`` pixels are hit.
     """
+    image, variance = as_plane(image), as_plane(variance)
     star_ratios = _neighbour_ratios(psf_kernel)
     unusable = bad | ~np.isfinite(image)
     blocked = grow_mask(unusable, 1)
     for strictness in _STRICTNESS:
-        work = image.astype(np.float32)
+        work = image.copy()
         ratios = strictness * sharpness * star_ratios
         hit, count = find_hits(work, variance, blocked, ratios, background, min_sigma, margin, max_pixels)
         _require_at_most(count, max_pixels)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.matched_filter import grow_mask, matched_filter
+from firstlight.kernels.planes import as_plane
 from firstlight.kernels.watershed import region_moments, watershed
 
 _KERNEL_REACH = 3.5
@@ -117,7 +118,7 @@ def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolAr
     reach = max(1, int(np.ceil(_KERNEL_REACH * psf_sigma)))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / psf_sigma) ** 2)
     unknown = bad | ~np.isfinite(image) | ~np.isfinite(variance)
-    flux, sigma = matched_filter(image, variance, unknown, (taps / taps.sum()).astype(np.float32))
+    flux, sigma = matched_filter(as_plane(image), as_plane(variance), unknown, (taps / taps.sum()).astype(np.float32))
     return SmoothedImage(flux=flux, sigma=sigma, reach=reach)
 
 

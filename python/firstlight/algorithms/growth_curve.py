@@ -67,9 +67,9 @@ def measure_growth_curve(
 ) -> GrowthCurve:
     """Measure the growth curve of bright stars and continue it to infinity with a Moffat wing.
 
-    In every circle and ring the light per unit of flux is the slope of what is measured there with the flux of the star, so
-    that a sky that is wrong by the same amount everywhere does not matter; a local sky is taken off each star first. The
-    wing is fitted to the rings, with a constant that belongs to the local sky.
+    In every circle and ring the light per unit of flux is the slope of what is measured there with the flux of the
+    star, so that a sky that is wrong by the same amount everywhere does not matter; a local sky is taken off each star
+    first. The wing is fitted to the rings, with a constant that belongs to the local sky.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _ring_model(edges: NDArray[np.float64], amplitude: float, alpha: float, beta
         slope = -2.0 * beta * (beta - 1.0) / (np.pi * alpha**4) * radius * (1.0 + q) ** (-beta - 1.0)
         return np.asarray(1.0 - (1.0 + q) ** (1.0 - beta) + 2.0 * np.pi * radius * slope / 24.0)
 
-    return amplitude * np.diff(within(edges)) / (np.pi * np.diff(edges**2))
+    return np.asarray(amplitude * np.diff(within(edges)) / (np.pi * np.diff(edges**2)))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,8 @@ class _Wing:
 
 def _rings(edges: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean light in rings, for parameters as in `_Wing`."""
-    return _ring_model(edges, float(np.exp(p[0])), float(np.exp(p[1])), _LEAST_BETA + float(np.exp(p[2]))) + p[3]
+    amplitude, alpha, beta = float(np.exp(p[0])), float(np.exp(p[1])), _LEAST_BETA + float(np.exp(p[2]))
+    return np.asarray(_ring_model(edges, amplitude, alpha, beta) + p[3])
 
 
 def _fit_wing(

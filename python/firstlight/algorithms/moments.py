@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.kernels import moments as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.planes import as_plane
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ def adaptive_moments(
     guess = np.array(np.broadcast_to(np.asarray(sigma_guess, dtype=np.float64), start_x.shape))
     own = np.zeros(start_x.shape, dtype=np.int64) if own_label is None else np.asarray(own_label, dtype=np.int64)
     planes = (
-        image,
-        np.ones(image.shape, dtype=np.float32) if variance is None else variance,
+        as_plane(image),
+        np.ones(image.shape, dtype=np.float32) if variance is None else as_plane(variance),
         np.zeros(image.shape, dtype=np.bool_) if bad is None else bad,
         np.zeros(image.shape, dtype=np.int32) if labels is None else np.asarray(labels, dtype=np.int32),
     )

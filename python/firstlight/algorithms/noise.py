@@ -12,6 +12,7 @@ from firstlight.errors import ConstantImageError, TooManyMaskedPixelsError
 from firstlight.images.background import bin_edges
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.mesh import clipped_bins
+from firstlight.kernels.planes import as_plane
 
 _N_SIGMA = 2.5
 _ITERATIONS = 6
@@ -179,4 +180,6 @@ def estimate_variance(
 def _bins(image: FloatArray, bad: BoolArray, bin_size: int) -> NDArray[np.float64]:
     """Return clipped mean, standard deviation and number of pixels of the bins."""
     y_edges, x_edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
-    return clipped_bins(image, bad, y_edges, x_edges, _N_SIGMA, truncation_correction(_N_SIGMA), _ITERATIONS, 1)
+    return clipped_bins(
+        as_plane(image), bad, y_edges, x_edges, _N_SIGMA, truncation_correction(_N_SIGMA), _ITERATIONS, 1
+    )

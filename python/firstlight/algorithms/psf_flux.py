@@ -82,10 +82,10 @@ def measure_psf_flux(
 ) -> PsfFluxes:
     """Measure the flux of the PSF at each position.
 
-    A lone source has F = sum(w p d) / sum(w p^2) over its good pixels, with w = 1 or the inverse variance. Uniform weights
-    are unbiased however bright the source is (LSST `PsfFlux`); inverse variances are better for faint ones, if the variance
-    does not follow the noise of the pixels. Sources that overlap are fitted together: the least-squares solution for all
-    sources of the image is found by Gauss-Seidel sweeps.
+    A lone source has F = sum(w p d) / sum(w p^2) over its good pixels, with w = 1 or the inverse variance. Uniform
+    weights are unbiased however bright the source is (LSST `PsfFlux`); inverse variances are better for faint ones on
+    uneven noise, if the variance does not follow the pixels. Sources that overlap are fitted together: the
+    least-squares solution for all sources of the image is found by Gauss-Seidel sweeps.
 
     Parameters
     ----------
@@ -110,8 +110,8 @@ def measure_psf_flux(
     ----------
     Stetson 1987, PASP 99, 191 (simultaneous PSF fitting); Bosch et al. 2018, PASJ 70, S5 (uniform weights).
     """
-    x, y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
-    placed = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+    all_x, all_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+    placed = np.flatnonzero(np.isfinite(all_x) & np.isfinite(all_y))
     good = ~bad & np.isfinite(image) & np.isfinite(variance) & (variance > 0)
     pixels = _Pixels(
         image=np.where(good, image, 0.0).astype(np.float32),
@@ -121,13 +121,13 @@ def measure_psf_flux(
         ),
     )
     reach = _Reach.of(psf)
-    stars = _draw(pixels, psf, reach, x=x[placed], y=y[placed])
+    stars = _draw(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
     fit = _fit(pixels, psf, reach, stars, together=together)
     for _ in range(refinements):
         moving = fit.flux > refine_snr * fit.error
         stars = _refined(pixels, psf, reach, stars, fit, moving)
         fit = _fit(pixels, psf, reach, stars, together=together)
-    return _result(pixels, reach, stars, fit, placed, x=x, y=y)
+    return _result(pixels, reach, stars, fit, placed, x=all_x, y=all_y)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from firstlight.algorithms.psf_stamps import StarStamps
 from firstlight.errors import PsfError
 from firstlight.images.pixel_grid_psf import polynomial_basis, polynomial_order
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import FloatArray
 from firstlight.kernels.psf_moffat_fit import moffat_equations
-from firstlight.kernels.psf_profiles import moffat_images, moffat_sums
+from firstlight.kernels.psf_profiles import moffat_sums
 
 _INVERSE_BETA = (0.03, 0.75)
 _MAX_ELLIPTICITY = 0.7
@@ -99,7 +99,8 @@ class MoffatField:
         radius: int,
     ) -> NDArray[np.float64]:
         """Return (n, s, s) stamps of unit total flux with the shape at x, y and the star at dx, dy from the middle."""
-        images: NDArray[np.float64] = moffat_images(dx, dy, self.shapes(x=x, y=y), self.beta, radius, 1.0)
+        first, one = np.arange(len(x) + 1), np.ones(len(x))
+        images: NDArray[np.float64] = moffat_sums(first, dx, dy, one, self.shapes(x=x, y=y), self.beta, radius)
         return images
 
 
@@ -127,6 +128,8 @@ class FitWeights:
     ----------
     floor
         Error of the model as a fraction of the star's flux in a pixel.
+    misfit
+        The same, as far as it does not make a pixel an outlier.
     clip : [standard deviation]
         Where the loss of a residual is bounded.
     sky_prior : [1 / count^2]
@@ -134,6 +137,7 @@ class FitWeights:
     """
 
     floor: float = 0.01
+    misfit: float = 0.1
     clip: float = 5.0
     sky_prior: float = 0.0
 
@@ -150,11 +154,10 @@ def start_field(*, fwhm: float, order: int, domain: Domain) -> MoffatField:
     return MoffatField(coefficients=coefficients, inverse_beta=1.0 / 3.0, domain=domain)
 
 
-def start_stars(stamps: StarStamps, *, x: FloatArray, y: FloatArray, field: MoffatField) -> StarFit:
+def start_stars(stamps: StarStamps, *, x: NDArray[np.float64], y: NDArray[np.float64], field: MoffatField) -> StarFit:
     """Return fluxes by the profile at the given positions."""
     dx, dy = x - stamps.x, y - stamps.y
-    shapes, one = field.shapes(x=x, y=y), np.ones(len(stamps))
-    profiles = moffat_sums(np.arange(len(stamps) + 1), dx, dy, one, shapes, field.beta, stamps.radius)
+    profiles = field.images(x=x, y=y, dx=dx, dy=dy, radius=stamps.radius)
     good = stamps.noise > 0
     flux = (profiles * stamps.data).sum(axis=(1, 2)) / np.maximum((profiles**2 * good).sum(axis=(1, 2)), 1e-30)
     zero = np.zeros(len(stamps))
@@ -166,8 +169,8 @@ def fit_moffat_field(
 ) -> tuple[MoffatField, StarFit, NDArray[np.float64]]:
     """Fit width, ellipticity and exponent of the profile together with flux, position and sky of every star.
 
-    Gauss-Newton with a bounded loss; the four parameters of each star are eliminated (Schur complement), so that one step
-    costs a few dozen unknowns however many stars there are.
+    Gauss-Newton with a bounded loss; the four parameters of each star are eliminated (Schur complement), so that one
+    step has a few dozen unknowns however many stars there are.
 
     Parameters
     ----------
@@ -280,7 +283,7 @@ def _equations(
     shapes: NDArray[np.float64],
     weights: FitWeights,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return information and right-hand side of the shape at each star, response and step of its own parameters, chi2."""
+    """Return information and right-hand side of each star's shape, response and step of its own parameters, chi2."""
     matrix, vector, response, step, loss, used = moffat_equations(
         stamps.data,
         stamps.noise,
@@ -289,6 +292,7 @@ def _equations(
         shapes,
         stamps.gain_slope,
         weights.floor,
+        weights.misfit,
         weights.clip,
         weights.sky_prior,
     )

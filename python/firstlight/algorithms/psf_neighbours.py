@@ -51,7 +51,7 @@ def subtract_neighbours(
     stamps
         Stars with their neighbours.
     x, y, flux : (n,) [pixel], [count]
-        Current fit of the stars; where a neighbour is the star itself, the ratio of the two fluxes sets the scale of all.
+        Current fit of the stars; where a neighbour is the star itself, the ratio of the fluxes sets the scale of all.
     neighbours
         All sources; the stars may be among them.
     field

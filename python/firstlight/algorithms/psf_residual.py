@@ -1,4 +1,4 @@
-"""What stars show beyond an analytic profile: a grid of B-splines that varies over the image, shrunk to what is significant."""
+"""What stars show beyond an analytic profile: a grid of B-splines that varies over the image, no larger than needed."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def fit_residual(
 ) -> ResidualGrid:
     """Fit the grid to what stars of unit flux show beyond the profile.
 
-    The prior of each annulus and degree is set to what the data show (evidence maximisation), so that a grid that is not
-    needed vanishes; the equations are solved by conjugate gradients.
+    The prior of each annulus and degree is set to what the data show (evidence maximisation), so that a grid that is
+    not needed vanishes; the equations are solved by conjugate gradients.
 
     Parameters
     ----------
@@ -132,23 +132,35 @@ def fit_residual(
     MacKay 1992, Neural Computation 4, 415 (evidence for the prior's width).
     """
     basis = np.ascontiguousarray(basis[:, : grid.terms])
-    size = grid.coefficients.shape[1]
-    right = spread_images(residuals * weights, grid.oversampling, basis, dx, dy, size)
-    blocks = diagonal_blocks(weights, grid.oversampling, basis, dx, dy, size)
-    annuli = (_distances(size, grid.oversampling) / (_ANNULUS_FWHM * fwhm)).astype(np.int64)
+    size, oversampling = grid.coefficients.shape[1], grid.oversampling
+    right = spread_images(residuals * weights, oversampling, basis, dx, dy, size)
+    blocks = diagonal_blocks(weights, oversampling, basis, dx, dy, size)
+    annuli = (_distances(size, oversampling) / (_ANNULUS_FWHM * fwhm)).astype(np.int64)
+    system = _System(weights=weights, oversampling=oversampling, basis=basis, dx=dx, dy=dy)
+    active = grid.prior[0] > 0
     for step in range(rounds + 1):
-        active = grid.prior[0] > 0
         inverse = _block_inverse(blocks, grid.prior, active)
-
-        def multiply(vector: NDArray[np.float64], grid: ResidualGrid = grid) -> NDArray[np.float64]:
-            product = apply_normal(vector, weights, grid.oversampling, basis, dx, dy)
-            return np.where(grid.prior > 0, product + vector / np.maximum(grid.prior, _SMALLEST_PRIOR), 0.0)
-
-        solution = _conjugate_gradients(multiply, np.where(active, right, 0.0), grid.coefficients, inverse, active)
+        solution = _conjugate_gradients(system, np.where(active, right, 0.0), grid, inverse, active)
         grid = replace(grid, coefficients=solution)
         if step < rounds:
             grid = replace(grid, prior=_updated_prior(grid, inverse, active, annuli))
     return grid
+
+
+@dataclass(frozen=True)
+class _System:
+    """What the normal matrix is made of."""
+
+    weights: NDArray[np.float64]
+    oversampling: int
+    basis: NDArray[np.float64]
+    dx: NDArray[np.float64]
+    dy: NDArray[np.float64]
+
+    def multiply(self, vector: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the normal matrix plus the inverse prior applied to coefficients."""
+        product = apply_normal(vector, self.weights, self.oversampling, self.basis, self.dx, self.dy)
+        return np.where(prior > 0, product + vector / np.maximum(prior, _SMALLEST_PRIOR), 0.0)
 
 
 def _distances(size: int, oversampling: int) -> NDArray[np.float64]:
@@ -161,24 +173,32 @@ def _block_inverse(blocks: NDArray[np.float64], prior: NDArray[np.float64], acti
     matrices = blocks[:, :, active].transpose(2, 0, 1).copy()
     diagonal = np.arange(len(prior))
     matrices[:, diagonal, diagonal] += (1.0 / np.maximum(prior[:, active], _SMALLEST_PRIOR)).T
-    return np.linalg.inv(matrices)
+    return np.asarray(np.linalg.inv(matrices))
 
 
-def _conjugate_gradients(multiply, right, start, inverse, active):  # type: ignore[no-untyped-def]
+def _conjugate_gradients(
+    system: _System,
+    right: NDArray[np.float64],
+    grid: ResidualGrid,
+    inverse: NDArray[np.float64],
+    active: BoolArray,
+) -> NDArray[np.float64]:
+    """Return the solution, from the coefficients of ``grid`` on, preconditioned by the blocks of the grid points."""
+
     def precondition(vector: NDArray[np.float64]) -> NDArray[np.float64]:
         result = np.zeros_like(vector)
         result[:, active] = np.einsum("pij,jp->ip", inverse, vector[:, active])
         return result
 
-    solution = np.where(active, start, 0.0)
-    residual = right - multiply(solution) if solution.any() else right.copy()
+    solution = np.where(active, grid.coefficients, 0.0)
+    residual = right - system.multiply(solution, grid.prior) if solution.any() else right.copy()
     direction = precondition(residual)
     rho = float((residual * direction).sum())
     target = _CG_TOLERANCE**2 * float((right * precondition(right)).sum())
     for _ in range(_CG_STEPS):
         if rho <= target or rho <= 0:
             break
-        product = multiply(direction)
+        product = system.multiply(direction, grid.prior)
         length = rho / float((direction * product).sum())
         solution = solution + length * direction
         residual = residual - length * product
@@ -198,11 +218,11 @@ def _updated_prior(
     posterior[:, active] = np.diagonal(inverse, axis1=1, axis2=2).T
     term_degrees = np.array(degrees(grid.terms))
     for degree in range(term_degrees[-1] + 1):
-        same = term_degrees == degree
+        terms = np.flatnonzero(term_degrees == degree)
         for annulus in np.unique(annuli[active]):
-            points = active & (annuli == annulus)
-            old, values, spread = prior[same][:, points], grid.coefficients[same][:, points], posterior[same][:, points]
+            rows, columns = np.nonzero(active & (annuli == annulus))
+            block = np.ix_(terms, np.arange(len(rows)))
+            old, values, spread = (array[:, rows, columns][block] for array in (prior, grid.coefficients, posterior))
             freedom = np.clip(1.0 - spread / np.maximum(old, _SMALLEST_PRIOR), 1e-3, 1.0).sum()
-            variance = max(float((values**2).sum() / freedom), _SMALLEST_PRIOR)
-            prior[np.ix_(same, *[range(s) for s in points.shape])] = np.where(points, variance, prior[same])
+            prior[terms[:, None], rows, columns] = max(float((values**2).sum() / freedom), _SMALLEST_PRIOR)
     return prior

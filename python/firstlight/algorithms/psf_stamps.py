@@ -40,7 +40,7 @@ class StarStamps:
     @property
     def radius(self) -> int:
         """Half size of the squares [pixel]."""
-        return (self.data.shape[1] - 1) // 2
+        return int(self.data.shape[1] - 1) // 2
 
     def select(self, which: BoolArray | IntArray) -> Self:
         """Return some of the stamps."""
@@ -58,8 +58,8 @@ def cut_stamps(
 ) -> StarStamps:
     """Cut squares around stars and take the stars' own photons out of the variance.
 
-    A variance made from the pixels themselves is low where the pixels are low by chance; as a weight it would bias every
-    fit. So its slope with the counts is measured, and the part that belongs to the star is left to the model.
+    A variance made from the pixels themselves is low where the pixels are low by chance; as a weight it would bias
+    every fit. So its slope with the counts is measured, and the part that belongs to the star is left to the model.
 
     Parameters
     ----------

@@ -86,7 +86,8 @@ def measure_seeing(
     """
     if min(image.shape) > _CUTOUT:
         window = tuple(slice((side - _CUTOUT) // 2, (side + _CUTOUT) // 2) for side in image.shape)
-        middle = _measure(image[window], variance[window], bad[window], saturation, max_stars)
+        planes = np.ascontiguousarray(image[window]), np.ascontiguousarray(variance[window])
+        middle = _measure(*planes, np.ascontiguousarray(bad[window]), saturation, max_stars)
         if middle.n >= _WANTED:
             return middle
     return _measure(image, variance, bad, saturation, max_stars)

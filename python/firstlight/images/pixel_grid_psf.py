@@ -24,7 +24,7 @@ class PixelGridPsf(Psf):
     Parameters
     ----------
     grids : (components, n, n)
-        Samples of the components, star on the middle sample; n is odd and at least ``2 * oversampling * (radius + 1) + 5``.
+        Samples of the components, star on the middle sample; n is odd, ``n >= 2 * oversampling * (radius + 1) + 5``.
     polynomials : (components, terms)
         Coefficients of the products ``u**p * v**q``, by rising total degree, then by rising q.
     oversampling
@@ -147,7 +147,12 @@ class PixelGridPsf(Psf):
     @classmethod
     def from_parts(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
         """Make the model that `to_parts` took apart."""
-        return cls(**arrays, **values)
+        return cls(
+            arrays["grids"],
+            polynomials=arrays["polynomials"],
+            stamp_fractions=arrays["stamp_fractions"],
+            **values,
+        )
 
     def _check(self) -> None:
         shape, components = self._arrays["grids"].shape, len(self._arrays["polynomials"])

@@ -119,8 +119,8 @@ class Psf(ABC):
     def moments(self, *, x: float, y: float) -> Moments:
         """Measure the adaptive moments of the pixel-integrated profile at the position.
 
-        The profile is sampled finely: moments of a star on whole pixels (`shapes`) depend by some tenths of a per cent on
-        where its centre falls.
+        The profile is sampled finely: moments of a star on whole pixels (`shapes`) depend by some tenths of a per cent
+        on where its centre falls.
 
         Raises
         ------
@@ -341,7 +341,9 @@ class MoffatPsf(Psf):
 
     def _stamps(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         shapes = np.tile(self._shape, (len(x), 1))
-        stamps: NDArray[np.float64] = moffat_images(x - np.rint(x), y - np.rint(y), shapes, self._beta, self._radius, 1.0)
+        stamps: NDArray[np.float64] = moffat_images(
+            x - np.rint(x), y - np.rint(y), shapes, self._beta, self._radius, 1.0
+        )
         return stamps
 
 

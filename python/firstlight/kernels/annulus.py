@@ -38,7 +38,10 @@ def annulus_sky(
         NaN, NaN, 0 where no pixel is left.
     """
     statistics = np.full((x.size, 3), np.nan)
-    side = 2 * int(np.ceil(np.max(outer))) + 3 if x.size > 0 else 1
+    widest = 0.0
+    for i in range(x.size):
+        widest = max(widest, outer[i])
+    side = 2 * int(np.ceil(widest)) + 3
     buffer = np.empty(side * side, dtype=np.float32)
     for i in range(x.size):
         size = 0

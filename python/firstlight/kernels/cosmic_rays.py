@@ -149,6 +149,15 @@ def drop_weak_groups(
     return rows[:kept], cols[:kept]
 
 
+@njit(cache=True, nogil=True)
+def _sort_few(values: NDArray[np.float64], n: int) -> None:
+    """Sort the first ``n`` values in place."""
+    for i in range(1, n):
+        for j in range(i, 0, -1):
+            if values[j] < values[j - 1]:
+                values[j], values[j - 1] = values[j - 1], values[j]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def interpolate_pixels(
     image: NDArray[Any],
@@ -187,7 +196,8 @@ def interpolate_pixels(
                 estimates[n] = _NEAR[k] * near + _FAR[k] * far
                 n += 1
         if n > 0:
-            work[row, col] = np.min(estimates[:n]) if lowest else np.median(estimates[:n])
+            _sort_few(estimates, n)
+            work[row, col] = estimates[0] if lowest else 0.5 * (estimates[(n - 1) // 2] + estimates[n // 2])
             continue
         work[row, col] = _mean_around(image, hit, blocked, row, col, background)
 

@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _smooth_row(
-    values: NDArray[np.float32], taps: NDArray[np.float32], padded: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
-    """Convolve one row with symmetric ``taps``, zeros beyond its ends."""
-    n, reach = values.size, taps.size // 2
-    padded[reach : reach + n] = values
-    out[:] = 0.0
-    for k in range(taps.size):
-        factor = taps[k]
-        for col in range(n):
-            out[col] += factor * padded[col + k]
+def _add(out: NDArray[np.float32], factor: float, values: NDArray[np.float32], shift: int) -> None:
+    """Add ``factor`` times the values from ``shift`` on."""
+    scale = np.float32(factor)
+    for col in range(out.size):
+        out[col] += scale * values[col + shift]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(cache=True, nogil=True)
+def _smooth(image: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convolve an image with symmetric ``taps`` along both axes, zeros at bad pixels and outside."""
+    ny, nx = image.shape
+    size = taps.size
+    reach = size // 2
+    rows = np.zeros((size, nx), dtype=np.float32)
+    padded = np.zeros(nx + 2 * reach, dtype=np.float32)
+    smoothed = np.zeros((ny, nx), dtype=np.float32)
+    for row in range(ny + reach):
+        line = rows[row % size]
+        line[:] = 0.0
+        if row < ny:
+            for col in range(nx):
+                padded[reach + col] = np.float32(0.0) if bad[row, col] else image[row, col]
+            for k in range(size):
+                _add(line, taps[k], padded, k)
+        if row >= reach:
+            for k in range(size):
+                _add(smoothed[row - reach], taps[k], rows[(row - 2 * reach + k) % size], 0)
+    return smoothed
+
+
+@njit(cache=True, nogil=True)
 def matched_filter(
-    image: NDArray[Any], variance: NDArray[Any], bad: NDArray[np.bool_], taps: NDArray[np.float32]
+    image: NDArray[np.float32], variance: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Smooth an image with a separable kernel and its variance with the square of that kernel.
 
@@ -42,43 +57,12 @@ def matched_filter(
     smoothed, sigma : (ny, nx)
         Their ratio is the significance of a point source; 0 and 1 where nothing is known.
     """
-    ny, nx = image.shape
-    size = taps.size
-    reach = size // 2
-    squares = taps * taps
-    signal_rows = np.zeros((size, nx), dtype=np.float32)
-    noise_rows = np.zeros((size, nx), dtype=np.float32)
-    signal = np.empty(nx, dtype=np.float32)
-    noise = np.empty(nx, dtype=np.float32)
-    padded = np.zeros(nx + 2 * reach, dtype=np.float32)
-    smoothed = np.empty((ny, nx), dtype=np.float32)
-    sigma = np.empty((ny, nx), dtype=np.float32)
-    for row in range(ny + reach):
-        slot = row % size
-        if row < ny:
-            for col in range(nx):
-                known = not bad[row, col]
-                signal[col] = image[row, col] if known else np.float32(0.0)
-                noise[col] = variance[row, col] if known else np.float32(0.0)
-            _smooth_row(signal, taps, padded, signal_rows[slot])
-            _smooth_row(noise, squares, padded, noise_rows[slot])
-        else:
-            signal_rows[slot] = 0.0
-            noise_rows[slot] = 0.0
-        target = row - reach
-        if target < 0:
-            continue
-        signal[:] = 0.0
-        noise[:] = 0.0
-        for k in range(size):
-            source = (target + k - reach) % size
-            for col in range(nx):
-                signal[col] += taps[k] * signal_rows[source, col]
-                noise[col] += squares[k] * noise_rows[source, col]
-        for col in range(nx):
-            known = noise[col] > 0.0
-            smoothed[target, col] = signal[col] if known else np.float32(0.0)
-            sigma[target, col] = np.sqrt(noise[col]) if known else np.float32(1.0)
+    smoothed = _smooth(image, bad, taps)
+    sigma = _smooth(variance, bad, taps * taps)
+    for row in range(sigma.shape[0]):
+        for col in range(sigma.shape[1]):
+            known = sigma[row, col] > 0.0
+            sigma[row, col] = np.sqrt(sigma[row, col]) if known else np.float32(1.0)
     return smoothed, sigma
 
 
@@ -101,5 +85,6 @@ def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
                 near_row = row + step
                 if 0 <= near_row < ny:
                     width = reach[step + radius]
-                    grown[near_row, max(0, col - width) : min(nx, col + width + 1)] = True
+                    for near_col in range(max(0, col - width), min(nx, col + width + 1)):
+                        grown[near_row, near_col] = True
     return grown

@@ -42,9 +42,12 @@ def weighted_product(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def norms(
-    weight: NDArray[np.float32], stamps: NDArray[np.float64], column: NDArray[np.int64], row: NDArray[np.int64]
+    weight: NDArray[np.float32],
+    stamps: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the weighted square sum of each star, its number of pixels in use, and the share of its squares in them."""
+    """Return weighted square sums, numbers of pixels in use, and the share of the squares in them."""
     n, side = column.size, stamps.shape[1]
     radius = (side - 1) // 2
     norm, count, share = np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(n)
@@ -178,6 +181,38 @@ def sweep_fluxes(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _overlaps(
+    variance: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    residual: NDArray[np.float32],
+    cores: NDArray[np.float64],
+    column: NDArray[np.int64],
+    row: NDArray[np.int64],
+    group: NDArray[np.int64],
+    gram: NDArray[np.float64],
+    spread: NDArray[np.float64],
+) -> float:
+    """Fill the normal matrix of some stars, and the noise in it, on the pixels of the first; return chi-square."""
+    size, side, star = group.size, cores.shape[1], group[0]
+    radius = (side - 1) // 2
+    values = np.zeros(size)
+    chi2 = 0.0
+    for y in range(max(0, row[star] - radius), min(weight.shape[0], row[star] + radius + 1)):
+        for x in range(max(0, column[star] - radius), min(weight.shape[1], column[star] + radius + 1)):
+            if weight[y, x] <= 0.0:
+                continue
+            chi2 += residual[y, x] ** 2 / variance[y, x]
+            for k in range(size):
+                a, b = y - row[group[k]] + radius, x - column[group[k]] + radius
+                values[k] = cores[group[k], a, b] if 0 <= a < side and 0 <= b < side else 0.0
+                part = weight[y, x] * values[k]
+                for m in range(k + 1):
+                    gram[k, m] += part * values[m]
+                    spread[k, m] += part * weight[y, x] * variance[y, x] * values[m]
+    return chi2
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def flux_errors(
     variance: NDArray[np.float32],
     weight: NDArray[np.float32],
@@ -207,37 +242,18 @@ def flux_errors(
     chi2 : (n,)
         Sum over the pixels in use.
     """
-    n, side = column.size, cores.shape[1]
-    radius = (side - 1) // 2
+    n = column.size
     error, chi2 = np.full(n, np.nan), np.zeros(n)
-    gram, spread = np.empty((_MAX_GROUP, _MAX_GROUP)), np.empty((_MAX_GROUP, _MAX_GROUP))
-    values, solution = np.empty(_MAX_GROUP), np.empty(_MAX_GROUP)
-    group = np.empty(_MAX_GROUP, dtype=np.int64)
+    solution = np.empty(_MAX_GROUP)
     for star in range(n):
         if norm[star] <= 0.0:
             continue
-        size = min(_MAX_GROUP, 1 + first[star + 1] - first[star])
+        group = np.empty(min(_MAX_GROUP, 1 + first[star + 1] - first[star]), dtype=np.int64)
+        size = group.size
         group[0] = star
-        for k in range(1, size):
-            group[k] = members[first[star] + k - 1]
-        gram[:], spread[:] = 0.0, 0.0
-        for i in range(side):
-            y = row[star] - radius + i
-            if y < 0 or y >= weight.shape[0]:
-                continue
-            for j in range(side):
-                x = column[star] - radius + j
-                if x < 0 or x >= weight.shape[1] or weight[y, x] <= 0.0:
-                    continue
-                chi2[star] += residual[y, x] ** 2 / variance[y, x]
-                for k in range(size):
-                    a, b = y - row[group[k]] + radius, x - column[group[k]] + radius
-                    values[k] = cores[group[k], a, b] if 0 <= a < side and 0 <= b < side else 0.0
-                for k in range(size):
-                    part = weight[y, x] * values[k]
-                    for m in range(k + 1):
-                        gram[k, m] += part * values[m]
-                        spread[k, m] += part * weight[y, x] * variance[y, x] * values[m]
+        group[1:] = members[first[star] : first[star] + size - 1]
+        gram, spread = np.zeros((size, size)), np.zeros((size, size))
+        chi2[star] = _overlaps(variance, weight, residual, cores, column, row, group, gram, spread)
         for k in range(1, size):
             gram[k, k] = max(gram[k, k], norm[group[k]])
         alone = spread[0, 0] / (gram[0, 0] * gram[0, 0])

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from firstlight.kernels.psf_linear import cholesky, cholesky_solve
-from firstlight.kernels.psf_profiles import NODES, WEIGHTS
+from firstlight.kernels.psf_profiles import NODES, WEIGHTS, curvature_factor, quick_node_count
 
 N_STAR = 4
 """Parameters of a star: flux, x, y, sky."""
@@ -21,38 +21,18 @@ _LN2 = math.log(2.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def robust_weight(residual: float, variance: float, clip: float) -> tuple[float, float]:
+def robust_weight(residual: float, variance: float, tolerated: float, clip: float) -> tuple[float, float]:
     """Return weight and loss of a residual: those of least squares, bounded beyond ``clip`` standard deviations.
+
+    ``tolerated`` is the variance of what is too large for the noise but no outlier: it moves the bound only.
 
     References
     ----------
     Geman & McClure 1987, Bull. Int. Stat. Inst. 52, 5.
     """
-    square = residual * residual / variance
-    damping = 1.0 / (1.0 + square / (clip * clip))
-    return damping * damping / variance, square * damping
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _quick_node_count(scale2: float) -> int:
-    """Return the nodes per axis that are good to 2e-5 of the peak, one of them with `_curvature_factor`.
-
-    ``scale2`` is the squared scale radius along the minor axis plus the squared distance to the centre [pixel^2].
-    """
-    if scale2 < 3.0:
-        return 4
-    if scale2 < 9.0:
-        return 3
-    return 2 if scale2 < 20.0 else 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _curvature_factor(x: float, y: float, stretch: float, e1: float, e2: float, beta: float) -> float:
-    """Return mean over central value of a pixel to second order: 1 + Laplacian / 24."""
-    along, across = stretch * ((1.0 - e1) * x - e2 * y), stretch * ((1.0 + e1) * y - e2 * x)
-    q = 1.0 + along * x + across * y
-    laplacian = beta / q * (4.0 * (beta + 1.0) * (along * along + across * across) / q - 4.0 * stretch)
-    return 1.0 + laplacian / 24.0
+    square = residual * residual
+    damping = 1.0 / (1.0 + square / ((variance + tolerated) * clip * clip))
+    return damping * damping / variance, square / variance * damping
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -65,7 +45,7 @@ def _profile(x: float, y: float, shape: NDArray[np.float64], out: NDArray[np.flo
     e_squared = e1 * e1 + e2 * e2
     round_part = 1.0 / (1.0 - e_squared)
     stretch = math.sqrt(round_part) / (alpha * alpha)
-    n = _quick_node_count(alpha * alpha * (1.0 - math.sqrt(e_squared)) + x * x + y * y)
+    n = quick_node_count(alpha * alpha * (1.0 - math.sqrt(e_squared)) + x * x + y * y)
     value = by_x = by_y = by_size = by_e1 = by_e2 = by_log = 0.0
     for i in range(n):
         v = y + NODES[n, i]
@@ -84,7 +64,7 @@ def _profile(x: float, y: float, shape: NDArray[np.float64], out: NDArray[np.flo
             by_e2 += falling * (-2.0 * stretch * u * v + q * e2 * round_part)
     peak = (beta - 1.0) / (math.pi * alpha * alpha)
     if n == 1:
-        peak *= _curvature_factor(x, y, stretch, e1, e2, beta)
+        peak *= curvature_factor(x, y, stretch, e1, e2, beta)
     by_alpha = 2.0 * peak * (by_size - value)
     out[0] = peak * value
     out[1] = 2.0 * stretch * peak * by_x
@@ -104,6 +84,7 @@ def _accumulate(
     shape: NDArray[np.float64],
     gain_slope: float,
     floor: float,
+    misfit: float,
     clip: float,
     normal: NDArray[np.float64],
     gradient: NDArray[np.float64],
@@ -123,7 +104,7 @@ def _accumulate(
             model = flux * profile[0]
             residual = data[row, col] - model - sky
             variance = noise[row, col] + gain_slope * max(model, 0.0) + (floor * model) ** 2
-            weight, term = robust_weight(residual, variance, clip)
+            weight, term = robust_weight(residual, variance, (misfit * model) ** 2, clip)
             loss += term
             used += 1
             row_values[0], row_values[3] = profile[0], 1.0
@@ -150,6 +131,7 @@ def moffat_equations(
     shapes: NDArray[np.float64],
     gain_slope: float,
     floor: float,
+    misfit: float,
     clip: float,
     sky_prior: float,
 ) -> tuple[
@@ -177,6 +159,8 @@ def moffat_equations(
         Variance per count of the star.
     floor
         Error of the model as a fraction of the star's flux in the pixel.
+    misfit
+        The same, as far as it does not make a pixel an outlier.
     clip
         Where the loss is bounded [standard deviation].
     sky_prior
@@ -212,7 +196,7 @@ def moffat_equations(
         shape[1], shape[2], shape[3] = shapes[i, 1], shapes[i, 2], beta
         shape[4] = 0.5 * power * _LN2 * inverse * inverse / (power - 1.0)
         total, count = _accumulate(
-            data[i], noise[i], extra[i], stars[i], shape, gain_slope, floor, clip, normal, gradient
+            data[i], noise[i], extra[i], stars[i], shape, gain_slope, floor, misfit, clip, normal, gradient
         )
         used[i] = count
         normal[3, 3] += sky_prior

@@ -38,6 +38,28 @@ def node_count(width: float, distance: float) -> int:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def quick_node_count(scale2: float) -> int:
+    """Return the nodes per axis that are good to 2e-5 of the peak, one of them with `curvature_factor`.
+
+    ``scale2`` is the squared scale radius along the minor axis plus the squared distance to the centre [pixel^2].
+    """
+    if scale2 < 3.0:
+        return 4
+    if scale2 < 9.0:
+        return 3
+    return 2 if scale2 < 20.0 else 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def curvature_factor(x: float, y: float, stretch: float, e1: float, e2: float, beta: float) -> float:
+    """Return mean over central value of a pixel to second order: 1 + Laplacian / 24."""
+    along, across = stretch * ((1.0 - e1) * x - e2 * y), stretch * ((1.0 + e1) * y - e2 * x)
+    q = 1.0 + along * x + across * y
+    laplacian = beta / q * (4.0 * (beta + 1.0) * (along * along + across * across) / q - 4.0 * stretch)
+    return 1.0 + laplacian / 24.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def moffat_images(
     dx: NDArray[np.float64],
     dy: NDArray[np.float64],
@@ -146,7 +168,7 @@ def moffat_sums(
     beta: float,
     radius: int,
 ) -> NDArray[np.float64]:
-    """Draw several stars on each of many stamps, integrated over the pixels where they are steep.
+    """Draw several stars on each of many stamps, to 2e-5 of the peak.
 
     Parameters
     ----------
@@ -171,15 +193,16 @@ def moffat_sums(
     for stamp in range(first.size - 1):
         for star in range(first[stamp], first[stamp + 1]):
             alpha, e1, e2 = shapes[star, 0], shapes[star, 1], shapes[star, 2]
-            stretch = 1.0 / (alpha * alpha * math.sqrt(1.0 - e1 * e1 - e2 * e2))
+            e_squared = e1 * e1 + e2 * e2
+            stretch = 1.0 / (alpha * alpha * math.sqrt(1.0 - e_squared))
             a, b, c = stretch * (1.0 - e1), -stretch * e2, stretch * (1.0 + e1)
+            narrow2 = alpha * alpha * (1.0 - math.sqrt(e_squared))
             peak = flux[star] * (beta - 1.0) / (math.pi * alpha * alpha)
             for row in range(size):
                 y = row - radius - dy[star]
                 for col in range(size):
                     x = col - radius - dx[star]
-                    distance2 = x * x + y * y
-                    n = 1 if distance2 > 36.0 else (2 if distance2 > 9.0 else 3)
+                    n = quick_node_count(narrow2 + x * x + y * y)
                     total = 0.0
                     for i in range(n):
                         v = y + NODES[n, i]
@@ -187,5 +210,7 @@ def moffat_sums(
                             u = x + NODES[n, j]
                             q = 1.0 + a * u * u + 2.0 * b * u * v + c * v * v
                             total += WEIGHTS[n, i] * WEIGHTS[n, j] * math.exp(-beta * math.log(q))
+                    if n == 1:
+                        total *= curvature_factor(x, y, stretch, e1, e2, beta)
                     images[stamp, row, col] += peak * total
     return images

@@ -54,7 +54,7 @@ def ring_means(
                 distance = math.hypot(row - y[star], col - x[star])
                 if distance < edges[0] or distance >= reach or bad[row, col]:
                     continue
-                ring = np.searchsorted(edges, distance, side="right") - 1
+                ring = int(np.searchsorted(edges, distance, side="right")) - 1
                 pixels[ring, members[ring]] = image[row, col]
                 members[ring] += 1
         for ring in range(rings):

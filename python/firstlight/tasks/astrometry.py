@@ -22,6 +22,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.refcats import ReferenceCatalog, ReferenceStars
 
 ARCSEC_PER_DEGREE = 3600.0
+ARCMIN_PER_DEGREE = 60.0
 ANY_SCALE = (0.05, 100.0)
 
 
@@ -184,7 +185,8 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
         else:
             raise AstrometryError("Neither the header nor the command says where the image lies; give --ra and --dec.")
         scales = self._scales(exposure, pointing)
-        radius = pointing.radius or seen.pointing_error or self.config.search_radius
+        stated = seen.pointing_error / ARCMIN_PER_DEGREE if seen.pointing_error else self.config.search_radius
+        radius = pointing.radius or stated
         use_wcs = wcs is not None and not said and pointing.scale_low is None
         diagonal = float(np.hypot(nx, ny)) * (min(scales[-1][1], 60.0) if len(scales) == 1 else scales[0][1])
         return _Search(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.detection import Detections, detect_sources, smooth_for_detection
+from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources, smooth_for_detection
+from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.errors import NoSourcesError, PsfError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import BoolArray
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,14 @@ class MatchedFilterDetectConfig(DetectConfig):
     grow_sigma: NonNegativeFloat = 2.4
     """Footprints grow by this many sigma of the PSF in the mask."""
 
-    deblend_levels: PositiveInt = 32
-    """Number of levels at which a footprint is looked at for separate peaks."""
+    min_prominence: PositiveFloat = 2.0
+    """A peak of its own rises above the saddle to a brighter one by this [standard deviation]."""
 
     deblend_contrast: PositiveFloat = 0.005
-    """Share of the flux of a footprint that a peak must hold to stand apart."""
+    """The same height in units of the height of the saddle."""
+
+    noise: Literal["stated", "measured"] = "stated"
+    """``measured`` scales the threshold by what the smoothed sky really scatters; for correlated pixels."""
 
 
 class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
@@ -92,11 +95,11 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
         )
         found = detect_sources(
             smoothed,
-            threshold=self.config.threshold,
+            threshold=self.config.threshold * self._noise_scale(exposure, smoothed),
             multiplier=self.config.include_multiplier,
             min_area=self.config.min_area,
             grow=int(self.config.grow_sigma * sigma + 0.5),
-            deblend_levels=self.config.deblend_levels,
+            min_prominence=self.config.min_prominence,
             deblend_contrast=self.config.deblend_contrast,
         )
         self.metadata.count("footprints", found.n_footprints)
@@ -109,13 +112,12 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
                 threshold=limit,
                 psf_sigma=sigma,
             )
-        mask = exposure.mask.replaced("DETECTED", found.footprints).with_plane(
-            "EDGE", _border(exposure, smoothed.reach)
-        )
+        mask = exposure.mask.replaced("DETECTED", found.footprints).with_edge("EDGE", smoothed.reach)
         return DetectResult(exposure=exposure.replace(mask=mask), detections=found)
 
-
-def _border(exposure: Exposure, width: int) -> BoolArray:
-    border = np.ones(exposure.shape, dtype=bool)
-    border[width:-width, width:-width] = False
-    return border
+    def _noise_scale(self, exposure: Exposure, smoothed: SmoothedImage) -> float:
+        if self.config.noise == "stated":
+            return 1.0
+        return max(
+            1.0, measure_significance_scale(smoothed.snr, bad=exposure.mask.any_of("BAD", "NO_DATA", "DETECTED"))
+        )

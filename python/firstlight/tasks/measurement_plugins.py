@@ -140,6 +140,8 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
             x=x,
             y=y,
             sigma_guess=psf_sigma(exposure),
+            labels=detections.labels,
+            own_label=np.arange(1, len(catalog) + 1),
         )
         area = u.pix**2
         columns: dict[str, object] = {name: getattr(found, name) * area for name in ("ixx", "iyy", "ixy")}

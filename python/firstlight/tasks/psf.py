@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.psf_model import PsfFit, fit_psf
+from firstlight.algorithms.psf_model import fit_gaussian_psf, fit_psf
 from firstlight.algorithms.psf_neighbours import Neighbours
 from firstlight.algorithms.psf_stars import select_psf_stars
 from firstlight.errors import PsfError
@@ -50,6 +50,20 @@ class PsfResult(Struct):
     """How many stars each selection left."""
 
 
+@dataclass(frozen=True)
+class FittedPsf(Struct):
+    """What `PsfTask.fit` returns."""
+
+    psf: Psf
+    """The model."""
+
+    used: BoolArray
+    """(n_stars,) True for the stars that define it."""
+
+    order: int = 0
+    """Total order of its variation over the field."""
+
+
 class PsfConfig(Config):
     """What every PSF task can be told."""
 
@@ -76,7 +90,7 @@ class PsfTask(Task[PsfConfigT], ABC):
     """Interface: anything that models the PSF from measured sources."""
 
     @abstractmethod
-    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> PsfFit:
+    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
         """Fit the model to ``stars``; ``neighbours`` are all other sources.
 
         Raises
@@ -146,7 +160,7 @@ class PsfTask(Task[PsfConfigT], ABC):
             reserved[np.random.default_rng(abs(seed)).choice(rows, number, replace=False)] = True
         return reserved
 
-    def _gates(self, fit: PsfFit, n_used: int) -> tuple[Gate, ...]:
+    def _gates(self, fit: FittedPsf, n_used: int) -> tuple[Gate, ...]:
         return (Gate("psf_n_stars", n_used, sense="min", warn=self.config.warn_n_stars, fail=1),)
 
 
@@ -163,10 +177,10 @@ class PixelPsfConfig(PsfConfig):
 class PixelPsfTask(PsfTask[PixelPsfConfig]):
     """A Moffat core with a pixel grid for what it misses, both varying over the field."""
 
-    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> PsfFit:
+    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
         """Fit the model to ``stars``."""
         seeing = FWHM_PER_SIGMA * _sigma(exposure)
-        return fit_psf(
+        fit = fit_psf(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of(*UNUSABLE),
@@ -178,6 +192,17 @@ class PixelPsfTask(PsfTask[PixelPsfConfig]):
                 np.asarray(neighbours["x"]), np.asarray(neighbours["y"]), np.asarray(neighbours["psf_inst_flux"])
             ),
         )
+        return FittedPsf(psf=fit.psf, used=fit.used, order=fit.order)
+
+
+class GaussianPsfTask(PsfTask):
+    """One Gaussian for the whole field; for few or poor stars."""
+
+    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
+        """Fit the model to ``stars``."""
+        x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
+        psf = fit_gaussian_psf(exposure.image, bad=exposure.mask.any_of(*UNUSABLE), x=x, y=y)
+        return FittedPsf(psf=psf, used=np.ones(len(stars), dtype=bool))
 
 
 def _sigma(exposure: Exposure) -> float:
