@@ -1,6 +1,6 @@
 """Solve real images with Tycho-2 from wrong pointings and print what a user would check.
 
-    FIRSTLIGHT_TEST_DATA=... python benchmarks/real_astrometry.py
+FIRSTLIGHT_TEST_DATA=... python benchmarks/real_astrometry.py
 """
 
 from __future__ import annotations
@@ -30,7 +30,14 @@ def main() -> None:
         output = Path(scratch)
         for name, ra, dec in (("gc_2mass_j", 266.4, -28.93333), ("ngc6819_dss_r", 295.327, 40.19)):
             for east, north in ((0.25, 0), (-0.25, 0), (0, 0.25), (0, -0.25)):
-                pointing = ["--ra", str(ra + east / np.cos(np.deg2rad(dec))), "--dec", str(dec + north), "--radius", "0.5"]
+                pointing = [
+                    "--ra",
+                    str(ra + east / np.cos(np.deg2rad(dec))),
+                    "--dec",
+                    str(dec + north),
+                    "--radius",
+                    "0.5",
+                ]
                 image = data / "plates" / f"{name}.fits.gz"
                 process([image], output, [*refcat, "--ignore-wcs", *pointing])
                 print(name, f"{east:+} {north:+}", line(output, name), flush=True)

@@ -178,9 +178,7 @@ def test_moffat_is_integrated_over_the_pixels(fwhm, beta):
 
 def test_grid_follows_the_polynomial():
     left, right = (grid_psf(slope=0.05).moments(x=x, y=400).sigma for x in (-0.5, 999.5))
-    narrow, wide = (
-        MoffatPsf(fwhm=2.2 * (1 + s), beta=3.0, radius=9).moments(x=0, y=0).sigma for s in (-0.05, 0.05)
-    )
+    narrow, wide = (MoffatPsf(fwhm=2.2 * (1 + s), beta=3.0, radius=9).moments(x=0, y=0).sigma for s in (-0.05, 0.05))
 
     assert left == pytest.approx(narrow, rel=3e-3)
     assert right == pytest.approx(wide, rel=3e-3)

@@ -3,7 +3,7 @@ import pytest
 
 from firstlight.kernels.psf_profiles import flux_in_circle, moffat_images, moffat_sums
 
-SUBPIXELS = 24
+SUBPIXELS = 48
 
 
 def moffat_reference(alpha, beta, e1, e2, dx, dy, half, step=1.0):
@@ -17,24 +17,24 @@ def moffat_reference(alpha, beta, e1, e2, dx, dy, half, step=1.0):
     return profile.reshape(2 * half + 1, SUBPIXELS, 2 * half + 1, SUBPIXELS).mean(axis=(1, 3))
 
 
-@pytest.mark.parametrize("alpha", [1.1, 2.0, 5.0])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.1, 2.7), (2.0, 2.7), (5.0, 2.7), (5.0, 12.0)])
 @pytest.mark.parametrize("step", [1.0, 0.25])
-def test_moffat_images_are_those_of_the_reference(alpha, step):
-    images = moffat_images(np.array([0.3]), np.array([-0.45]), np.array([[alpha, 0.2, -0.1]]), 2.7, 9, step)
+def test_moffat_images_are_those_of_the_reference(alpha, beta, step):
+    images = moffat_images(np.array([0.3]), np.array([-0.45]), np.array([[alpha, 0.2, -0.1]]), beta, 9, step)
 
-    expected = moffat_reference(alpha, 2.7, 0.2, -0.1, 0.3, -0.45, 9, step)
+    expected = moffat_reference(alpha, beta, 0.2, -0.1, 0.3, -0.45, 9, step)
     np.testing.assert_allclose(images[0], expected, atol=3e-4 * expected.max())
 
 
-@pytest.mark.parametrize("alpha", [1.2, 2.2, 6.0])
-def test_moffat_sums_draw_all_stars_of_a_stamp(alpha):
+@pytest.mark.parametrize(("alpha", "beta"), [(1.2, 2.5), (2.2, 3.0), (6.0, 3.0), (5.0, 12.0), (7.0, 30.0)])
+def test_moffat_sums_draw_all_stars_of_a_stamp(alpha, beta):
     first, flux = np.array([0, 2, 3]), np.array([100.0, 50.0, 7.0])
     dx, dy = np.array([0.2, 4.3, -0.1]), np.array([-0.3, -9.2, 0.4])
     shapes = np.tile([alpha, 0.1, 0.05], (3, 1))
 
-    images = moffat_sums(first, dx, dy, flux, shapes, 3.0, 8)
+    images = moffat_sums(first, dx, dy, flux, shapes, beta, 8)
 
-    stars = [f * moffat_reference(alpha, 3.0, 0.1, 0.05, a, b, 8) for f, a, b in zip(flux, dx, dy, strict=True)]
+    stars = [f * moffat_reference(alpha, beta, 0.1, 0.05, a, b, 8) for f, a, b in zip(flux, dx, dy, strict=True)]
     np.testing.assert_allclose(images[0], stars[0] + stars[1], atol=3e-4 * stars[0].max())
     np.testing.assert_allclose(images[1], stars[2], atol=3e-4 * stars[2].max())
 

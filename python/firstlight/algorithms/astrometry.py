@@ -309,7 +309,9 @@ def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: S
     near = _near_frame(lists, start, shape)
     # Distortion moves the corners by more than the middle's residuals show: look further where stars are rare.
     rare = math.sqrt(_MAX_MISMATCHED * shape[0] * shape[1] / (math.pi * len(lists.x)))
-    radius = max(min(rare, _MAX_GROWTH * start.placement.radius_px, 0.01 * math.hypot(*shape)), 1.5 * start.placement.radius_px)
+    radius = max(
+        min(rare, _MAX_GROWTH * start.placement.radius_px, 0.01 * math.hypot(*shape)), 1.5 * start.placement.radius_px
+    )
     pairs, wcs, growing = start.pairs, start.wcs, True
     for _ in range(_MAX_ITERATIONS):
         fit = fit_tan_sip(_star_pairs(lists, pairs), start=wcs, shape=shape, settings=settings.fit)

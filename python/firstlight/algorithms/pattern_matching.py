@@ -27,6 +27,10 @@ _N_LENGTH_BINS = 512
 _N_CANDIDATES = 32
 _SHORTEST = 0.2
 """Shortest pair, in sides of the frame."""
+_FIRST_BUDGET = 20_000
+_BUDGET_GROWTH = 4
+_PAIRS_AT_ONCE = 4
+"""Anchor pairs that a rung should get through in one round."""
 _LOOSE_LAST = 10.0
 """How much dearer than they are the tolerant rungs count, as few frames need them."""
 _HIT_RATE = 0.5
@@ -86,7 +90,10 @@ class PlacementSearch:
 
 @dataclass(frozen=True)
 class _Rung:
-    """One rung of the ladder: how many of each list, over which range of scales, how tolerant."""
+    """One rung of the ladder: how many of each list, over which range of scales, how tolerant.
+
+    ``cost`` is the number of similarities it tries in all, ``effort`` the smallest budget that is worth its while.
+    """
 
     detections_first: bool
     n_detections: int
@@ -95,6 +102,7 @@ class _Rung:
     scale_high: float
     looseness: float
     cost: float
+    effort: int
 
     @property
     def scale(self) -> float:
@@ -107,19 +115,26 @@ class _Rung:
 
 
 def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch:
-    """Search for the placement of a frame, cheap lists first.
+    """Search for the placement of a frame.
+
+    The rungs of the ladder share the work in rounds: each may try as many similarities as the others, four times more in
+    every round, so that a frame is found soon whichever rung suits it.
 
     Parameters
     ----------
     field : StarField
     limits : PlacementLimits
     """
-    n_tries, n_verified = 0, 0
+    waiting = _ladder(field, limits)
+    running: dict[_Rung, _RungSearch] = {}
+    n_tries, n_verified, budget = 0, 0, _FIRST_BUDGET
     best: Placement | None = None
-    for rung in _ladder(field, limits):
-        search = _RungSearch(field, limits, rung)
-        while not search.is_done and n_tries < limits.max_tries:
-            for matrix in search.candidates(limits.max_tries - n_tries):
+    while waiting and n_tries < limits.max_tries:
+        for rung in [rung for rung in waiting if rung.effort <= budget]:
+            if rung not in running:
+                running[rung] = _RungSearch(field, limits, rung)
+            search = running[rung]
+            for matrix in search.candidates(min(budget, limits.max_tries - n_tries)):
                 n_verified += 1
                 placement = verify_placement(
                     field,
@@ -133,6 +148,10 @@ def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch
                 if placement.log10_chance <= limits.max_log10_chance:
                     return PlacementSearch(placement, placement, n_tries + search.n_tries, n_verified)
             n_tries += search.n_tries
+            if search.is_done:
+                waiting.remove(rung)
+                del running[rung]
+        budget *= _BUDGET_GROWTH
     return PlacementSearch(None, best, n_tries, n_verified)
 
 
@@ -173,12 +192,22 @@ class _RungSearch:
 
     def candidates(self, max_tries: int) -> Iterator[NDArray[np.float64]]:
         """Search on and give the (2, 3) matrices of the similarities that passed the vote, the best first."""
-        n_found, self._next_pair, self.n_tries = search_pairs(
-            *self._anchors, self._pairs, self._next_pair, self._bins, self._grid, self._limits, self._found, max_tries
-        )
-        found = self._found[:n_found].copy()
-        for row in found[np.argsort(-found[:, 5], kind="stable")]:
-            yield self._matrix(row)
+        self.n_tries = 0
+        while not self.is_done and self.n_tries < max_tries:
+            n_found, self._next_pair, tries = search_pairs(
+                *self._anchors,
+                self._pairs,
+                self._next_pair,
+                self._bins,
+                self._grid,
+                self._limits,
+                self._found,
+                max_tries - self.n_tries,
+            )
+            self.n_tries += tries
+            found = self._found[:n_found].copy()
+            for row in found[np.argsort(-found[:, 5], kind="stable")]:
+                yield self._matrix(row)
 
     def _matrix(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
         factor, shift, parity = complex(row[0], row[1]), complex(row[2], row[3]), int(row[4])
@@ -215,7 +244,7 @@ def _search_limits(
 
 
 def _ladder(field: StarField, limits: PlacementLimits) -> list[_Rung]:
-    """List the rungs by the number of similarities they will try, cheap ones first."""
+    """List the rungs, those first that get somewhere with few tries."""
     low, high = limits.scale_range
     n_bins = max(1, math.ceil(math.log(high / low) / math.log(_SCALE_BIN) - 1e-9))
     edges = [low * (high / low) ** (i / n_bins) for i in range(n_bins + 1)]
@@ -232,14 +261,23 @@ def _ladder(field: StarField, limits: PlacementLimits) -> list[_Rung]:
                     n_references = min(math.ceil(per_frame * frames), n_region, _MAX_REFERENCES)
                     if n_detections < 3 or n_references < 3:
                         continue
-                    inside = min(n_references / frames, n_references)
-                    pairs = 0.5 * n_detections**2 * 0.5 * n_references * max(inside, 1.0)
-                    cost = pairs * ways * min(width, 1.0) * (1.0 if looseness == 1.0 else _LOOSE_LAST)
+                    in_frame = max(min(n_references / frames, n_references), 1.0)
+                    detection_pairs, reference_pairs = 0.5 * n_detections**2, 0.5 * n_references * in_frame
+                    cost = detection_pairs * reference_pairs * ways * min(width, 1.0)
+                    anchor_pairs = detection_pairs if detections_first else reference_pairs
+                    effort = _PAIRS_AT_ONCE * cost / anchor_pairs * (1.0 if looseness == 1.0 else _LOOSE_LAST)
                     key = (detections_first, n_detections, n_references, scale_low, looseness)
                     rungs[key] = _Rung(
-                        detections_first, n_detections, n_references, scale_low, scale_high, looseness, cost
+                        detections_first,
+                        n_detections,
+                        n_references,
+                        scale_low,
+                        scale_high,
+                        looseness,
+                        cost,
+                        int(effort),
                     )
-    return sorted(rungs.values(), key=lambda rung: rung.cost)
+    return sorted(rungs.values(), key=lambda rung: rung.effort)
 
 
 def _region_area(field: StarField, scale: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +34,16 @@ class PlaneMap:
         Total degree; `SIMILARITY` for a similarity.
     n_free : float
         Free parameters per component.
+    doubt : float
+        Mean squared difference over the frame, both components, from the maps of the next two orders that the stars
+        determine, beyond their noise: what a distortion that was not significant may still amount to.
     """
 
     coefficients: F8
     covariance: F8
     order: int
     n_free: float
+    doubt: float = 0.0
 
     def predict(self, design: F8) -> F8:
         """Return the (n, 2) offsets at the (n, m) monomials."""
@@ -133,6 +137,8 @@ def fit_plane_map(
         rival = total.solve(k)
         if rival is not None and _is_better(rival, best, total, parts, grid):
             best = rival
+    higher = [total.solve(k) for k in orders if best.order < k <= best.order + 2]
+    best = replace(best, doubt=max((_squared_bias(best, rival, grid) for rival in higher if rival), default=0.0))
     held_out = np.full_like(target, np.nan)
     for f, part in enumerate(parts):
         others = (total - part).solve(best.order)
@@ -202,6 +208,13 @@ def _is_better(rival: PlaneMap, best: PlaneMap, total: _Normals, parts: list[_No
     if risk(rival, chi2_rival) >= risk(best, chi2_best):
         return False
     return _held_out_chi2(rival.order, total, parts) < _held_out_chi2(best.order, total, parts)
+
+
+def _squared_bias(best: PlaneMap, rival: PlaneMap, grid: F8) -> float:
+    """Return the mean squared difference of two maps over the frame, less what the noise of the higher order explains."""
+    difference = float(((best.predict(grid) - rival.predict(grid)) ** 2).sum(axis=1).mean())
+    noise = float(rival.variance(grid).mean() - best.variance(grid).mean())
+    return max(difference - max(noise, 0.0), 0.0)
 
 
 def _held_out_chi2(order: int, total: _Normals, parts: list[_Normals]) -> float:

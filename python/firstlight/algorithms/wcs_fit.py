@@ -275,8 +275,8 @@ def _finish(
         held_out_rms_px=_rms(held_out),
         error_floor_px=floor,
         chi2_dof=chi2_dof,
-        stated_error_px=math.sqrt(float(variance.mean())),
-        worst_error_px=math.sqrt(float(variance.max())),
+        stated_error_px=math.sqrt(float(variance.mean()) + solution.doubt),
+        worst_error_px=math.sqrt(float(variance.max()) + solution.doubt),
     )
 
 

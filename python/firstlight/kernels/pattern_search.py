@@ -140,7 +140,9 @@ def disc_grid(x: F8, y: F8, radius: float, x0: float, y0: float, cell: float, nx
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _votes(ax: F8, ay: F8, near: NDArray[np.int64], n_near: int, grid: DiscGrid, move: Move, limits: SearchLimits) -> float:
+def _votes(
+    ax: F8, ay: F8, near: NDArray[np.int64], n_near: int, grid: DiscGrid, move: Move, limits: SearchLimits
+) -> float:
     """Return the log-likelihood ratio when Wald's sequential test of the moved anchors ends."""
     cr, ci, tx, ty, s = move
     r2 = grid.radius * grid.radius

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from firstlight.kernels.psf_linear import cholesky, cholesky_solve
-from firstlight.kernels.psf_profiles import NODES, WEIGHTS, curvature_factor, quick_node_count
+from firstlight.kernels.psf_profiles import NODES, WEIGHTS, curvature_factor, quick_node_count, squared_scale
 
 N_STAR = 4
 """Parameters of a star: flux, x, y, sky."""
@@ -45,7 +45,7 @@ def _profile(x: float, y: float, shape: NDArray[np.float64], out: NDArray[np.flo
     e_squared = e1 * e1 + e2 * e2
     round_part = 1.0 / (1.0 - e_squared)
     stretch = math.sqrt(round_part) / (alpha * alpha)
-    n = quick_node_count(alpha * alpha * (1.0 - math.sqrt(e_squared)) + x * x + y * y)
+    n = quick_node_count(squared_scale(alpha * alpha * (1.0 - math.sqrt(e_squared)), x, y, beta))
     value = by_x = by_y = by_size = by_e1 = by_e2 = by_log = 0.0
     for i in range(n):
         v = y + NODES[n, i]

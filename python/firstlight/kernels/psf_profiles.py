@@ -17,17 +17,14 @@ for _n in range(1, _MAX_NODES + 1):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def node_count(width: float, distance: float) -> int:
+def node_count(scale2: float) -> int:
     """Return the Gauss-Legendre nodes per axis that integrate a Moffat profile over a pixel to 1e-6 of its flux.
 
     Parameters
     ----------
-    width : [pixel]
-        Scale radius along the minor axis.
-    distance : [pixel]
-        From the pixel to the centre of the profile.
+    scale2 : [pixel^2]
+        As `squared_scale` gives it.
     """
-    scale2 = width * width + distance * distance
     if scale2 < 2.2:
         return 6
     if scale2 < 4.0:
@@ -39,15 +36,28 @@ def node_count(width: float, distance: float) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def quick_node_count(scale2: float) -> int:
-    """Return the nodes per axis that are good to 2e-5 of the peak, one of them with `curvature_factor`.
-
-    ``scale2`` is the squared scale radius along the minor axis plus the squared distance to the centre [pixel^2].
-    """
+    """Return the nodes per axis that are good to 2e-5 of the peak, one of them with `curvature_factor`."""
     if scale2 < 3.0:
         return 4
     if scale2 < 9.0:
         return 3
     return 2 if scale2 < 20.0 else 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def squared_scale(narrow2: float, x: float, y: float, beta: float) -> float:
+    """Return over what length a Moffat profile changes at an offset, squared [pixel^2]; as if its exponent were 3.
+
+    Parameters
+    ----------
+    narrow2 : [pixel^2]
+        Squared scale radius along the minor axis.
+    x, y : [pixel]
+        Offset from the centre.
+    beta
+        Exponent: the larger it is, the faster the profile falls within its scale radius.
+    """
+    return (narrow2 + x * x + y * y) * 3.0 / max(3.0, beta)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -95,13 +105,13 @@ def moffat_images(
         e_squared = e1 * e1 + e2 * e2
         stretch = 1.0 / (alpha * alpha * math.sqrt(1.0 - e_squared))
         a, b, c = stretch * (1.0 - e1), -stretch * e2, stretch * (1.0 + e1)
-        narrow = alpha * math.sqrt(1.0 - math.sqrt(e_squared))
+        narrow2 = alpha * alpha * (1.0 - math.sqrt(e_squared))
         peak = (beta - 1.0) / (math.pi * alpha * alpha)
         for row in range(size):
             y = (row - half) * step - dy[star]
             for col in range(size):
                 x = (col - half) * step - dx[star]
-                n = node_count(narrow, math.sqrt(x * x + y * y))
+                n = node_count(squared_scale(narrow2, x, y, beta))
                 total = 0.0
                 for i in range(n):
                     v = y + NODES[n, i]
@@ -202,7 +212,7 @@ def moffat_sums(
                 y = row - radius - dy[star]
                 for col in range(size):
                     x = col - radius - dx[star]
-                    n = quick_node_count(narrow2 + x * x + y * y)
+                    n = quick_node_count(squared_scale(narrow2, x, y, beta))
                     total = 0.0
                     for i in range(n):
                         v = y + NODES[n, i]

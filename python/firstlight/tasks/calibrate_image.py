@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -135,6 +136,7 @@ class CalibrateImageState:
     pointing: Pointing | None
     summarize: Callable[[Exposure, Table | None], Mapping[str, float]]
     aperture_radius: float = 0.0
+    psf_order: int = 0
     detections: Detections | None = None
     psf_stars: Table = field(default_factory=Table)
     stars: Table = field(default_factory=Table)
@@ -155,8 +157,15 @@ class CalibrateImageState:
 
     def summarize_now(self) -> None:
         """Make the summary of the exposure as it is."""
-        self.summary = {**self.summarize(self.exposure, self.psf_stars or None), **self.measured}
+        summary = self.summarize(self.exposure, self.psf_stars if len(self.psf_stars) else None)
+        self.summary = {**summary, **self.measured, "psf_sigma_error": self._psf_sigma_error(summary)}
         self.exposure = self.exposure.replace(summary=self.summary)
+
+    def _psf_sigma_error(self, summary: Mapping[str, float]) -> float:
+        """Return the error of the size of the PSF [pixel], from how the sizes of its stars scatter about it."""
+        terms = (self.psf_order + 1) * (self.psf_order + 2) / 2
+        n = summary.get("n_psf_star", 0)
+        return summary["psf_star_delta_size_scatter"] * math.sqrt(terms / n) if n else math.nan
 
     def products(self) -> Mapping[str, object]:
         """Return connection name -> product, for every product that is true now."""
@@ -289,6 +298,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.exposure = state.exposure.replace(psf=model.psf)
         for name, flag in zip(PSF_FLAGS, (model.candidate, model.used, model.reserved), strict=True):
             state.psf_stars[name] = flag
+        state.psf_order = model.order
         state.keep(model.gates, model.funnel)
         return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
 

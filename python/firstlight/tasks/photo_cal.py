@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import QTable, Table
@@ -13,13 +13,14 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.matching import match_sky
-from firstlight.algorithms.zero_point import ZeroPoint, fit_zero_point
+from firstlight.algorithms.zero_point import MAG_PER_RELATIVE_FLUX, ZeroPoint, fit_zero_point
 from firstlight.errors import PhotometryError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.kernels.arrays import BoolArray, IntArray
 from firstlight.refcats import ReferenceCatalog, ReferenceStars
+from firstlight.tasks.aperture_correction import CALIBRATED
 
 REJECTED = ("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "interpolated_center", "cr_center")
 
@@ -101,6 +102,9 @@ class ZeroPointPhotoCalConfig(PhotoCalConfig):
     warn_error: PositiveFloat = 0.01
     """A zero point less certain than this is a warning [mag]."""
 
+    max_error: PositiveFloat = 0.5
+    """A zero point less certain than this is refused [mag]."""
+
     warn_scatter: PositiveFloat = 0.1
     """A scatter of the calibrators above this is a warning [mag]."""
 
@@ -143,6 +147,15 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
             max_sigma=self.config.max_sigma,
             min_snr=self.config.min_snr,
         )
+        fit = replace(fit, error=float(np.hypot(fit.error, _total_flux_error(exposure))))
+        if not fit.error <= self.config.max_error:
+            raise PhotometryError(
+                f"The zero point is uncertain by {fit.error:.2f} mag ({fit.n_used} of {len(source_index)} calibrators used); "
+                f"the limit is {self.config.max_error:g} mag. Are the calibrators saturated, or is the PSF wrong?",
+                n_used=fit.n_used,
+                zero_point_error=fit.error,
+                scatter=fit.scatter,
+            )
         used = np.zeros(len(sources), dtype=bool)
         used[source_index[fit.used]] = True
         self.log.info("zero point", value=fit.value, error=fit.error, n=fit.n_used, band=band)
@@ -200,9 +213,16 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         config = self.config
         return (
             Gate("photometry_n_calibrators", fit.n_used, sense="min", warn=config.warn_n_calibrators, fail=1),
-            Gate("zero_point_error", fit.error, "mag", warn=config.warn_error, n=fit.n_used),
+            Gate("zero_point_error", fit.error, "mag", warn=config.warn_error, fail=config.max_error, n=fit.n_used),
             Gate("zero_point_scatter", fit.scatter, "mag", warn=config.warn_scatter, n=fit.n_used),
         )
+
+
+def _total_flux_error(exposure: Exposure) -> float:
+    """Return the error of the correction to total flux [mag], which all stars share."""
+    if not exposure.aperture_corrections or CALIBRATED not in exposure.aperture_corrections:
+        return 0.0
+    return MAG_PER_RELATIVE_FLUX * exposure.aperture_corrections[CALIBRATED].error
 
 
 def _band_of(exposure: Exposure) -> str | None:

@@ -40,6 +40,9 @@ class PsfResult(Struct):
     reserved: BoolArray
     """(n_sources,) True for the stars that were kept back, to test it."""
 
+    order: int
+    """Total order of the variation of the model over the field."""
+
     fwhm: float
     """Full width at half maximum at the centre of the exposure [pixel]."""
 
@@ -123,6 +126,7 @@ class PsfTask(Task[PsfConfigT], ABC):
             candidate=chosen,
             used=used,
             reserved=reserved,
+            order=fit.order,
             fwhm=fwhm,
             gates=self._gates(fit, int(used.sum())),
             funnel=funnel.then("used", int(used.sum())),

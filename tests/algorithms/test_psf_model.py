@@ -1,0 +1,276 @@
+import numpy as np
+import pytest
+
+from firstlight.algorithms.psf_model import fit_gaussian_psf, fit_psf
+from firstlight.algorithms.psf_neighbours import Neighbours
+from firstlight.errors import PsfError
+from firstlight.images.psf import FWHM_PER_SIGMA, MoffatPsf
+
+SHAPE = (600, 640)
+SKY_NOISE = 7.0
+GAIN = 6.2
+SUBPIXELS = 9
+
+
+def moffat(u, v, fwhm, beta, e1=0.0, e2=0.0):
+    alpha = 0.5 * fwhm / np.sqrt(2 ** (1 / beta) - 1)
+    q = ((1 - e1) * u**2 + (1 + e1) * v**2 - 2 * e2 * u * v) / (alpha**2 * np.sqrt(1 - e1**2 - e2**2))
+    return (beta - 1) / (np.pi * alpha**2) * (1 + q) ** -beta
+
+
+def gaussian(u, v, sigma, x=0.0, y=0.0):
+    return np.exp(-0.5 * ((u - x) ** 2 + (v - y) ** 2) / sigma**2) / (2 * np.pi * sigma**2)
+
+
+PROFILES = {
+    "moffat": lambda u, v, p, q: moffat(u, v, 2.2 * (1 + 0.04 * p), 3.0, 0.04 * q, -0.03 * p),
+    "narrow moffat": lambda u, v, p, q: moffat(u, v, 1.6 * (1 + 0.03 * p), 3.0),
+    "two gaussians": lambda u, v, p, q: 0.75 * gaussian(u, v, 0.95 * (1 + 0.04 * p)) + 0.25 * gaussian(u, v, 2.2),
+    "core and halo": lambda u, v, p, q: 0.9 * moffat(u, v, 2.2, 4.5) + 0.1 * moffat(u, v, 6.0, 2.5),
+    "coma": lambda u, v, p, q: 0.85 * gaussian(u, v, 1.0) + 0.15 * gaussian(u, v, 1.5, 0.3 + 0.3 * p, 0.2),
+}
+
+
+def stamps(profile, x, y, radius):
+    """Integrate the profile over pixels about positions, by brute force."""
+    fine = (np.arange(-radius, radius + 1)[:, None] + (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5).ravel()
+    side = 2 * radius + 1
+    images = []
+    for a, b in zip(x, y, strict=True):
+        u, v = fine[None, :] - (a - np.rint(a)), fine[:, None] - (b - np.rint(b))
+        values = PROFILES[profile](u, v, 2 * a / SHAPE[1] - 1, 2 * b / SHAPE[0] - 1)
+        images.append(values.reshape(side, SUBPIXELS, side, SUBPIXELS).mean(axis=(1, 3)))
+    return np.array(images)
+
+
+class Field:
+    """Stars of known profile on a noisy sky."""
+
+    def __init__(self, profile, n, *, seed=1, faintest=5e3, brightest=1e5, radius=14):
+        rng = np.random.default_rng(seed)
+        side = int(np.ceil(np.sqrt(n)))
+        columns, rows = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
+        margin = radius + 2
+        self.x = (margin + columns * (SHAPE[1] - 2 * margin) / side).ravel()[:n] + rng.uniform(-2, 2, n)
+        self.y = (margin + rows * (SHAPE[0] - 2 * margin) / side).ravel()[:n] + rng.uniform(-2, 2, n)
+        self.flux = faintest * (brightest / faintest) ** (rng.uniform(size=n) ** 2)
+        self.image = np.zeros(SHAPE)
+        for a, b, f, stamp in zip(self.x, self.y, self.flux, stamps(profile, self.x, self.y, radius), strict=True):
+            row, column = round(b), round(a)
+            self.image[row - radius : row + radius + 1, column - radius : column + radius + 1] += f * stamp
+        self.image += rng.normal(size=SHAPE) * np.sqrt(SKY_NOISE**2 + self.image / GAIN)
+        self.variance = np.maximum(SKY_NOISE**2 + self.image / GAIN, 1.0)
+        self.bad = np.zeros(SHAPE, dtype=bool)
+        self.found_x, self.found_y = self.x + rng.normal(0, 0.1, n), self.y + rng.normal(0, 0.1, n)
+
+    def fit(self, **changes):
+        arguments = {"variance": self.variance, "bad": self.bad, "x": self.found_x, "y": self.found_y, **changes}
+        return fit_psf(self.image, **arguments)
+
+
+def positions(n=5, seed=9):
+    rng = np.random.default_rng(seed)
+    columns, rows = np.meshgrid(np.linspace(20, SHAPE[1] - 20, n), np.linspace(20, SHAPE[0] - 20, n))
+    return columns.ravel() + rng.uniform(-0.5, 0.5, n * n), rows.ravel() + rng.uniform(-0.5, 0.5, n * n)
+
+
+def moments(images, x, y):
+    """Return centroid, sigma, e1 and e2 under an adaptive Gaussian weight, by plain numpy."""
+    radius = (images.shape[1] - 1) // 2
+    steps = np.arange(-radius, radius + 1.0)
+    result = []
+    for image, a, b in zip(images, x, y, strict=True):
+        u, v = np.meshgrid(steps - (a - np.rint(a)), steps - (b - np.rint(b)))
+        matrix, center = np.eye(2) * 1.5, np.zeros(2)
+        for _ in range(60):
+            inverse, s, t = np.linalg.inv(matrix), u - center[0], v - center[1]
+            weight = image * np.exp(-0.5 * (inverse[0, 0] * s**2 + inverse[1, 1] * t**2 + 2 * inverse[0, 1] * s * t))
+            weight /= weight.sum()
+            mean = np.array([(weight * s).sum(), (weight * t).sum()])
+            xx, yy, xy = ((weight * product).sum() for product in (s**2, t**2, s * t))
+            matrix, center = 2 * np.array([[xx, xy], [xy, yy]]), center + mean
+        trace = np.trace(matrix)
+        result.append(
+            [*center, np.linalg.det(matrix) ** 0.25, (matrix[0, 0] - matrix[1, 1]) / trace, 2 * matrix[0, 1] / trace]
+        )
+    return np.array(result)
+
+
+def compare(fit, profile):
+    """Return the relative rms of the PSF images, and the errors of sigma (relative), e1 and e2."""
+    x, y = positions()
+    radius = fit.psf.radius
+    truth, model = stamps(profile, x, y, radius), fit.psf.images(x=x, y=y)
+    truth /= truth.sum(axis=(1, 2), keepdims=True)
+    rms = np.sqrt(((model - truth) ** 2).sum(axis=(1, 2)) / (truth**2).sum(axis=(1, 2)))
+    found, true = moments(model, x, y), moments(truth, x, y)
+    return rms, found[:, 2] / true[:, 2] - 1, found[:, 3] - true[:, 3], found[:, 4] - true[:, 4]
+
+
+@pytest.mark.parametrize("profile", ["moffat", "narrow moffat", "two gaussians", "core and halo"])
+def test_varying_profile_is_recovered(profile):
+    fit = Field(profile, 225).fit()
+
+    rms, size, e1, e2 = compare(fit, profile)
+    assert np.median(rms) < 0.006
+    assert abs(size.mean()) < 1e-3
+    assert np.abs(size).max() < 5e-3
+    assert abs(np.median(e1)) < 1.5e-3
+    assert abs(np.median(e2)) < 1.5e-3
+    assert fit.n_used >= 200
+    assert 0.9 < np.nanmedian(fit.chi2) < 1.1
+
+
+def test_asymmetric_profile_is_recovered_up_to_its_centre():
+    fit = Field("coma", 225).fit()
+
+    _, size, e1, e2 = compare(fit, "coma")
+    assert abs(size.mean()) < 1.5e-3
+    assert abs(np.median(e1)) < 2e-3
+    assert abs(np.median(e2)) < 2e-3
+    # The third moment is what only the grid can hold.
+    offsets = np.arange(-5, 6.0)
+    model, truth = fit.psf.kernel_image(x=600, y=300), stamps("coma", [600.0], [300.0], fit.psf.radius)[0]
+    middle = slice(fit.psf.radius - 5, fit.psf.radius + 6)
+    skewness = []
+    for image in (model, truth):
+        along = image[middle, middle].sum(axis=0)
+        mean = (along * offsets).sum() / along.sum()
+        skewness.append((along * (offsets - mean) ** 3).sum() / along.sum())
+    assert skewness[1] > 0.2
+    assert skewness[0] == pytest.approx(skewness[1], rel=0.1)
+
+
+def test_star_is_centred_and_sums_to_one_everywhere():
+    psf = Field("coma", 100).fit().psf
+    x, y = positions()
+
+    images = psf.images(x=x, y=y)
+
+    np.testing.assert_allclose(images.sum(axis=(1, 2)), 1.0, atol=1e-5)
+    assert np.abs(moments(images, x, y)[:, :2]).max() < 0.02
+
+
+def test_flux_and_position_of_the_stars_come_with_the_model():
+    field = Field("moffat", 144)
+    fit = field.fit()
+
+    on_stamp = 1 - (1 + ((fit.psf.radius + 0.5) / 2.16) ** 2) ** -2.0
+    ratio = fit.flux[fit.used] / field.flux[fit.used]
+    assert np.median(ratio) == pytest.approx(on_stamp, abs=3e-3)
+    error = np.hypot(fit.x - field.x, fit.y - field.y)[fit.used]
+    assert np.median(error) < 0.02
+
+
+@pytest.mark.parametrize(("n", "order"), [(200, 1), (8, 0), (1, 0)])
+def test_order_is_lowered_to_what_the_stars_carry(n, order):
+    fit = Field("moffat", n).fit(order=3)
+
+    assert fit.order <= max(order, 0) + 1 if n == 200 else fit.order == order
+    assert fit.n_used >= 0.9 * n
+    assert fit.psf.image(x=100.2, y=50.1).sum() == pytest.approx(1.0)
+
+
+def test_uniform_profile_gets_no_variation():
+    assert Field("core and halo", 150).fit(order=3).order == 0
+
+
+def test_masked_pixels_do_not_count():
+    field = Field("moffat", 81)
+    clean = field.fit(fwhm=2.4)
+    columns = [round(value) + 2 for value in field.x[::2]]
+    field.bad[:, columns], field.image[:, columns] = True, 1e6
+
+    fit = field.fit(fwhm=2.4)
+
+    np.testing.assert_allclose(
+        fit.psf.kernel_image(x=300, y=300), clean.psf.kernel_image(x=300, y=300), atol=4e-3 * 0.2
+    )
+
+
+def test_known_neighbours_do_not_change_the_model():
+    field = Field("moffat", 81)
+    lone = field.fit()
+    rng = np.random.default_rng(6)
+    angle = rng.uniform(0, 2 * np.pi, 81)
+    x, y, flux = field.x + 4.5 * np.cos(angle), field.y + 4.5 * np.sin(angle), 0.2 * field.flux
+    for a, b, f, stamp in zip(x, y, flux, stamps("moffat", x, y, 9), strict=True):
+        field.image[round(b) - 9 : round(b) + 10, round(a) - 9 : round(a) + 10] += f * stamp
+    everything = Neighbours(np.append(field.x, x), np.append(field.y, y), np.append(field.flux, flux))
+
+    fit = field.fit(neighbours=everything)
+
+    here = {"x": 300.0, "y": 300.0}
+    assert fit.psf.moments(**here).sigma == pytest.approx(lone.psf.moments(**here).sigma, rel=2e-3)
+
+
+def test_few_galaxies_and_close_pairs_are_rejected():
+    field = Field("moffat", 100)
+    odd = np.arange(0, 100, 17)
+    for i in odd:
+        row, column = round(field.y[i]), round(field.x[i])
+        field.image[row - 3 : row + 4, column + 2 : column + 4] += field.flux[i] * 0.03
+
+    fit = field.fit()
+
+    assert not fit.used[odd].any()
+    assert fit.used.sum() > 85
+
+
+def test_stars_off_the_image_and_without_position_are_left_out():
+    field = Field("moffat", 50)
+    field.found_x[:3], field.found_y[3] = [-40.0, np.nan, 1e4], np.nan
+
+    fit = field.fit()
+
+    assert not fit.used[:4].any()
+    assert np.isnan(fit.chi2[:4]).all()
+    assert len(fit.used) == 50
+
+
+@pytest.mark.parametrize("x", [[], [np.nan], [-100.0]])
+def test_no_usable_star_is_an_error_with_facts(x):
+    field = Field("moffat", 4)
+
+    with pytest.raises(PsfError, match="PSF candidates") as caught:
+        field.fit(x=np.array(x), y=np.array(x), fwhm=2.2)
+    assert caught.value.facts["n_used"] == 0
+
+
+def test_all_pixels_bad_is_an_error():
+    field = Field("moffat", 4)
+
+    with pytest.raises(PsfError):
+        field.fit(bad=np.ones(SHAPE, dtype=bool))
+
+
+def test_result_is_the_same_twice():
+    field = Field("two gaussians", 60)
+
+    assert field.fit().psf == field.fit().psf
+
+
+def test_wings_tell_the_total_flux():
+    fit = Field("moffat", 200, radius=40, brightest=1e5).fit()
+    alpha = 0.5 * 2.2 / np.sqrt(2 ** (1 / 3) - 1)
+
+    for radius in (7.0, 12.0):
+        expected = 1 - (1 + (radius / alpha) ** 2) ** -2.0
+        assert fit.psf.aperture_flux(radius, x=320, y=300) == pytest.approx(expected, abs=1.5e-3)
+
+
+def test_gaussian_is_as_wide_as_the_stars():
+    field = Field("moffat", 50)
+
+    psf = fit_gaussian_psf(field.image, bad=field.bad, x=field.found_x, y=field.found_y)
+
+    expected = MoffatPsf(fwhm=2.2, beta=3.0, radius=9).moments(x=0, y=0).sigma
+    assert psf.moments(x=0, y=0).sigma == pytest.approx(expected, rel=0.02)
+    assert psf.radius == round(4 * FWHM_PER_SIGMA * expected)
+
+
+def test_gaussian_without_stars_is_an_error():
+    field = Field("moffat", 4)
+
+    with pytest.raises(PsfError, match="measurable width"):
+        fit_gaussian_psf(field.image, bad=field.bad, x=np.array([]), y=np.array([]))
