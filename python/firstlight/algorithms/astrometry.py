@@ -62,7 +62,7 @@ class SolveSettings:
     min_radius_px: float = 1.0
     max_radius_px: float = 5.0
     radius_sigma: float = 5.0
-    max_log10_chance: float = -6.0
+    max_log10_chance: float = -4.5
     max_tries: int = 50_000_000
     initial_turn_deg: float = 3.0
     initial_scale_error: float = 0.03
@@ -319,7 +319,7 @@ def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: S
         if not growing:
             sigma = float(np.median(np.hypot(fit.dx, fit.dy)[fit.used])) / _RAYLEIGH_MEDIAN
             radius = min(max(settings.radius_sigma * sigma, settings.min_radius_px), radius)
-        pairs = _match(lists, wcs, near, radius)
+        pairs = _match(lists, wcs, near, radius, settings)
         if len(pairs) < _MIN_STARS:
             break
         same = np.array_equal(pairs.first, before.first) and np.array_equal(pairs.second, before.second)
@@ -337,11 +337,17 @@ def _near_frame(lists: StarLists, start: _Start, shape: tuple[int, int]) -> NDAr
     return np.flatnonzero((dx < 0.6 * shape[1]) & (dy < 0.6 * shape[0]))
 
 
-def _match(lists: StarLists, wcs: TanSip, near: NDArray[np.int64], radius_px: float) -> PointMatches:
+def _match(
+    lists: StarLists, wcs: TanSip, near: NDArray[np.int64], radius_px: float, settings: SolveSettings
+) -> PointMatches:
+    """Pair stars within the radius; one whose own error is larger, as when saturated, may lie as far off as that."""
+    own = settings.radius_sigma * np.hypot(lists.x_err, lists.y_err)
+    allowed = np.maximum(radius_px, np.minimum(np.nan_to_num(own), settings.max_radius_px))
     u, v = focal_coordinates(wcs, x=lists.x, y=lists.y)
     reference_u, reference_v = focal_from_sky(wcs, ra=lists.ra[near], dec=lists.dec[near])
-    found = match_points(u, v, reference_u, reference_v, radius=radius_px)
-    return PointMatches(found.first, near[found.second], found.distance)
+    found = match_points(u, v, reference_u, reference_v, radius=float(allowed.max()))
+    close = found.distance <= allowed[found.first]
+    return PointMatches(found.first[close], near[found.second[close]], found.distance[close])
 
 
 def _star_pairs(lists: StarLists, pairs: PointMatches) -> StarPairs:

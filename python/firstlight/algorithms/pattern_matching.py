@@ -26,7 +26,10 @@ _MAX_CELLS = 1000
 _N_LENGTH_BINS = 512
 _N_CANDIDATES = 32
 _SHORTEST = 0.2
-"""Shortest pair, in sides of the frame."""
+"""Shortest pair, in short sides of the frame."""
+_LONGEST = 0.8
+_LONGEST_ON_SKY = 0.45
+"""Longest pair of detections and of references, in diagonals: longer pairs of references are seldom both on the frame."""
 _FIRST_BUDGET = 20_000
 _BUDGET_GROWTH = 4
 _PAIRS_AT_ONCE = 4
@@ -36,8 +39,10 @@ _LOOSE_LAST = 10.0
 _HIT_RATE = 0.5
 """Share of the anchors that have a target in a right placement, for the test's alternative."""
 _REJECT = -3.0
+_ACCEPT = 9.0
+"""Log-likelihood ratio at which a candidate is worth being matched with all stars, which takes as long as 10,000 tries."""
 _DETECTIONS_FIRST = ((12, 12), (20, 20), (30, 30), (60, 30), (20, 60), (60, 60), (20, 200))
-_REFERENCES_FIRST = ((40, 10), (100, 10), (100, 25), (300, 10), (300, 25), (1000, 10), (1000, 25), (3000, 10))
+_REFERENCES_FIRST = ((40, 20), (100, 20), (300, 20), (1000, 20), (3000, 20), (100, 50), (300, 50), (1000, 50))
 """Pairs of numbers of detections and of references expected in the frame."""
 
 
@@ -62,7 +67,7 @@ class PlacementLimits:
     parity: int | None = None
     turn_deg: float = 0.0
     max_turn_deg: float = 180.0
-    max_log10_chance: float = -6.0
+    max_log10_chance: float = -4.5
     max_tries: int = 50_000_000
 
 
@@ -168,7 +173,7 @@ class _RungSearch:
         near = _in_region(field, rung.scale_high)
         xi, eta = _thinned(field.xi[near], field.eta[near], number=rung.n_references, radius=tolerance * rung.scale)
         shortest = max(_SHORTEST * min(field.width, field.height), 6.0 * tolerance)
-        longest = 0.8 * field.diagonal
+        longest = (_LONGEST if rung.detections_first else _LONGEST_ON_SKY) * field.diagonal
         if rung.detections_first:
             anchors, targets, unit = (u, v), (xi, eta), rung.scale
             ratio = rung.scale_low, rung.scale_high
@@ -178,9 +183,8 @@ class _RungSearch:
             ratio = 1.0 / rung.scale_high, 1.0 / rung.scale_low
             density = len(u) / field.area
         self._anchors = anchors
-        self._pairs = _anchor_pairs(
-            *anchors, shortest * unit / ratio[0], longest * unit / ratio[1], bright_first=rung.detections_first
-        )
+        central = np.inf if rung.detections_first else max(field.radius, 0.25 * field.diagonal * rung.scale_high)
+        self._pairs = _anchor_pairs(*anchors, shortest * unit / ratio[0], longest * unit / ratio[1], central=central)
         self._bins = pairs_by_length(*targets, shortest * unit, longest * unit, _N_LENGTH_BINS)
         self._grid = _grid_of(*targets, radius=tolerance * unit)
         chance = min(max(density * math.pi * (tolerance * unit) ** 2, 1e-4), 0.3)
@@ -238,7 +242,7 @@ def _search_limits(
         reach=math.inf if rung.detections_first else field.diagonal * rung.scale_high,
         hit=math.log(_HIT_RATE / chance),
         miss=math.log((1.0 - _HIT_RATE) / (1.0 - chance)),
-        accept=min(max(math.log(rung.cost / 10.0), 2.0), 12.0),
+        accept=min(max(math.log(rung.cost / 10.0), 2.0), _ACCEPT),
         reject=_REJECT,
     )
 
@@ -302,13 +306,13 @@ def _thinned(
 
 
 def _anchor_pairs(
-    x: NDArray[np.float64], y: NDArray[np.float64], shortest: float, longest: float, *, bright_first: bool
+    x: NDArray[np.float64], y: NDArray[np.float64], shortest: float, longest: float, *, central: float
 ) -> NDArray[np.int32]:
-    """List the pairs of a fitting length: those of early points first, or those around the origin first."""
+    """List the pairs of a fitting length with their middle near the origin, those of early points first."""
     bins = pairs_by_length(x, y, shortest, longest, 1)
     i, j = bins.first, bins.second
-    order = np.lexsort((i, j)) if bright_first else np.argsort(np.hypot(x[i] + x[j], y[i] + y[j]), kind="stable")
-    return np.stack([i, j], axis=1)[order]
+    kept = np.hypot(x[i] + x[j], y[i] + y[j]) <= 2.0 * central
+    return np.stack([i, j], axis=1)[kept][np.lexsort((i[kept], j[kept]))]
 
 
 def _grid_of(x: NDArray[np.float64], y: NDArray[np.float64], *, radius: float) -> DiscGrid:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.psf_moffat import MoffatField
+from firstlight.algorithms.psf_moffat import Domain, MoffatField
 from firstlight.algorithms.psf_residual import ResidualGrid
-from firstlight.images.pixel_grid_psf import PixelGridPsf, polynomial_basis
+from firstlight.images.pixel_grid_psf import PixelGridPsf, polynomial_basis, polynomial_order
 from firstlight.kernels.moments import adaptive_moments_stamp
 from firstlight.kernels.psf_profiles import moffat_images
 
 _SAMPLES_PER_FWHM = 6.2
 _ACCURACY = 2e-4
 _MAX_ORDER = 5
-_RECENTER_ROUNDS = 2
+_RECENTER_ROUNDS = 3
+_CENTER_ORDER = 3
+_PIXEL_WIDTH = 0.8
 _CENTERED = 2e-3
+
+
+@dataclass(frozen=True)
+class ComposedPsf:
+    """A PSF, and where its centre lies in the frame of the profile that it was made from.
+
+    Parameters
+    ----------
+    psf
+        Centred everywhere.
+    centers : (2, terms)
+        Polynomials of the offset in x and y [pixel] of the centre from the position of the profile.
+    """
+
+    psf: PixelGridPsf
+    centers: NDArray[np.float64]
+
+    def offsets(self, *, x: NDArray[np.float64], y: NDArray[np.float64], domain: Domain) -> NDArray[np.float64]:
+        """Return (n, 2) offsets at positions."""
+        return domain.terms(polynomial_order(self.centers.shape[1]), x=x, y=y) @ self.centers.T
 
 
 def compose_psf(
     field: MoffatField,
-    residual: ResidualGrid | None,
+    residual: ResidualGrid,
     *,
     radius: int,
     average_position: tuple[float, float],
-) -> PixelGridPsf:
+) -> ComposedPsf:
     """Sample the model over the image, centre it everywhere, and keep the components that matter.
 
     Parameters
@@ -38,29 +62,26 @@ def compose_psf(
     average_position : (x, y) [pixel]
         Mean position of the stars.
     """
-    pixel_fwhm = np.hypot(field.fwhm, 0.8)
-    oversampling = int(np.clip(np.ceil(_SAMPLES_PER_FWHM / pixel_fwhm), 2, 5))
-    terms = 1 if residual is None else residual.terms
-    u, v = _nodes(constant=field.order == 0 and terms == 1)
-    domain = field.domain
-    x, y = (
-        0.5 * (domain.x_min + domain.x_max + u * (domain.x_max - domain.x_min)),
-        0.5 * (domain.y_min + domain.y_max + v * (domain.y_max - domain.y_min)),
-    )
-    samples = _centered_samples(field, residual, x=x, y=y, radius=radius, oversampling=oversampling)
+    oversampling = int(np.clip(np.ceil(_SAMPLES_PER_FWHM / np.hypot(field.fwhm, _PIXEL_WIDTH)), 2, 5))
+    u, v = _nodes(constant=field.order == 0 and residual.terms == 1)
+    x, y = field.domain.positions(u=u, v=v)
+    samples, centers = _centered_samples(field, residual, x=x, y=y, radius=radius, oversampling=oversampling)
     grids, polynomials = _components(samples, u=u, v=v)
     middle = (grids.shape[1] - 1) // 2
     on_stamp = middle + oversampling * np.arange(-radius, radius + 1)
-    return PixelGridPsf(
+    psf = PixelGridPsf(
         grids,
         polynomials=polynomials,
         oversampling=oversampling,
         radius=radius,
-        domain=(domain.x_min, domain.x_max, domain.y_min, domain.y_max),
+        domain=field.domain.edges,
         stamp_fractions=grids[:, on_stamp][:, :, on_stamp].sum(axis=(1, 2)),
-        wing=(float(np.exp(field.coefficients[0, 0]) / (2.0 * np.sqrt(2.0**field.inverse_beta - 1.0))), field.beta),
+        wing=(field.alpha, field.beta),
         average_position=average_position,
     )
+    basis = polynomial_basis(0 if len(u) == 1 else _CENTER_ORDER, u=u, v=v)
+    fitted: NDArray[np.float64] = np.linalg.lstsq(basis, centers, rcond=None)[0].T.astype(np.float64)
+    return ComposedPsf(psf=psf, centers=fitted)
 
 
 def _nodes(*, constant: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -74,31 +95,26 @@ def _nodes(*, constant: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def _centered_samples(
     field: MoffatField,
-    residual: ResidualGrid | None,
+    residual: ResidualGrid,
     *,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     radius: int,
     oversampling: int,
-) -> NDArray[np.float64]:
-    """Return (n, m, m) samples of unit total flux whose Gaussian-weighted centroid is the middle sample."""
-    half = oversampling * (radius + 1) + 2
-    shapes = field.shapes(x=x, y=y)
-    dx, dy = np.zeros(len(x)), np.zeros(len(x))
-    if residual is None:
-        core: NDArray[np.float64] = moffat_images(dx, dy, shapes, field.beta, half, 1.0 / oversampling)
-        return core
-    amplitudes = field.domain.terms(residual.order, x=x, y=y)
-    samples = np.empty((0, 0, 0))
-    for _ in range(_RECENTER_ROUNDS + 1):
-        samples = moffat_images(dx, dy, shapes, field.beta, half, 1.0 / oversampling)
-        samples += residual.samples(amplitudes, dx=dx, dy=dy, half=half, step=1.0 / oversampling)
-        shift = _centroids(samples, sigma=0.45 * field.fwhm * oversampling) / oversampling
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (n, m, m) samples of unit total flux, their adaptive centroid in the middle, and where it was."""
+    half, step = oversampling * (radius + 1) + 2, 1.0 / oversampling
+    shapes, terms = field.shapes(x=x, y=y), field.domain.terms(residual.order, x=x, y=y)
+    center, samples = np.zeros((len(x), 2)), np.empty((0, 0, 0))
+    for _ in range(_RECENTER_ROUNDS):
+        dx, dy = -np.ascontiguousarray(center.T)
+        samples = moffat_images(dx, dy, shapes, field.beta, half, step)
+        samples += residual.samples(terms, dx=dx, dy=dy, half=half, step=step)
+        shift = step * _centroids(samples, sigma=0.45 * field.fwhm * oversampling)
         if np.abs(shift).max() < _CENTERED:
             break
-        dx, dy = dx - shift[:, 0], dy - shift[:, 1]
-    total = 1.0 + amplitudes @ residual.fluxes
-    return np.asarray(samples / total[:, None, None])
+        center += shift
+    return samples / (1.0 + terms @ residual.fluxes)[:, None, None], center
 
 
 def _centroids(samples: NDArray[np.float64], *, sigma: float) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from firstlight.algorithms.psf_compose import compose_psf
 from firstlight.algorithms.psf_moffat import Domain, FitWeights, start_field
 from firstlight.algorithms.psf_neighbours import Neighbours
+from firstlight.algorithms.psf_residual import ResidualGrid
 from firstlight.algorithms.psf_rounds import (
     PsfRound,
     first_round,
@@ -113,10 +114,10 @@ def fit_psf(
     radius : [pixel]
         Half size of the stamps; four FWHM when None.
     order
-        Total degree of the variation of width and ellipticity; lowered when there are fewer than three stars per term,
-        or when the terms are not significant.
+        Total degree of the variation of width and ellipticity; lowered when there are fewer than three to five stars
+        per term, or when the terms are not significant.
     residual_order
-        The same of the grid; lowered when there are fewer than three stars per term.
+        The same of the grid; lowered when there are too few stars.
     neighbours
         Sources whose light is subtracted; the candidates may be among them.
     max_stars
@@ -151,8 +152,8 @@ def fit_psf(
     weights = FitWeights(floor=floor, sky_prior=1.0 / (sky_sigma**2 * sky_variance))
     state = fit_roughly(state, weights=weights, neighbours=neighbours)
     state = fit_profile(state, order=order, weights=weights, reject_fraction=reject_fraction)
-    state = fit_remainder(state, order=residual_order, weights=weights, reject_fraction=reject_fraction)
-    return _result(state, placed, n=n, weights=weights)
+    state, residual = fit_remainder(state, order=residual_order, weights=weights, reject_fraction=reject_fraction)
+    return _result(state, residual, placed, n=n, rms=_stacked_rms(state, weights))
 
 
 def fit_gaussian_psf(
@@ -184,20 +185,18 @@ def fit_gaussian_psf(
     return GaussianPsf(sigma=float(sigma), radius=radius)
 
 
-def _result(state: PsfRound, placed: NDArray[np.int64], *, n: int, weights: FitWeights) -> PsfFit:
+def _result(state: PsfRound, residual: ResidualGrid, placed: NDArray[np.int64], *, n: int, rms: float) -> PsfFit:
     """Compose the model, and spread what is known of the stars over all candidates."""
     average = (float(state.x.mean()), float(state.y.mean()))
-    psf = compose_psf(state.field, state.residual, radius=state.stamps.radius, average_position=average)
+    composed = compose_psf(state.field, residual, radius=state.stamps.radius, average_position=average)
+    psf, rows = composed.psf, placed[state.index]
     flux, x, y, chi2 = (np.full(n, np.nan) for _ in range(4))
-    used, rows = np.zeros(n, dtype=np.bool_), placed[state.index]
+    used = np.zeros(n, dtype=np.bool_)
     used[rows] = True
     on_stamp = [psf.stamp_fraction(x=a, y=b) for a, b in zip(state.x, state.y, strict=True)]
-    flux[rows] = state.total_flux * on_stamp
-    x[rows], y[rows], chi2[rows] = state.x, state.y, state.stars.chi2
-    residuals, pixel_weights = unit_residuals(state, weights)
-    mean = (pixel_weights * (residuals - state.residual_images())).sum(axis=0)
-    mean /= np.maximum(pixel_weights.sum(axis=0), 1e-300)
-    kernel = psf.kernel_image(x=average[0], y=average[1])
+    flux[rows], chi2[rows] = state.total_flux * on_stamp, state.stars.chi2
+    offsets = composed.offsets(x=state.x, y=state.y, domain=state.field.domain)
+    x[rows], y[rows] = state.x + offsets[:, 0], state.y + offsets[:, 1]
     return PsfFit(
         psf=psf,
         used=used,
@@ -206,11 +205,20 @@ def _result(state: PsfRound, placed: NDArray[np.int64], *, n: int, weights: FitW
         y=y,
         chi2=chi2,
         order=state.field.order,
-        residual_order=0 if state.residual is None else state.residual.order,
+        residual_order=residual.order,
         fwhm=state.field.fwhm,
         beta=state.field.beta,
-        rms=float(np.sqrt((mean**2).sum() / (kernel**2).sum())),
+        rms=rms,
     )
+
+
+def _stacked_rms(state: PsfRound, weights: FitWeights) -> float:
+    """Return the root mean square of the mean residual of the stars relative to that of their profile."""
+    residuals, pixel_weights = unit_residuals(state, weights)
+    mean = (pixel_weights * (residuals - state.residual_images())).sum(axis=0)
+    mean /= np.maximum(pixel_weights.sum(axis=0), 1e-300)
+    profiles = state.field.images(x=state.x, y=state.y, dx=state.dx, dy=state.dy, radius=state.stamps.radius)
+    return float(np.sqrt((mean**2).sum() / (profiles**2).sum(axis=(1, 2)).mean()))
 
 
 def _measured_fwhm(

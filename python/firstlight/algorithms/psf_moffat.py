@@ -38,6 +38,19 @@ class Domain:
         v = (2.0 * np.asarray(y, np.float64) - (self.y_min + self.y_max)) / (self.y_max - self.y_min)
         return np.clip(u, -1.0, 1.0), np.clip(v, -1.0, 1.0)
 
+    def positions(
+        self, *, u: NDArray[np.float64], v: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the positions [pixel] that are scaled to u, v."""
+        x = 0.5 * (self.x_min + self.x_max + u * (self.x_max - self.x_min))
+        y = 0.5 * (self.y_min + self.y_max + v * (self.y_max - self.y_min))
+        return x, y
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        """Least and largest x, then y [pixel]."""
+        return self.x_min, self.x_max, self.y_min, self.y_max
+
     def terms(self, order: int, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
         """Return (n, terms) products ``u**p * v**q`` by rising total degree, then by rising q."""
         u, v = self.scaled(x=x, y=y)
@@ -76,6 +89,11 @@ class MoffatField:
     def fwhm(self) -> float:
         """FWHM before pixel integration at the middle of the domain [pixel]."""
         return float(np.exp(self.coefficients[0, 0]))
+
+    @property
+    def alpha(self) -> float:
+        """Scale radius at the middle of the domain [pixel]."""
+        return float(0.5 * self.fwhm / np.sqrt(2.0**self.inverse_beta - 1.0))
 
     def parameters(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
         """Return (n, 4) ln FWHM, e1, e2, 1 / beta at the positions."""

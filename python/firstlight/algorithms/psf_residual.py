@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import correlate1d
 
 from firstlight.algorithms.psf_moffat import degrees
 from firstlight.images.pixel_grid_psf import polynomial_order
@@ -17,6 +19,7 @@ _CG_STEPS = 8
 _CG_TOLERANCE = 1e-3
 _SMALLEST_PRIOR = 1e-14
 _ANNULUS_FWHM = 0.4
+_LOCAL_MEAN = (0.25, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
@@ -25,21 +28,27 @@ class ResidualGrid:
 
     Parameters
     ----------
-    coefficients : (terms, n, n)
+    latent : (terms, n, n)
+        Independent variables, of which the coefficients of the splines are local means: light is smooth.
     prior : (terms, n, n)
-        Variance of the coefficients about zero; 0 where they are held at zero.
+        Variance of ``latent`` about zero; 0 where it is held at zero.
     oversampling
         Steps of the grid in a pixel.
     """
 
-    coefficients: NDArray[np.float64]
+    latent: NDArray[np.float64]
     prior: NDArray[np.float64]
     oversampling: int
+
+    @cached_property
+    def coefficients(self) -> NDArray[np.float64]:
+        """Coefficients of the splines, (terms, n, n)."""
+        return _smooth(self.latent, self.oversampling)
 
     @property
     def terms(self) -> int:
         """Number of polynomial terms."""
-        return len(self.coefficients)
+        return len(self.latent)
 
     def images(
         self, *, basis: NDArray[np.float64], dx: NDArray[np.float64], dy: NDArray[np.float64], radius: int
@@ -95,7 +104,7 @@ def start_residual(*, order: int, fwhm: float, radius: int, peak: float) -> Resi
     expected = 0.03 * peak / (1.0 + (distance / (0.6 * fwhm)) ** 2) ** 1.5
     scale = np.where(term_degrees == 0, 1.0, 0.3)
     prior = (scale[:, None, None] * expected) ** 2 * (distance <= radius - 0.5)
-    return ResidualGrid(coefficients=np.zeros_like(prior), prior=prior, oversampling=oversampling)
+    return ResidualGrid(latent=np.zeros_like(prior), prior=prior, oversampling=oversampling)
 
 
 def fit_residual(
@@ -132,16 +141,16 @@ def fit_residual(
     MacKay 1992, Neural Computation 4, 415 (evidence for the prior's width).
     """
     basis = np.ascontiguousarray(basis[:, : grid.terms])
-    size, oversampling = grid.coefficients.shape[1], grid.oversampling
-    right = spread_images(residuals * weights, oversampling, basis, dx, dy, size)
-    blocks = diagonal_blocks(weights, oversampling, basis, dx, dy, size)
+    size, oversampling = grid.latent.shape[1], grid.oversampling
+    right = _smooth(spread_images(residuals * weights, oversampling, basis, dx, dy, size), oversampling)
+    blocks = _smooth(diagonal_blocks(weights, oversampling, basis, dx, dy, size), oversampling)
     annuli = (_distances(size, oversampling) / (_ANNULUS_FWHM * fwhm)).astype(np.int64)
     system = _System(weights=weights, oversampling=oversampling, basis=basis, dx=dx, dy=dy)
     active = grid.prior[0] > 0
     for step in range(rounds + 1):
         inverse = _block_inverse(blocks, grid.prior, active)
         solution = _conjugate_gradients(system, np.where(active, right, 0.0), grid, inverse, active)
-        grid = replace(grid, coefficients=solution)
+        grid = replace(grid, latent=solution)
         if step < rounds:
             grid = replace(grid, prior=_updated_prior(grid, inverse, active, annuli))
     return grid
@@ -159,8 +168,18 @@ class _System:
 
     def multiply(self, vector: NDArray[np.float64], prior: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the normal matrix plus the inverse prior applied to coefficients."""
-        product = apply_normal(vector, self.weights, self.oversampling, self.basis, self.dx, self.dy)
+        smooth = _smooth(vector, self.oversampling)
+        product = apply_normal(smooth, self.weights, self.oversampling, self.basis, self.dx, self.dy)
+        product = _smooth(product, self.oversampling)
         return np.where(prior > 0, product + vector / np.maximum(prior, _SMALLEST_PRIOR), 0.0)
+
+
+def _smooth(values: NDArray[np.float64], oversampling: int) -> NDArray[np.float64]:
+    """Return the local means over about a pixel along the last two axes; symmetric, so it is its own transpose."""
+    if oversampling == 1:
+        return values
+    means: NDArray[np.float64] = correlate1d(values, _LOCAL_MEAN, axis=-1, mode="constant")
+    return np.asarray(correlate1d(means, _LOCAL_MEAN, axis=-2, mode="constant"))
 
 
 def _distances(size: int, oversampling: int) -> NDArray[np.float64]:
@@ -190,7 +209,7 @@ def _conjugate_gradients(
         result[:, active] = np.einsum("pij,jp->ip", inverse, vector[:, active])
         return result
 
-    solution = np.where(active, grid.coefficients, 0.0)
+    solution = np.where(active, grid.latent, 0.0)
     residual = right - system.multiply(solution, grid.prior) if solution.any() else right.copy()
     direction = precondition(residual)
     rho = float((residual * direction).sum())
@@ -222,7 +241,7 @@ def _updated_prior(
         for annulus in np.unique(annuli[active]):
             rows, columns = np.nonzero(active & (annuli == annulus))
             block = np.ix_(terms, np.arange(len(rows)))
-            old, values, spread = (array[:, rows, columns][block] for array in (prior, grid.coefficients, posterior))
+            old, values, spread = (array[:, rows, columns][block] for array in (prior, grid.latent, posterior))
             freedom = np.clip(1.0 - spread / np.maximum(old, _SMALLEST_PRIOR), 1e-3, 1.0).sum()
             prior[terms[:, None], rows, columns] = max(float((values**2).sum() / freedom), _SMALLEST_PRIOR)
     return prior

@@ -25,7 +25,6 @@ from firstlight.algorithms.psf_stamps import StarStamps
 from firstlight.errors import PsfError
 from firstlight.kernels.arrays import BoolArray
 
-_STARS_PER_TERM = 3
 _FIRST_STARS = 150
 _MOFFAT_ROUNDS = 3
 _MOFFAT_STEPS = 4
@@ -172,7 +171,9 @@ def fit_profile(state: PsfRound, *, order: int, weights: FitWeights, reject_frac
     return state
 
 
-def fit_remainder(state: PsfRound, *, order: int, weights: FitWeights, reject_fraction: float) -> PsfRound:
+def fit_remainder(
+    state: PsfRound, *, order: int, weights: FitWeights, reject_fraction: float
+) -> tuple[PsfRound, ResidualGrid]:
     """Fit what the stars show beyond the profile, in turn with their fluxes and positions."""
     order = _allowed_order(order, len(state.index))
     alpha = float(state.field.shapes(x=state.x[:1], y=state.y[:1])[0, 0])
@@ -198,7 +199,7 @@ def fit_remainder(state: PsfRound, *, order: int, weights: FitWeights, reject_fr
             state.stamps, field=state.field, extra=state.residual_images(), stars=state.stars, weights=weights
         )
         state = _without_outliers(replace(state, stars=stars), reject_fraction)
-    return state
+    return state, grid
 
 
 def unit_residuals(state: PsfRound, weights: FitWeights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -230,7 +231,8 @@ def _even_selection(state: PsfRound, max_stars: int) -> NDArray[np.int64]:
 
 
 def _allowed_order(order: int, n_stars: int) -> int:
-    while order > 0 and n_stars < _STARS_PER_TERM * (order + 1) * (order + 2) // 2:
+    """Return the order for which there are three stars per term, and one more per term for each order above 1."""
+    while order > 0 and n_stars < (order + 2) * (order + 1) * (order + 2) // 2:
         order -= 1
     return order
 

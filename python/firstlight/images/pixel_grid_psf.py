@@ -124,13 +124,13 @@ class PixelGridPsf(Psf):
     def stamp_fraction(self, *, x: float, y: float) -> float:
         """Return the fraction of the total flux of a star that falls on its stamp."""
         amplitudes = self.amplitudes(x=np.array([x]), y=np.array([y]))[0]
-        return float(amplitudes @ self._arrays["stamp_fractions"])
+        return min(1.0, float(amplitudes @ self._arrays["stamp_fractions"]))
 
     def wing_flux(self, radius: float, *, x: float, y: float) -> float:
         """Return the fraction of the total flux outside a circle that is no smaller than the stamp's inner circle."""
         alpha, beta = self._wing
         inner = self._radius + 0.5
-        outside = 1.0 - self.aperture_flux(inner, x=x, y=y)
+        outside = max(0.0, 1.0 - self.aperture_flux(inner, x=x, y=y))
         return float(outside * ((alpha**2 + radius**2) / (alpha**2 + inner**2)) ** (1.0 - beta))
 
     def to_parts(self) -> Parts:

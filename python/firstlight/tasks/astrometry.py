@@ -24,6 +24,8 @@ from firstlight.refcats import ReferenceCatalog, ReferenceStars
 ARCSEC_PER_DEGREE = 3600.0
 ARCMIN_PER_DEGREE = 60.0
 ANY_SCALE = (0.05, 100.0)
+WIDER = 2.0
+"""A pointing that is wrong is searched again within this many times its stated error."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,9 @@ class PatternAstrometryConfig(AstrometryConfig):
     scale_tolerance: PositiveFloat = 0.2
     """Relative error of the pixel scale in the header."""
 
+    max_tries: PositiveInt = 5_000_000
+    """Placements that are tried before a search is given up; a search takes about a second for a million."""
+
     max_references: PositiveInt = 50_000
     """The brightest reference stars are used, at most this many."""
 
@@ -194,7 +199,7 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
             radius=radius,
             scales=scales,
             initial=wcs if use_wcs else None,
-            reach=radius + diagonal / 2 / ARCSEC_PER_DEGREE,
+            reach=WIDER * radius + diagonal / 2 / ARCSEC_PER_DEGREE,
         )
 
     def _scales(self, exposure: Exposure, pointing: Pointing) -> tuple[tuple[float, float], ...]:
@@ -243,23 +248,25 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
             mag=stars.magnitudes[stars.choose_band(self.config.band or exposure.observation.band)],
             sky_err=stars.position_error / 1000.0,
         )
-        settings = SolveSettings(fit=WcsFitSettings(max_order=self.config.max_order))
-        for attempt, scale_range in enumerate(search.scales, start=1):
+        settings = SolveSettings(fit=WcsFitSettings(max_order=self.config.max_order), max_tries=self.config.max_tries)
+        attempts = search.attempts()
+        for number, (radius, scale_range) in enumerate(attempts, start=1):
             try:
                 return solve_field(
                     detections,
                     references,
                     shape=exposure.shape,
-                    initial_wcs=search.initial if attempt == 1 else None,
+                    initial_wcs=search.initial if number == 1 else None,
                     center=search.center,
-                    radius_deg=search.radius,
+                    radius_deg=radius,
                     scale_range=scale_range,
                     settings=settings,
                 )
-            except AstrometryError:
-                if attempt == len(search.scales):
+            except AstrometryError as error:
+                self.log.info("no placement", radius_deg=radius, scale_range=scale_range, reason=str(error))
+                if number == len(attempts):
                     raise
-        raise AssertionError("There is at least one range of scales.")
+        raise AssertionError("There is at least one attempt.")
 
     def _gates(self, solution: AstrometricSolution) -> tuple[Gate, ...]:
         config, n = self.config, solution.n_used
@@ -281,6 +288,11 @@ class _Search:
     scales: tuple[tuple[float, float], ...]
     initial: SkyWcs | None
     reach: float
+
+    def attempts(self) -> tuple[tuple[float, tuple[float, float]], ...]:
+        """Return the radii [deg] and ranges of scale to search, the likeliest first."""
+        wider = (WIDER * self.radius, self.scales[0])
+        return ((self.radius, self.scales[0]), wider, *((self.radius, scales) for scales in self.scales[1:]))
 
 
 def _ranking_flux(sources: Table) -> FloatArray:

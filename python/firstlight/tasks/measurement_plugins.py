@@ -77,7 +77,7 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
         found = measure_centroids(
             exposure.image,
             variance=exposure.variance,
-            bad=exposure.mask.any_of("BAD", "NO_DATA", "CR"),
+            bad=exposure.mask.any_of("BAD", "NO_DATA", "CR", "SAT"),
             x=_values(catalog, "x"),
             y=_values(catalog, "y"),
             snr=_values(catalog, "peak_snr"),
