@@ -58,7 +58,7 @@ class SolveSettings:
     """
 
     fit: WcsFitSettings = WcsFitSettings()
-    saturated_error_px: float = 0.5
+    saturated_error_px: float = 0.2
     min_radius_px: float = 1.0
     max_radius_px: float = 5.0
     radius_sigma: float = 5.0
@@ -341,7 +341,7 @@ def _match(
     lists: StarLists, wcs: TanSip, near: NDArray[np.int64], radius_px: float, settings: SolveSettings
 ) -> PointMatches:
     """Pair stars within the radius; one whose own error is larger, as when saturated, may lie as far off as that."""
-    own = settings.radius_sigma * np.hypot(lists.x_err, lists.y_err)
+    own = settings.fit.clip_sigma * np.hypot(lists.x_err, lists.y_err)
     allowed = np.maximum(radius_px, np.minimum(np.nan_to_num(own), settings.max_radius_px))
     u, v = focal_coordinates(wcs, x=lists.x, y=lists.y)
     reference_u, reference_v = focal_from_sky(wcs, ra=lists.ra[near], dec=lists.dec[near])

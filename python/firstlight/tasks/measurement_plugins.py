@@ -73,13 +73,14 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
     def run(self, exposure: Exposure, catalog: Table, detections: Detections, *, aperture_radius: float) -> Columns:
         """Measure ``x``, ``y``, their errors and ``centroid_flag``."""
         sigma = psf_sigma(exposure)
+        start_x, start_y = self._start(exposure, catalog)
         area = detections.a * detections.b - sigma**2
         found = measure_centroids(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of("BAD", "NO_DATA", "CR", "SAT"),
-            x=_values(catalog, "x"),
-            y=_values(catalog, "y"),
+            x=start_x,
+            y=start_y,
             snr=_values(catalog, "peak_snr"),
             psf_sigma=sigma,
             size=np.where(area > (self.config.wide * sigma) ** 2, np.sqrt(np.maximum(area, 0.0)), np.nan),
@@ -93,6 +94,13 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
             "y_err": found.y_err * u.pix,
             "centroid_flag": found.flag,
         }
+
+    @staticmethod
+    def _start(exposure: Exposure, catalog: Table) -> tuple[FloatArray, FloatArray]:
+        """Return isophotal centroids; of saturated stars, whose bleed trails pull these away, the smoothed peaks."""
+        peak_x, peak_y = _values(catalog, "peak_x"), _values(catalog, "peak_y")
+        saturated = _any_at_centre(exposure.mask.any_of("SAT"), peak_x, peak_y)
+        return np.where(saturated, peak_x, _values(catalog, "x")), np.where(saturated, peak_y, _values(catalog, "y"))
 
 
 class PixelFlagsPlugin(MeasurementPlugin):
