@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from firstlight.images.fits import read_exposure
 from firstlight.images.catalog import read_catalog
+from firstlight.images.fits import read_exposure
 from firstlight.qa.truth import compare_with_truth, read_truth
 
 FIRSTLIGHT = [str(Path(sys.executable).parent / "firstlight")]

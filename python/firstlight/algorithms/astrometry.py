@@ -62,7 +62,7 @@ class SolveSettings:
     min_radius_px: float = 1.0
     max_radius_px: float = 5.0
     radius_sigma: float = 5.0
-    max_log10_chance: float = -4.5
+    max_log10_chance: float = -4.0
     max_tries: int = 50_000_000
     initial_turn_deg: float = 3.0
     initial_scale_error: float = 0.03

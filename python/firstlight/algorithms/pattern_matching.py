@@ -67,7 +67,7 @@ class PlacementLimits:
     parity: int | None = None
     turn_deg: float = 0.0
     max_turn_deg: float = 180.0
-    max_log10_chance: float = -4.5
+    max_log10_chance: float = -4.0
     max_tries: int = 50_000_000
 
 

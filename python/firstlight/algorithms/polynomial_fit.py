@@ -211,7 +211,7 @@ def _is_better(rival: PlaneMap, best: PlaneMap, total: _Normals, parts: list[_No
 
 
 def _squared_bias(best: PlaneMap, rival: PlaneMap, grid: F8) -> float:
-    """Return the mean squared difference of two maps over the frame, less what the noise of the higher order explains."""
+    """Return the mean squared difference of two maps over the frame, less what noise explains."""
     difference = float(((best.predict(grid) - rival.predict(grid)) ** 2).sum(axis=1).mean())
     noise = float(rival.variance(grid).mean() - best.variance(grid).mean())
     return max(difference - max(noise, 0.0), 0.0)

@@ -150,8 +150,8 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         fit = replace(fit, error=float(np.hypot(fit.error, _total_flux_error(exposure))))
         if not fit.error <= self.config.max_error:
             raise PhotometryError(
-                f"The zero point is uncertain by {fit.error:.2f} mag ({fit.n_used} of {len(source_index)} calibrators used); "
-                f"the limit is {self.config.max_error:g} mag. Are the calibrators saturated, or is the PSF wrong?",
+                f"The zero point is uncertain by {fit.error:.2f} mag ({fit.n_used} of {len(source_index)} calibrators "
+                f"used); the limit is {self.config.max_error:g} mag. Are the calibrators saturated, or is the PSF wrong?",
                 n_used=fit.n_used,
                 zero_point_error=fit.error,
                 scatter=fit.scatter,
