@@ -48,11 +48,12 @@ def fit_flux_ratio(
     x: FloatArray,
     y: FloatArray,
     box: Box,
+    error: FloatArray | None = None,
     order: int = 2,
     clip: float = 4.0,
     rounds: int = 4,
 ) -> FluxRatioField:
-    """Fit reference over flux of stars with a Chebyshev field, clipped about the fit, its median residual taken out.
+    """Fit reference over flux of stars with a Chebyshev field, clipped about the fit.
 
     Parameters
     ----------
@@ -61,10 +62,13 @@ def fit_flux_ratio(
     x, y : (n,) [pixel]
     box
         The image, which the field covers.
+    error : (n,)
+        Errors of the ratios. With them the stars are weighted, and the order is the one of least Bayesian information
+        criterion (Schwarz 1978); without, all stars count alike, and the median residual is taken out.
     order
-        Total degree; lowered when there are fewer than three stars per term.
-    clip : [robust standard deviation]
-        Stars further from the fit are left out.
+        Largest total degree; lowered when there are fewer than three stars per term.
+    clip : [standard deviation]
+        Stars further from the fit, by their own error or the robust scatter, whichever is larger, are left out.
     rounds
         How often the stars are clipped.
 
@@ -78,28 +82,68 @@ def fit_flux_ratio(
     Bosch et al. 2018, PASJ 70, S5, section 4.9.2 (aperture corrections).
     """
     flux, reference = np.asarray(flux, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    used = np.isfinite(flux) & np.isfinite(reference) & (flux > 0) & (reference > 0) & np.isfinite(x) & np.isfinite(y)
-    if not used.any():
+    usable = np.isfinite(flux) & np.isfinite(reference) & (flux > 0) & (reference > 0) & np.isfinite(x) & np.isfinite(y)
+    if not usable.any():
         raise ApertureCorrectionError(
             f"None of {len(flux)} stars has two positive fluxes to make an aperture correction of.", n_stars=len(flux)
         )
     ratio = np.ones(len(flux))
-    ratio[used] = reference[used] / flux[used]
-    residual = ratio - np.median(ratio[used])
-    for _ in range(rounds):
-        kept = used & (np.abs(residual) <= clip * max(_spread(residual[used]), 1e-12))
-        used = kept if kept.any() else used
-        order = _allowed(order, int(used.sum()))
-        field = ChebyshevField.fit(ratio[used], x=x[used], y=y[used], box=box, order=order)
-        residual = ratio - field.evaluate(x=np.nan_to_num(x), y=np.nan_to_num(y))
-    coefficients = field.coefficients.copy()
-    coefficients[0, 0] += np.median(residual[used])
-    scatter = _spread(residual[used])
-    freedom = int(used.sum()) - (order + 1) * (order + 2) // 2
-    error = scatter * np.sqrt(np.pi / 2.0 / max(freedom, 1))
-    return FluxRatioField(
-        field=ChebyshevField(box, coefficients), scatter=scatter, error=float(error), used=used, order=order
-    )
+    ratio[usable] = reference[usable] / flux[usable]
+    stars = _Ratios(ratio, np.nan_to_num(x), np.nan_to_num(y), None if error is None else np.asarray(error), usable)
+    highest = _allowed(order, int(usable.sum()))
+    fits = [
+        stars.fit(k, box=box, clip=clip, rounds=rounds) for k in (range(highest + 1) if stars.weighted else [highest])
+    ]
+    return min(fits, key=lambda found: stars.criterion(found, clip=clip))
+
+
+@dataclass(frozen=True)
+class _Ratios:
+    """Ratios of stars and their errors."""
+
+    ratio: NDArray[np.float64]
+    x: FloatArray
+    y: FloatArray
+    error: FloatArray | None
+    usable: BoolArray
+
+    @property
+    def weighted(self) -> bool:
+        return self.error is not None
+
+    def fit(self, order: int, *, box: Box, clip: float, rounds: int) -> FluxRatioField:
+        error = np.zeros(len(self.ratio)) if self.error is None else np.asarray(self.error)
+        weights = 1.0 / np.maximum(error, 1e-12) if self.weighted else np.ones(len(self.ratio))
+        used, residual = self.usable, self.ratio - np.median(self.ratio[self.usable])
+        for _ in range(rounds + 1):
+            kept = self.usable & (np.abs(residual) <= clip * np.maximum(error, max(_spread(residual[used]), 1e-12)))
+            used = kept if kept.any() else used
+            order = _allowed(order, int(used.sum()))
+            field = ChebyshevField.fit(
+                self.ratio[used], x=self.x[used], y=self.y[used], box=box, order=order, weights=weights[used]
+            )
+            residual = self.ratio - field.evaluate(x=self.x, y=self.y)
+        coefficients = field.coefficients.copy()
+        if not self.weighted:
+            coefficients[0, 0] += np.median(residual[used])
+        freedom = max(int(used.sum()) - (order + 1) * (order + 2) // 2, 1)
+        scatter = _spread(residual[used])
+        mean_error = scatter * np.sqrt(np.pi / 2.0 / freedom)
+        if self.weighted:
+            total = np.maximum(error, np.abs(residual))[used]
+            mean_error = float(1.0 / np.sqrt(np.sum(1.0 / total**2) * freedom / used.sum()))
+        return FluxRatioField(
+            field=ChebyshevField(box, coefficients), scatter=scatter, error=float(mean_error), used=used, order=order
+        )
+
+    def criterion(self, found: FluxRatioField, *, clip: float) -> float:
+        """Return the Bayesian information criterion of a fit, a clipped star counting as one at the limit."""
+        if self.error is None:
+            return 0.0
+        residual = (self.ratio - found.field.evaluate(x=self.x, y=self.y))[found.used] / self.error[found.used]
+        terms = (found.order + 1) * (found.order + 2) / 2
+        clipped = int((self.usable & ~found.used).sum())
+        return float(np.sum(residual**2) + terms * np.log(found.used.sum()) + clip**2 * clipped)
 
 
 def _allowed(order: int, n_stars: int) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.initial_solution import Start, start_from_center, start_from_wcs
 from firstlight.algorithms.matching import PointMatches, count_chance_matches, log10_chance, match_points
-from firstlight.algorithms.pattern_matching import PlacementLimits, PlacementSearch, find_placement
-from firstlight.algorithms.placement import Placement, StarField, affine_scale, apply_affine, verify_placement
+from firstlight.algorithms.pattern_matching import PlacementLimits
 from firstlight.algorithms.star_lists import Detections, References, StarLists, clean_star_lists
 from firstlight.algorithms.tan_sip import (
     focal_coordinates,
@@ -18,7 +18,6 @@ from firstlight.algorithms.tan_sip import (
     frame_center,
     sky_to_tan_sip,
 )
-from firstlight.algorithms.tangent_plane import sky_to_plane
 from firstlight.algorithms.wcs_fit import StarPairs, WcsFitSettings, fit_tan_sip
 from firstlight.errors import AstrometryError
 from firstlight.images.wcs import SkyWcs, TanSip
@@ -57,7 +56,7 @@ class SolveSettings:
         Relative error of its scale.
     """
 
-    fit: WcsFitSettings = WcsFitSettings()
+    fit: WcsFitSettings = field(default_factory=WcsFitSettings)
     saturated_error_px: float = 0.2
     min_radius_px: float = 1.0
     max_radius_px: float = 5.0
@@ -160,9 +159,9 @@ def solve_field(
 ) -> AstrometricSolution:
     """Find the TAN-SIP world coordinate system of a frame.
 
-    An initial solution is tried as it is, then with a small turn and shift, then only as a centre and a scale. Without one, the frame is
-    searched around ``center`` with any rotation. The placement found is refined by matching and fitting in turn until the
-    matches no longer change.
+    An initial solution is tried as it is, then with a small turn and shift, then only as a centre and a scale. Without
+    one, the frame is searched around ``center`` with any rotation. The placement found is refined by matching and
+    fitting in turn until the matches no longer change.
 
     Parameters
     ----------
@@ -173,7 +172,7 @@ def solve_field(
     initial_wcs : SkyWcs or None
         An approximate solution.
     center : (ra, dec) [deg] or None
-        Where the frame's centre should be; taken from ``initial_wcs`` when None.
+        Where the frame's centre should be; not used with ``initial_wcs``.
     radius_deg : float [deg]
         How far from there it may be.
     scale_range : (2,) [arcsec / pixel]
@@ -190,121 +189,28 @@ def solve_field(
         If neither ``initial_wcs`` nor ``center`` is given.
     """
     settings = settings or SolveSettings()
-    if center is None and initial_wcs is None:
-        raise ValueError("Give initial_wcs or center.")
     lists = clean_star_lists(detections, references, saturated_error_px=settings.saturated_error_px, minimum=_MIN_STARS)
+    chance, tries = settings.max_log10_chance, settings.max_tries
     if initial_wcs is not None:
-        start = _start_from_wcs(lists, initial_wcs, shape, radius_deg, settings)
-    else:
-        limits = PlacementLimits(
-            scale_range, parity, max_log10_chance=settings.max_log10_chance, max_tries=settings.max_tries
+        start = start_from_wcs(
+            lists,
+            initial_wcs,
+            shape=shape,
+            radius_deg=radius_deg,
+            scale_error=settings.initial_scale_error,
+            turn_deg=settings.initial_turn_deg,
+            max_log10_chance=chance,
+            max_tries=tries,
         )
-        start = _start_from_center(lists, center, shape, radius_deg, limits)
+    elif center is not None:
+        limits = PlacementLimits(scale_range, parity, max_log10_chance=chance, max_tries=tries)
+        start = start_from_center(lists, center, shape=shape, radius_deg=radius_deg, limits=limits)
+    else:
+        raise ValueError("Give initial_wcs or center.")
     return _refine(lists, start, shape, settings)
 
 
-@dataclass(frozen=True)
-class _Start:
-    """A linear solution, the stars matched with it, and how it was found."""
-
-    wcs: TanSip
-    pairs: PointMatches
-    placement: Placement
-
-
-def _start_from_center(
-    lists: StarLists, center: tuple[float, float], shape: tuple[int, int], radius_deg: float, limits: PlacementLimits
-) -> _Start:
-    """Search a disc of the sky for the frame."""
-    middle = frame_center(shape)
-    field = _star_field(lists, lists.x - middle[0], lists.y - middle[1], center, shape, radius_deg)
-    found = find_placement(field, limits)
-    return _start(lists, field, center, middle, found)
-
-
-def _start_from_wcs(
-    lists: StarLists, initial: SkyWcs, shape: tuple[int, int], radius_deg: float, settings: SolveSettings
-) -> _Start:
-    """Take an initial solution as it is, or slightly turned and shifted, or only as a centre and a scale."""
-    middle = frame_center(shape)
-    ra0, dec0 = initial.pixel_to_sky(x=middle[0], y=middle[1])
-    cd = initial.local_jacobian(x=middle[0], y=middle[1]) / 3600.0
-    linear = TanSip((float(ra0), float(dec0)), middle, cd)
-    # The detections as the initial solution sees them, freed from the distortion that it knows.
-    ra, dec = initial.pixel_to_sky(x=lists.x, y=lists.y)
-    field = _star_field(lists, *focal_from_sky(linear, ra=ra, dec=dec), linear.crval, shape, radius_deg)
-    matrix = np.hstack([3600.0 * linear.cd, np.zeros((2, 1))])
-    for looseness in (1.0, 3.0):
-        radius = looseness * field.tolerance_px
-        placement = verify_placement(field, matrix, radius_px=radius, n_free=0, how="initial solution")
-        if placement.log10_chance <= settings.max_log10_chance:
-            return _start(lists, field, linear.crval, middle, PlacementSearch(placement, placement, 1, 1))
-    scale, error = affine_scale(matrix), 1.0 + settings.initial_scale_error
-    limits = PlacementLimits(
-        (scale / error, scale * error),
-        parity=1 if np.linalg.det(linear.cd) > 0 else -1,
-        turn_deg=math.degrees(math.atan2(matrix[1, 0], matrix[0, 0])),
-        max_turn_deg=settings.initial_turn_deg,
-        max_log10_chance=settings.max_log10_chance,
-        max_tries=settings.max_tries,
-    )
-    found = find_placement(field, limits)
-    if found.placement is None:
-        found = find_placement(field, replace(limits, parity=None, max_turn_deg=180.0))
-    return _start(lists, field, linear.crval, middle, found)
-
-
-def _star_field(
-    lists: StarLists, u: F8, v: F8, center: tuple[float, float], shape: tuple[int, int], radius_deg: float
-) -> StarField:
-    xi, eta = sky_to_plane(lists.ra, lists.dec, ra0=center[0], dec0=center[1])
-    near = np.isfinite(xi)
-    return StarField(
-        u=u,
-        v=v,
-        xi=3600.0 * xi[near],
-        eta=3600.0 * eta[near],
-        width=shape[1],
-        height=shape[0],
-        radius=3600.0 * radius_deg,
-    )
-
-
-def _start(
-    lists: StarLists, field: StarField, center: tuple[float, float], middle: tuple[float, float], found: PlacementSearch
-) -> _Start:
-    """Turn an accepted placement into a linear solution with its matches."""
-    placement = found.placement
-    if placement is None:
-        raise _no_placement(lists, field, found)
-    xi, eta = sky_to_plane(lists.ra, lists.dec, ra0=center[0], dec0=center[1])
-    reach = 1.5 * placement.radius_px * affine_scale(placement.matrix)
-    pairs = match_points(*apply_affine(placement.matrix, field.u, field.v), 3600.0 * xi, 3600.0 * eta, radius=reach)
-    cd = placement.matrix[:, :2] / 3600.0
-    origin = np.linalg.solve(placement.matrix[:, :2], -placement.matrix[:, 2])
-    crpix = (middle[0] + float(origin[0]), middle[1] + float(origin[1]))
-    return _Start(TanSip(center, crpix, cd), pairs, placement)
-
-
-def _no_placement(lists: StarLists, field: StarField, found: PlacementSearch) -> AstrometryError:
-    best = found.best
-    matched, expected, chance = (best.n_matched, best.n_expected, best.log10_chance) if best else (0, 0.0, 0.0)
-    return AstrometryError(
-        f"No placement of {len(field.u)} detections on {len(field.xi)} references is significant: the best of "
-        f"{found.n_tries} tries matches {matched} stars where chance gives {expected:.1f} (log10 chance {chance:.1f}).",
-        n_detected=lists.n_detected,
-        n_detections_usable=len(field.u),
-        n_reference=lists.n_reference,
-        n_references_usable=len(field.xi),
-        n_tries=found.n_tries,
-        n_verified=found.n_verified,
-        n_matched=matched,
-        n_expected=expected,
-        log10_chance=chance,
-    )
-
-
-def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: SolveSettings) -> AstrometricSolution:
+def _refine(lists: StarLists, start: Start, shape: tuple[int, int], settings: SolveSettings) -> AstrometricSolution:
     """Fit and match in turn, first as widely as chance allows, then as tightly as the residuals allow."""
     near = _near_frame(lists, start, shape)
     # Distortion moves the corners by more than the middle's residuals show: look further where stars are rare.
@@ -329,7 +235,7 @@ def _refine(lists: StarLists, start: _Start, shape: tuple[int, int], settings: S
     return _solution(lists, start, near, pairs, radius, shape, settings)
 
 
-def _near_frame(lists: StarLists, start: _Start, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _near_frame(lists: StarLists, start: Start, shape: tuple[int, int]) -> NDArray[np.int64]:
     """Return the references on the frame and a tenth of its size around."""
     middle = frame_center(shape)
     u, v = focal_from_sky(start.wcs, ra=lists.ra, dec=lists.dec)
@@ -365,7 +271,7 @@ def _star_pairs(lists: StarLists, pairs: PointMatches) -> StarPairs:
 
 def _solution(
     lists: StarLists,
-    start: _Start,
+    start: Start,
     near: NDArray[np.int64],
     pairs: PointMatches,
     radius: float,

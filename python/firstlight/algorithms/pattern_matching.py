@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ _SHORTEST = 0.2
 """Shortest pair, in short sides of the frame."""
 _LONGEST = 0.8
 _LONGEST_ON_SKY = 0.45
-"""Longest pair of detections and of references, in diagonals: longer pairs of references are seldom both on the frame."""
+"""Longest pair of detections and of references, in diagonals: longer ones on the sky are seldom both on the frame."""
 _FIRST_BUDGET = 20_000
 _BUDGET_GROWTH = 4
 _PAIRS_AT_ONCE = 4
@@ -40,7 +41,7 @@ _HIT_RATE = 0.5
 """Share of the anchors that have a target in a right placement, for the test's alternative."""
 _REJECT = -3.0
 _ACCEPT = 9.0
-"""Log-likelihood ratio at which a candidate is worth being matched with all stars, which takes as long as 10,000 tries."""
+"""Log-likelihood ratio at which a candidate is worth a match with all stars, which takes as long as 10,000 tries."""
 _DETECTIONS_FIRST = ((12, 12), (20, 20), (30, 30), (60, 30), (20, 60), (60, 60), (20, 200))
 _REFERENCES_FIRST = ((40, 20), (100, 20), (300, 20), (1000, 20), (3000, 20), (100, 50), (300, 50), (1000, 50))
 """Pairs of numbers of detections and of references expected in the frame."""
@@ -122,8 +123,8 @@ class _Rung:
 def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch:
     """Search for the placement of a frame.
 
-    The rungs of the ladder share the work in rounds: each may try as many similarities as the others, four times more in
-    every round, so that a frame is found soon whichever rung suits it.
+    The rungs of the ladder share the work in rounds: each may try as many similarities as the others, four times more
+    in every round, so that a frame is found soon whichever rung suits it.
 
     Parameters
     ----------
@@ -188,7 +189,7 @@ class _RungSearch:
         self._bins = pairs_by_length(*targets, shortest * unit, longest * unit, _N_LENGTH_BINS)
         self._grid = _grid_of(*targets, radius=tolerance * unit)
         chance = min(max(density * math.pi * (tolerance * unit) ** 2, 1e-4), 0.3)
-        self._limits = _search_limits(field, limits, rung, ratio, chance)._replace(length_error=tolerance * unit)
+        self._limits = _search_limits(field, limits, rung, ratio=ratio, length_error=tolerance * unit, chance=chance)
 
     @property
     def is_done(self) -> bool:
@@ -223,15 +224,22 @@ class _RungSearch:
 
 
 def _search_limits(
-    field: StarField, limits: PlacementLimits, rung: _Rung, ratio: tuple[float, float], chance: float
+    field: StarField,
+    limits: PlacementLimits,
+    rung: _Rung,
+    *,
+    ratio: tuple[float, float],
+    length_error: float,
+    chance: float,
 ) -> SearchLimits:
+    """Return what a similarity from anchors to targets must fulfil; ``chance`` is that of a vote for a wrong one."""
     # The inverse of an unmirrored map turns back; that of a mirrored one keeps its turn.
     backwards = not rung.detections_first and limits.parity == 1
     turn = math.radians(-limits.turn_deg if backwards else limits.turn_deg)
     return SearchLimits(
         scale_low=ratio[0],
         scale_high=ratio[1],
-        length_error=0.0,
+        length_error=length_error,
         direct=limits.parity != -1,
         mirrored=limits.parity != 1,
         turn_x=math.cos(turn),
@@ -254,7 +262,7 @@ def _ladder(field: StarField, limits: PlacementLimits) -> list[_Rung]:
     edges = [low * (high / low) ** (i / n_bins) for i in range(n_bins + 1)]
     ways = (1 if limits.parity else 2) * 2.0 * min(limits.max_turn_deg / 180.0, 1.0)
     rungs: dict[tuple[bool, int, int, float, float], _Rung] = {}
-    for scale_low, scale_high in zip(edges[:-1], edges[1:], strict=True):
+    for scale_low, scale_high in pairwise(edges):
         n_region = int(np.count_nonzero(_in_region(field, scale_high)))
         frames = _region_area(field, scale_high) / (field.area * scale_low * scale_high)
         for looseness in (1.0, 3.0):

@@ -52,7 +52,7 @@ class PlaneMap:
     def variance(self, design: F8) -> F8:
         """Return the (n,) sum of the variances of both components at the (n, m) monomials."""
         rows = design[:, : len(self.coefficients)]
-        return np.asarray(np.einsum("ij,ajk,ik->i", rows, self.covariance, rows))
+        return np.asarray(((rows @ self.covariance.sum(axis=0)) * rows).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -76,23 +76,21 @@ class _Normals:
         """Return the solution of an order, or None when the stars do not determine it."""
         m = len(monomial_powers(order))
         corner = self.matrix[:, :m, :m]
-        if self.n_stars < m or not np.all(np.linalg.cond(corner) < _MAX_CONDITION):
+        covariance = _inverse(corner) if self.n_stars >= m else None
+        if covariance is None:
             return None
-        covariance = np.linalg.inv(corner)
-        coefficients = np.einsum("ajk,ak->ja", covariance, self.vector[:, :m])
-        return PlaneMap(coefficients, covariance, order, float(m))
+        coefficients = (covariance @ self.vector[:, :m, None])[..., 0].T
+        return PlaneMap(np.ascontiguousarray(coefficients), covariance, order, float(m))
 
     def chi2(self, solution: PlaneMap) -> float:
         """Return the sum of the squared weighted residuals of these stars from any solution."""
         beta = solution.coefficients.T
         m = beta.shape[1]
-        bent = np.einsum("aj,ajk,ak->a", beta, self.matrix[:, :m, :m], beta)
+        bent = (beta[:, None, :] @ self.matrix[:, :m, :m] @ beta[..., None])[:, 0, 0]
         return float((self.square - 2.0 * (beta * self.vector[:, :m]).sum(axis=1) + bent).sum())
 
 
-def fit_plane_map(
-    design: F8, target: F8, sigma: F8, *, grid: F8, max_order: int, n_folds: int = 5
-) -> tuple[PlaneMap | None, F8]:
+def fit_plane_map(design: F8, target: F8, sigma: F8, *, grid: F8, max_order: int, n_folds: int = 5) -> PlaneMap | None:
     """Fit an offset field with the polynomial order that predicts it best.
 
     From order 1 upwards, an order is taken when it has two stars per parameter of a component, when an F-test finds its
@@ -110,41 +108,60 @@ def fit_plane_map(
         Monomials on a grid over the frame.
     max_order : int
     n_folds : int
-        Parts of which each is left out in turn; with fewer than twelve stars every star is one.
+        Parts of which each is left out in turn; see `hold_out`.
 
     Returns
     -------
-    solution : PlaneMap or None
+    PlaneMap or None
         None when the stars lie on a line or a point.
-    held_out : (n, 2)
-        Residuals of the stars when left out of the fit.
     """
-    folds = np.arange(len(design)) % (n_folds if len(design) >= 2 * _MIN_AFFINE else len(design))
     if len(design) < _MIN_AFFINE:
-        return fit_similarity(design, target, sigma), _held_out_similarity(design, target, sigma)
-    parts = [_normals(design[folds == f], target[folds == f], sigma[folds == f]) for f in np.unique(folds)]
-    total = _Normals(
-        np.sum([p.matrix for p in parts], axis=0),
-        np.sum([p.vector for p in parts], axis=0),
-        np.sum([p.square for p in parts], axis=0),
-        len(design),
-    )
-    orders = [k for k in range(1, max_order + 1) if k == 1 or len(design) >= 2 * len(monomial_powers(k))]
+        return fit_similarity(design, target, sigma)
+    folds = _folds(len(design), n_folds)
+    parts = [_normals(design[folds == f], target[folds == f], sigma[folds == f]) for f in range(folds.max() + 1)]
+    total = _sum(parts)
     best = total.solve(1)
     if best is None:
-        return None, np.full_like(target, np.nan)
-    for k in orders[1:]:
-        rival = total.solve(k)
-        if rival is not None and _is_better(rival, best, total, parts, grid):
+        return None
+    orders = [k for k in range(2, max_order + 1) if len(design) >= 2 * len(monomial_powers(k))]
+    rivals = [rival for k in orders if (rival := total.solve(k)) is not None]
+    for rival in rivals:
+        if _is_better(rival, best, total, parts, grid):
             best = rival
-    higher = [total.solve(k) for k in orders if best.order < k <= best.order + 2]
-    best = replace(best, doubt=max((_squared_bias(best, rival, grid) for rival in higher if rival), default=0.0))
-    held_out = np.full_like(target, np.nan)
-    for f, part in enumerate(parts):
-        others = (total - part).solve(best.order)
-        if others is not None:
-            held_out[folds == f] = target[folds == f] - others.predict(design[folds == f])
-    return best, held_out
+    higher = [rival for rival in rivals if best.order < rival.order <= best.order + 2]
+    return replace(best, doubt=max((_squared_bias(best, rival, grid) for rival in higher), default=0.0))
+
+
+def hold_out(design: F8, target: F8, sigma: F8, *, order: int, n_folds: int = 5) -> F8:
+    """Return the residuals of stars when they are left out of the fit.
+
+    Parameters
+    ----------
+    design : (n, m)
+        Monomials at the stars.
+    target, sigma : (n, 2)
+        Offsets and their errors.
+    order : int
+        Of the polynomials; `SIMILARITY` for a similarity.
+    n_folds : int
+        Every n-th star is left out at a time; with fewer than twelve stars every star alone.
+
+    Returns
+    -------
+    (n, 2)
+        NaN where the other stars do not determine a solution.
+    """
+    folds = _folds(len(design), n_folds)
+    residual = np.full_like(target, np.nan)
+    for f in range(folds.max() + 1):
+        out, rest = folds == f, folds != f
+        if order == SIMILARITY:
+            solution = fit_similarity(design[rest], target[rest], sigma[rest])
+        else:
+            solution = _normals(design[rest], target[rest], sigma[rest]).solve(order)
+        if solution is not None:
+            residual[out] = target[out] - solution.predict(design[out])
+    return residual
 
 
 def fit_similarity(design: F8, target: F8, sigma: F8) -> PlaneMap | None:
@@ -167,9 +184,9 @@ def fit_similarity(design: F8, target: F8, sigma: F8) -> PlaneMap | None:
     rows = np.stack([np.stack([one, zero, u, -v], axis=1), np.stack([zero, one, v, u], axis=1)], axis=1)
     weighted = (rows / sigma[:, :, None]).reshape(-1, 4)
     normal = weighted.T @ weighted
-    if not np.linalg.cond(normal) < _MAX_CONDITION:
+    covariance = _inverse(normal)
+    if covariance is None:
         return None
-    covariance = np.linalg.inv(normal)
     solution = covariance @ (weighted.T @ (target / sigma).ravel())
     to_x = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, -1]])
     to_y = np.array([[0, 1.0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]])
@@ -189,6 +206,15 @@ def _normals(design: F8, target: F8, sigma: F8) -> _Normals:
         matrices.append(weighted.T @ weighted)
         vectors.append(weighted.T @ pull[:, axis])
     return _Normals(np.stack(matrices), np.stack(vectors), (pull**2).sum(axis=0), len(design))
+
+
+def _sum(parts: list[_Normals]) -> _Normals:
+    return _Normals(
+        np.sum([p.matrix for p in parts], axis=0),
+        np.sum([p.vector for p in parts], axis=0),
+        np.sum([p.square for p in parts], axis=0),
+        sum(p.n_stars for p in parts),
+    )
 
 
 def _is_better(rival: PlaneMap, best: PlaneMap, total: _Normals, parts: list[_Normals], grid: F8) -> bool:
@@ -225,11 +251,15 @@ def _held_out_chi2(order: int, total: _Normals, parts: list[_Normals]) -> float:
     return chi2
 
 
-def _held_out_similarity(design: F8, target: F8, sigma: F8) -> F8:
-    held_out = np.full_like(target, np.nan)
-    for i in range(len(design)):
-        others = np.arange(len(design)) != i
-        solution = fit_similarity(design[others], target[others], sigma[others])
-        if solution is not None:
-            held_out[i] = target[i] - solution.predict(design[i : i + 1])[0]
-    return held_out
+def _folds(n_stars: int, n_folds: int) -> NDArray[np.int64]:
+    return np.arange(n_stars) % (n_folds if n_stars >= 2 * _MIN_AFFINE else n_stars)
+
+
+def _inverse(normal: F8) -> F8 | None:
+    """Invert a normal matrix, or a stack of them; None when one is singular as far as its condition shows."""
+    try:
+        inverse = np.linalg.inv(normal)
+    except np.linalg.LinAlgError:
+        return None
+    condition = np.abs(normal).sum(axis=-1).max(axis=-1) * np.abs(inverse).sum(axis=-1).max(axis=-1)
+    return np.asarray(inverse, dtype=np.float64) if np.all(condition < _MAX_CONDITION) else None

@@ -104,8 +104,8 @@ def clean_star_lists(
     r_row = _bright_first(references.ra, references.dec, np.asarray(references.mag, dtype=np.float64))
     if min(len(d_row), len(r_row)) < minimum:
         raise AstrometryError(
-            f"Astrometry needs at least {minimum} detections and {minimum} references with positions; got {len(d_row)} of "
-            f"{len(detections.x)} detections and {len(r_row)} of {len(references.ra)} references.",
+            f"Astrometry needs at least {minimum} detections and {minimum} references with positions; got {len(d_row)} "
+            f"of {len(detections.x)} detections and {len(r_row)} of {len(references.ra)} references.",
             n_detected=len(detections.x),
             n_detections_usable=len(d_row),
             n_reference=len(references.ra),

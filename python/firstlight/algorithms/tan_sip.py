@@ -141,7 +141,7 @@ def evaluate_polynomial(coefficients: F8 | None, u: F8, v: F8) -> F8:
     """Return the sum of ``coefficients[p, q]`` u^p v^q; zero without coefficients."""
     if coefficients is None:
         return np.zeros(np.broadcast_shapes(np.shape(u), np.shape(v)))
-    return np.polynomial.polynomial.polyval2d(u, v, coefficients)
+    return np.asarray(np.polynomial.polynomial.polyval2d(u, v, coefficients), dtype=np.float64)
 
 
 def monomial_powers(order: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.polynomial_fit import PlaneMap, fit_plane_map
+from firstlight.algorithms.polynomial_fit import PlaneMap, fit_plane_map, hold_out
 from firstlight.algorithms.tan_sip import (
     coefficient_matrix,
     fit_inverse_distortion,
@@ -25,7 +25,7 @@ from firstlight.images.wcs import TanSip
 F8 = NDArray[np.float64]
 
 _MIN_STARS = 3
-_N_GRID = 20
+_N_GRID = 16
 _FLOORS_PX = np.concatenate([[0.0], np.geomspace(1e-3, 2.0, 34)])
 
 
@@ -155,7 +155,7 @@ def fit_tan_sip(
     for _ in range(12):
         target = _target(pairs, tangent)
         sigma = _errors(pairs, tangent, math.hypot(floor, settings.min_error_px))
-        solution, _held_out = _solve(design, target, sigma, used, frame, settings)
+        solution = _solve(design, target, sigma, used, frame, settings)
         residual = target - solution.predict(design)
         floor = _likely_floor(residual, _errors(pairs, tangent, settings.min_error_px), used, solution.n_free)
         sigma = _errors(pairs, tangent, math.hypot(floor, settings.min_error_px))
@@ -207,9 +207,9 @@ def _errors(pairs: StarPairs, tangent: TanSip, floor_px: float) -> F8:
 
 def _solve(
     design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], frame: _Frame, settings: WcsFitSettings
-) -> tuple[PlaneMap, F8]:
-    """Fit the used stars; also return their residuals when left out."""
-    solution, held_out = fit_plane_map(
+) -> PlaneMap:
+    """Fit the used stars."""
+    solution = fit_plane_map(
         design[used],
         target[used],
         sigma[used],
@@ -220,7 +220,7 @@ def _solve(
     if solution is None:
         n = int(used.sum())
         raise AstrometryError(f"The {n} matched stars lie on a line or a point.", n_matched=n)
-    return solution, held_out
+    return solution
 
 
 def _likely_floor(residual: F8, sigma: F8, used: NDArray[np.bool_], n_free: float) -> float:
@@ -236,7 +236,7 @@ def _clip(pull: F8, used: NDArray[np.bool_], n_free: float, clip_sigma: float) -
     """Return which stars lie within ``clip_sigma`` robust standard deviations in both axes."""
     n = len(pull)
     spread = 1.4826 * float(np.median(np.abs(pull))) * math.sqrt(n / max(n - n_free, 1.0))
-    kept: NDArray[np.bool_] = (np.abs(pull) <= clip_sigma * max(spread, 1.0)).all(axis=1)
+    kept = np.all(np.abs(pull) <= clip_sigma * max(spread, 1.0), axis=1)
     return kept if kept.sum() >= _MIN_STARS else used
 
 
@@ -253,7 +253,7 @@ def _finish(
     sigma = _errors(pairs, tangent, floor)
     for _ in range(5):
         target = _target(pairs, tangent)
-        solution, held_out = _solve(design, target, sigma, used, frame, settings)
+        solution = _solve(design, target, sigma, used, frame, settings)
         shift = solution.coefficients[0]
         if float(np.hypot(*shift)) < 1e-9:
             break
@@ -261,6 +261,7 @@ def _finish(
     tan_sip, to_pixel = _assemble(solution, tangent, frame)
     residual = target - solution.predict(design)
     offset = -residual @ to_pixel.T
+    held_out = hold_out(design[used], target[used], sigma[used], order=solution.order, n_folds=settings.n_folds)
     freedom = 2.0 * (int(used.sum()) - solution.n_free)
     chi2_dof = float(((residual / sigma)[used] ** 2).sum()) / freedom if freedom > 0 else 1.0
     variance = solution.variance(frame.grid(settings.max_order)) * max(chi2_dof, 1.0)

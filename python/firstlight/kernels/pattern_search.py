@@ -44,9 +44,9 @@ class SearchLimits(NamedTuple):
     """What a similarity from anchor to target coordinates must fulfil, and what a vote weighs.
 
     The two lengths must agree within the range of scales and ``length_error``; the image of the origin must lie within
-    ``free`` plus ``free_per_scale * scale`` of the origin; the rotation must have a cosine of at least ``cos_turn`` with
-    the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios; with a finite ``reach`` the anchors within it
-    of the pair's middle vote, the nearest first, as the distant ones are seldom on the frame.
+    ``free`` plus ``free_per_scale * scale`` of the origin; the rotation must have a cosine of at least ``cos_turn``
+    with the direction (``turn_x``, ``turn_y``). Votes are log-likelihood ratios; with a finite ``reach`` the anchors
+    within it of the pair's middle vote, the nearest first, as the distant ones are seldom on the frame.
     """
 
     scale_low: float
@@ -198,7 +198,7 @@ def _voters(ax: F8, ay: F8, i: int, j: int, reach: float, near: NDArray[np.int64
     n_near = 0
     for n in range(ax.size):
         d2 = (ax[n] - x) ** 2 + (ay[n] - y) ** 2
-        if n == i or n == j or d2 > reach * reach:
+        if n in (i, j) or d2 > reach * reach:
             continue
         at = n_near
         while math.isfinite(reach) and at > 0 and distance[at - 1] > d2:

@@ -31,6 +31,7 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
 STATUS_COLORS = {"ok": GREEN, "warn": ORANGE, "fail": VERMILION}
 STATUS_WORDS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
 SMALL, TINY = 8.0, 6.5
+MOST_ARROWS, CELLS = 400, 12
 OUTLINE = (Stroke(linewidth=3, foreground="white"), Normal())
 
 
@@ -184,8 +185,12 @@ def draw_star_stack(panels: Sequence[Axes], stack: StarStack) -> None:
 def draw_offset_field(
     axes: Axes, *, x: FloatArray, y: FloatArray, dx: FloatArray, dy: FloatArray, unit: str, shape: tuple[int, int]
 ) -> None:
-    """Show astrometric residuals as arrows over the field."""
+    """Show astrometric residuals as arrows over the field; of many stars, the median of each cell."""
     ny, nx = shape
+    title = f"position residuals, {len(dx)} stars"
+    if len(dx) > MOST_ARROWS:
+        x, y, dx, dy = _cell_medians(x, y, dx, dy, shape=shape)
+        title = f"{title}, medians"
     typical = float(np.median(np.hypot(dx, dy))) if len(dx) else math.nan
     if typical > 0:
         key = _round_length(2 * typical)
@@ -202,7 +207,18 @@ def draw_offset_field(
     axes.tick_params(labelsize=TINY)
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
-    axes.set_title(f"position residuals, {len(dx)} stars", fontsize=SMALL, loc="left")
+    axes.set_title(title, fontsize=SMALL, loc="left")
+
+
+def _cell_medians(
+    x: FloatArray, y: FloatArray, dx: FloatArray, dy: FloatArray, *, shape: tuple[int, int]
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    column = np.clip((np.asarray(x) + 0.5) * CELLS / shape[1], 0, CELLS - 1).astype(int)
+    row = np.clip((np.asarray(y) + 0.5) * CELLS / shape[0], 0, CELLS - 1).astype(int)
+    cell = row * CELLS + column
+    values = np.stack([x, y, dx, dy])
+    medians = np.array([np.median(values[:, cell == index], axis=1) for index in np.unique(cell)])
+    return medians[:, 0], medians[:, 1], medians[:, 2], medians[:, 3]
 
 
 def draw_offset_scatter(axes: Axes, *, dx: FloatArray, dy: FloatArray, unit: str) -> None:

@@ -11,12 +11,13 @@ from astropy.table import Column, Table
 from pydantic import NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
+from firstlight.algorithms.aperture_correction import fit_flux_ratio
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Gate, Struct, Task
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap
 from firstlight.images.exposure import Exposure
 from firstlight.images.fields import ChebyshevField
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import FloatArray, IntArray
 
 CALIBRATED = "psf"
 """The flux that becomes the total flux, because it has the smallest error."""
@@ -80,6 +81,9 @@ class StarApertureCorrectionConfig(Config):
     iterations: NonNegativeInt = 4
     """Number of times that outliers are clipped."""
 
+    floor: PositiveFloat = 0.001
+    """Least error of the ratio of one star, which caps the weight of the brightest."""
+
     warn_error: PositiveFloat = 0.005
     """A mean correction less certain than this is a warning."""
 
@@ -94,24 +98,35 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
     def run(self, exposure: Exposure, psf_stars: Table, *, aperture_radius: float) -> ApertureCorrectionResult:
         """Compare the fluxes of PSF stars."""
         inside = _share_of_aperture(exposure, aperture_radius)
-        x, y, ratio, error = self._ratios(psf_stars, inside)
-        field, n_stars, scatter = self._fit(exposure, x, y, ratio, error)
-        mean_error = scatter / np.sqrt(n_stars)
-        mean = field.mean()
-        self.log.info("aperture correction", psf_to_total=mean, error=mean_error, n=n_stars)
+        stars = psf_stars[self._select(psf_stars)]
+        x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
+        psf_flux = np.asarray(stars["psf_inst_flux"])
+        fit = fit_flux_ratio(
+            psf_flux,
+            reference=np.asarray(stars["aper_inst_flux"]) / inside.evaluate(x=x, y=y),
+            x=x,
+            y=y,
+            box=exposure.box,
+            error=np.hypot(np.asarray(stars["aper_inst_flux_err"]) / psf_flux, self.config.floor),
+            order=self.config.order,
+            clip=self.config.clip,
+            rounds=self.config.iterations,
+        )
+        mean, n_stars = fit.field.mean(), int(fit.used.sum())
+        self.log.info("aperture correction", psf_to_total=mean, error=fit.error, n=n_stars)
         return ApertureCorrectionResult(
             corrections=ApertureCorrectionMap(
                 {
-                    CALIBRATED: ApertureCorrection(field, error=mean_error),
+                    CALIBRATED: ApertureCorrection(fit.field, error=fit.error),
                     "aper": ApertureCorrection(_inverse(exposure, inside)),
                 }
             ),
             psf_to_total=mean,
             n_stars=n_stars,
-            gates=(Gate("aperture_correction_error", mean_error, warn=self.config.warn_error, n=n_stars),),
+            gates=(Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),),
         )
 
-    def _ratios(self, stars: Table, inside: ChebyshevField) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _select(self, stars: Table) -> IntArray:
         used = np.asarray(stars["calib_psf_used"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
         used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool)
         bright = used & (np.asarray(stars["snr"]) >= self.config.min_snr)
@@ -121,49 +136,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
                 "No star to measure the aperture correction on: none of the stars of the PSF has both fluxes.",
                 n_psf_stars=int(np.sum(stars["calib_psf_used"])),
             )
-        x, y = np.asarray(stars["x"])[rows], np.asarray(stars["y"])[rows]
-        aperture = np.asarray(stars["aper_inst_flux"])[rows]
-        psf_flux = np.asarray(stars["psf_inst_flux"])[rows]
-        ratio = aperture / inside.evaluate(x=x, y=y) / psf_flux
-        error = np.asarray(stars["aper_inst_flux_err"])[rows] / psf_flux
-        return x, y, ratio, np.hypot(error, 1e-3)
-
-    def _fit(
-        self, exposure: Exposure, x: FloatArray, y: FloatArray, ratio: FloatArray, error: FloatArray
-    ) -> tuple[ChebyshevField, int, float]:
-        """Fit fields of rising order, clipped, and keep the one with the least Bayesian information criterion."""
-        best: tuple[float, ChebyshevField, int, float] | None = None
-        for order in range(self.config.order + 1):
-            terms = (order + 1) * (order + 2) // 2
-            if order > 0 and len(ratio) < 3 * terms:
-                break
-            field, kept = self._clipped(exposure, order, x, y, ratio, error)
-            residual = (ratio - field.evaluate(x=x, y=y))[kept]
-            criterion = float(np.sum((residual / error[kept]) ** 2) + terms * np.log(kept.sum()))
-            criterion += self.config.clip**2 * int((~kept).sum())
-            scatter = float(np.sqrt(1.0 / np.mean(1.0 / np.maximum(error[kept], np.abs(residual)) ** 2)))
-            if best is None or criterion < best[0]:
-                best = (criterion, field, int(kept.sum()), scatter)
-        if best is None:
-            raise AssertionError("Order 0 is always fitted.")
-        return best[1:]
-
-    def _clipped(
-        self, exposure: Exposure, order: int, x: FloatArray, y: FloatArray, ratio: FloatArray, error: FloatArray
-    ) -> tuple[ChebyshevField, BoolArray]:
-        middle = np.median(ratio)
-        spread = 1.4826 * np.median(np.abs(ratio - middle))
-        kept = np.abs(ratio - middle) <= self.config.clip * np.maximum(error, spread)
-        for _ in range(self.config.iterations + 1):
-            field = ChebyshevField.fit(
-                ratio[kept], x=x[kept], y=y[kept], box=exposure.box, order=order, weights=1.0 / error[kept]
-            )
-            residual = ratio - field.evaluate(x=x, y=y)
-            newly = np.abs(residual) <= self.config.clip * np.maximum(error, 1.4826 * np.median(np.abs(residual[kept])))
-            if np.array_equal(newly, kept) or not newly.any():
-                break
-            kept = newly
-        return field, kept
+        return rows
 
 
 def with_total_flux(catalog: Table, exposure: Exposure) -> Table:
