@@ -151,7 +151,7 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         if not fit.error <= self.config.max_error:
             raise PhotometryError(
                 f"The zero point is uncertain by {fit.error:.2f} mag ({fit.n_used} of {len(source_index)} calibrators "
-                f"used), the limit is {self.config.max_error:g} mag; are the calibrators saturated, or is the PSF wrong?",
+                f"used), the limit is {self.config.max_error:g} mag; are they saturated, or is the PSF wrong?",
                 n_used=fit.n_used,
                 zero_point_error=fit.error,
                 scatter=fit.scatter,
