@@ -29,7 +29,16 @@ class StarField:
 
 
 def make_field(
-    seed, *, n_stars, side=1024, scale=1.0, parity=-1, turn=None, center=(150.0, 30.0), distortion_px=2.0, margin_deg=0.4
+    seed,
+    *,
+    n_stars,
+    side=1024,
+    scale=1.0,
+    parity=-1,
+    turn=None,
+    center=(150.0, 30.0),
+    distortion_px=2.0,
+    margin_deg=0.4,
 ):
     rng = np.random.default_rng(seed)
     turn = rng.uniform(0, 2 * np.pi) if turn is None else np.radians(turn)
@@ -68,7 +77,9 @@ def observe(field, seed, *, missed=0.1, spurious=0.1, error_px=None, keep_ranks=
     rng = np.random.default_rng(seed + 1000)
     star = np.flatnonzero(rng.random(field.n_inside) >= missed)
     mag = field.mag[star]
-    error = np.clip(0.008 * 10 ** (0.35 * (mag - 16.5)), 0.008, 0.2) if error_px is None else np.full(len(star), error_px)
+    error = (
+        np.clip(0.008 * 10 ** (0.35 * (mag - 16.5)), 0.008, 0.2) if error_px is None else np.full(len(star), error_px)
+    )
     n_spurious = int(spurious * len(star))
     x = np.concatenate([field.x[star] + rng.normal(size=len(star)) * error, rng.uniform(0, field.shape[1], n_spurious)])
     y = np.concatenate([field.y[star] + rng.normal(size=len(star)) * error, rng.uniform(0, field.shape[0], n_spurious)])
@@ -84,7 +95,9 @@ def catalogue(field, seed, *, error_arcsec=0.0015):
     rng = np.random.default_rng(seed + 2000)
     errors = np.full(len(field.ra), error_arcsec)
     ra = field.ra + rng.normal(size=len(errors)) * errors / 3600 / np.cos(np.radians(field.dec))
-    return References(ra=ra, dec=field.dec + rng.normal(size=len(errors)) * errors / 3600, mag=field.mag, sky_err=errors)
+    return References(
+        ra=ra, dec=field.dec + rng.normal(size=len(errors)) * errors / 3600, mag=field.mag, sky_err=errors
+    )
 
 
 def offset_center(field, arcmin, angle_deg):

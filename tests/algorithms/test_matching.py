@@ -23,7 +23,9 @@ def test_pairs_are_each_others_nearest_within_the_radius(seed):
     found = match_points(x1, y1, x2, y2, radius=3.0)
 
     assert list(zip(found.first, found.second, strict=True)) == brute_force(x1, y1, x2, y2, 3.0)
-    np.testing.assert_allclose(found.distance, np.hypot(x1[found.first] - x2[found.second], y1[found.first] - y2[found.second]))
+    np.testing.assert_allclose(
+        found.distance, np.hypot(x1[found.first] - x2[found.second], y1[found.first] - y2[found.second])
+    )
 
 
 def test_duplicates_are_used_once():

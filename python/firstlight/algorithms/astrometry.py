@@ -18,7 +18,7 @@ from firstlight.algorithms.tan_sip import (
     frame_center,
     sky_to_tan_sip,
 )
-from firstlight.algorithms.wcs_fit import StarPairs, WcsFitSettings, fit_tan_sip
+from firstlight.algorithms.wcs_fit import StarPairs, WcsFit, WcsFitSettings, fit_tan_sip
 from firstlight.errors import AstrometryError
 from firstlight.images.wcs import SkyWcs, TanSip
 
@@ -269,6 +269,35 @@ def _star_pairs(lists: StarLists, pairs: PointMatches) -> StarPairs:
     )
 
 
+def _require_significance(
+    lists: StarLists,
+    start: Start,
+    near: NDArray[np.int64],
+    fit: WcsFit,
+    radius: float,
+    shape: tuple[int, int],
+    settings: SolveSettings,
+) -> float:
+    """Return log10 of the probability that chance makes as many matches, all trials included; refuse a large one."""
+    n_matched = len(fit.used)
+    u, v = focal_coordinates(fit.tan_sip, x=lists.x, y=lists.y)
+    xi, eta = focal_from_sky(fit.tan_sip, ra=lists.ra[near], dec=lists.dec[near])
+    uniform = len(u) * len(near) / 1.44 * math.pi * radius**2 / (shape[0] * shape[1])
+    expected = max(count_chance_matches(u, v, xi, eta, radius=radius), uniform)
+    trials = math.log10(max(start.placement.n_tries, 1))
+    n_free = min(fit.n_parameters, 3) if start.placement.n_tries > 1 else 0
+    chance = log10_chance(n_matched - n_free, expected=expected) + trials
+    if not chance <= settings.max_log10_chance:
+        raise AstrometryError(
+            f"The solution fell apart: {n_matched} matches within {radius:.2f} pixels, where chance gives "
+            f"{expected:.1f} (log10 chance {chance:.1f}).",
+            n_matched=n_matched,
+            n_expected=expected,
+            log10_chance=chance,
+        )
+    return chance
+
+
 def _solution(
     lists: StarLists,
     start: Start,
@@ -281,21 +310,7 @@ def _solution(
     """Fit the final matches, and refuse them when chance would make as many."""
     stars = _star_pairs(lists, pairs)
     fit = fit_tan_sip(stars, start=start.wcs, shape=shape, settings=settings.fit)
-    u, v = focal_coordinates(fit.tan_sip, x=lists.x, y=lists.y)
-    xi, eta = focal_from_sky(fit.tan_sip, ra=lists.ra[near], dec=lists.dec[near])
-    expected = count_chance_matches(u, v, xi, eta, radius=radius)
-    uniform = len(u) * len(near) / 1.44 * math.pi * radius**2 / (shape[0] * shape[1])
-    trials = math.log10(max(start.placement.n_tries, 1))
-    n_free = min(fit.n_parameters, 3) if start.placement.n_tries > 1 else 0
-    chance = log10_chance(len(pairs) - n_free, expected=max(expected, uniform)) + trials
-    if not chance <= settings.max_log10_chance:
-        raise AstrometryError(
-            f"The solution fell apart: {len(pairs)} matches within {radius:.2f} pixels, where chance gives "
-            f"{max(expected, uniform):.1f} (log10 chance {chance:.1f}).",
-            n_matched=len(pairs),
-            n_expected=max(expected, uniform),
-            log10_chance=chance,
-        )
+    chance = _require_significance(lists, start, near, fit, radius, shape, settings)
     reference_x, reference_y = sky_to_tan_sip(fit.tan_sip, ra=lists.ra[near], dec=lists.dec[near])
     inside = (np.abs(reference_x - frame_center(shape)[0]) < 0.5 * shape[1]) & (
         np.abs(reference_y - frame_center(shape)[1]) < 0.5 * shape[0]
