@@ -19,6 +19,9 @@ from firstlight.images.wcs import SkyWcs, TanSip
 
 F8 = NDArray[np.float64]
 
+_NARROW_SHARE = 25
+"""Part of the tries that the search near the initial solution may use before its rotation is given up."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -118,11 +121,11 @@ def start_from_wcs(
         turn_deg=math.degrees(math.atan2(matrix[1, 0], matrix[0, 0])),
         max_turn_deg=turn_deg,
         max_log10_chance=max_log10_chance,
-        max_tries=max_tries,
+        max_tries=max_tries // _NARROW_SHARE,
     )
     found = find_placement(field, limits)
     if found.placement is None:
-        found = find_placement(field, replace(limits, parity=None, max_turn_deg=180.0))
+        found = find_placement(field, replace(limits, parity=None, max_turn_deg=180.0, max_tries=max_tries))
     return _start(lists, field, linear.crval, middle, found)
 
 

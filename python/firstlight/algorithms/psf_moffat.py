@@ -118,7 +118,8 @@ class MoffatField:
     ) -> NDArray[np.float64]:
         """Return (n, s, s) stamps of unit total flux with the shape at x, y and the star at dx, dy from the middle."""
         first, one = np.arange(len(x) + 1), np.ones(len(x))
-        images: NDArray[np.float64] = moffat_sums(first, dx, dy, one, self.shapes(x=x, y=y), self.beta, radius)
+        offsets = np.ascontiguousarray(dx), np.ascontiguousarray(dy)
+        images: NDArray[np.float64] = moffat_sums(first, *offsets, one, self.shapes(x=x, y=y), self.beta, radius)
         return images
 
 

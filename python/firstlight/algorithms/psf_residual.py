@@ -55,7 +55,8 @@ class ResidualGrid:
     ) -> NDArray[np.float64]:
         """Return (n, s, s) stamps of unit-flux stars at offsets dx, dy [pixel] with polynomial terms ``basis``."""
         amplitudes = np.ascontiguousarray(basis[:, : self.terms])
-        images: NDArray[np.float64] = grid_images(self.coefficients, self.oversampling, amplitudes, dx, dy, radius)
+        offsets = np.ascontiguousarray(dx), np.ascontiguousarray(dy)
+        images: NDArray[np.float64] = grid_images(self.coefficients, self.oversampling, amplitudes, *offsets, radius)
         return images
 
     @property

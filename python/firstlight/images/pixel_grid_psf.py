@@ -67,7 +67,7 @@ class PixelGridPsf(Psf):
         self._check()
         self._order = polynomial_order(self._arrays["polynomials"].shape[1])
         self._splines = np.stack([spline_filter(grid, order=3, mode="mirror") for grid in self._arrays["grids"]])
-        for array in (*self._arrays.values(), self._splines):
+        for array in self._arrays.values():
             array.setflags(write=False)
 
     @property

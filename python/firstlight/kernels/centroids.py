@@ -109,12 +109,12 @@ def windowed_centroid(
     reach = _CUT * sigma
     if x + reach < 0 or y + reach < 0 or x - reach > image.shape[1] - 1 or y - reach > image.shape[0] - 1:
         return x, y, np.nan, np.nan, OFF_IMAGE
-    mirrored = False
+    mirrored = tolerance < 0.0  # False; numba would compile every call with a literal apart
     response = 1.0 + (source_sigma / sigma) ** 2
     for _ in range(_MAX_ITERATIONS):
         lost = _window_sums(image, variance, bad, labels, own, x, y, sigma, mirrored, sums)
         if lost and not mirrored:
-            mirrored = True
+            mirrored = not mirrored
             _window_sums(image, variance, bad, labels, own, x, y, sigma, mirrored, sums)
         if sums[6] < _MIN_USED * sums[7]:
             return x, y, np.nan, np.nan, MASKED
