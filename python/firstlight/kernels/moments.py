@@ -226,8 +226,10 @@ def _errors(
             out[4] += power * dy * dy
             out[5] += power * (1.0 + 0.5 * (factor * rho2 - 2.0 / scale)) ** 2
     s0 = state[5] / factor
-    out[0:3] *= (factor * factor / s0) ** 2
-    out[3:5] *= (factor / s0) ** 2
+    for k in range(3):
+        out[k] *= (factor * factor / s0) ** 2
+    for k in range(3, 5):
+        out[k] *= (factor / s0) ** 2
     out[5] *= factor * factor
 
 

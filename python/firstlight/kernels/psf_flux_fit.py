@@ -176,7 +176,8 @@ def sweep_fluxes(
             return sweep + 1
         full = not changed
         if full:
-            active[:] = norm > 0.0
+            for k in range(norm.size):
+                active[k] = norm[k] > 0.0
     return max_sweeps
 
 
@@ -251,7 +252,8 @@ def flux_errors(
         group = np.empty(min(_MAX_GROUP, 1 + first[star + 1] - first[star]), dtype=np.int64)
         size = group.size
         group[0] = star
-        group[1:] = members[first[star] : first[star] + size - 1]
+        for k in range(1, size):
+            group[k] = members[first[star] + k - 1]
         gram, spread = np.zeros((size, size)), np.zeros((size, size))
         chi2[star] = _overlaps(variance, weight, residual, cores, column, row, group, gram, spread)
         for k in range(1, size):

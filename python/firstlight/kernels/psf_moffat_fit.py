@@ -205,13 +205,17 @@ def moffat_equations(
         if not cholesky(normal, N_STAR):
             continue
         loss[i] = total
-        column[:] = gradient[:N_STAR]
+        for m in range(N_STAR):
+            column[m] = gradient[m]
         cholesky_solve(normal, N_STAR, column)
-        step[i] = column
+        for m in range(N_STAR):
+            step[i, m] = column[m]
         for k in range(N_SHAPE):
-            column[:] = coupling[:, k]
+            for m in range(N_STAR):
+                column[m] = coupling[m, k]
             cholesky_solve(normal, N_STAR, column)
-            response[i, :, k] = -column
+            for m in range(N_STAR):
+                response[i, m, k] = -column[m]
         for k in range(N_SHAPE):
             vector[i, k] = gradient[N_STAR + k]
             for m in range(N_STAR):
