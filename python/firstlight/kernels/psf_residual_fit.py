@@ -63,7 +63,10 @@ def spread_images(
         local[:] = 0.0
         _spread(images[star], oversampling, dx[star], dy[star], False, local)  # noqa: FBT003 - see _spread
         for k in range(terms):
-            total[k] += basis[star, k] * local
+            factor = basis[star, k]
+            for i in range(size):
+                for j in range(size):
+                    total[k, i, j] += factor * local[i, j]
     return total
 
 
@@ -85,10 +88,15 @@ def diagonal_blocks(
         _spread(weights[star], oversampling, dx[star], dy[star], True, local)  # noqa: FBT003 - see _spread
         for k in range(terms):
             for m in range(k + 1):
-                total[k, m] += basis[star, k] * basis[star, m] * local
+                factor = basis[star, k] * basis[star, m]
+                for i in range(size):
+                    for j in range(size):
+                        total[k, m, i, j] += factor * local[i, j]
     for k in range(terms):
         for m in range(k):
-            total[m, k] = total[k, m]
+            for i in range(size):
+                for j in range(size):
+                    total[m, k, i, j] = total[k, m, i, j]
     return total
 
 
