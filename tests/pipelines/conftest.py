@@ -18,3 +18,8 @@ def result(field):
 @pytest.fixture(scope="package")
 def small():
     return simulated_field(seed=8, size=320)
+
+
+@pytest.fixture(scope="package")
+def small_result(small):
+    return process(small)

@@ -17,6 +17,8 @@ from firstlight.framework import Layer, build_config, known_tasks
 from firstlight.images.psf import GaussianPsf, Psf
 from firstlight.simulation import SimulationSettings, write_night
 from firstlight.tasks.background import ConstantBackgroundTask
+from firstlight.tasks.calibrate_image import CalibrateImageTask
+from firstlight.tasks.measure_image import MeasureImageConfig, MeasureImageTask
 from firstlight.tasks.single_frame import SingleFrameConfig
 
 from .fields import assert_sky_can_be_put_back, process, task_with
@@ -85,6 +87,19 @@ def site(tmp_path, monkeypatch):
     known_tasks.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def calibrated(small):
+    """Return a calibrated exposure that nothing deep was measured on yet."""
+    return CalibrateImageTask().run(small.exposure, **small.references)
+
+
+def deep_columns(calibrated, measurement) -> set[str]:
+    """Return the columns of the deep catalogue with settings of its measurement."""
+    layers = [Layer.from_mapping({"measurement": measurement}, origin="the test")]
+    task = MeasureImageTask(build_config(MeasureImageConfig, layers, labelled=False))
+    return set(task.run(calibrated.exposure, aperture_radius=calibrated.aperture_radius).sources.colnames)
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_ends_with_a_true_zero_point(small, choice):
     result = process(small, choice)
@@ -100,7 +115,7 @@ def test_a_gaussian_psf_by_override_is_used_everywhere(small):
     result = process(small, "calibrate:psf.task=GaussianPsfTask")
 
     assert isinstance(result.exposure.psf, GaussianPsf)
-    assert len({tuple(row) for row in np.c_[result.sources["psf_ixx"], result.sources["psf_iyy"]].round(9)}) == 1
+    assert np.ptp(result.sources["psf_ixx"]) < 0.01 * np.median(result.sources["psf_ixx"])
 
 
 def test_without_cosmic_ray_repair_no_pixel_is_changed(small):
@@ -110,8 +125,8 @@ def test_without_cosmic_ray_repair_no_pixel_is_changed(small):
     assert result.sources is None
 
 
-def test_without_the_deep_catalogue_the_rest_is_the_same(small):
-    alone, both = process(small, "measure=null"), process(small)
+def test_without_the_deep_catalogue_the_rest_is_the_same(small, small_result):
+    alone, both = process(small, "measure=null"), small_result
 
     assert (alone.sources, alone.summary["zero_point"]) == (None, both.summary["zero_point"])
     np.testing.assert_array_equal(alone.stars["psf_flux"], both.stars["psf_flux"])
@@ -119,18 +134,18 @@ def test_without_the_deep_catalogue_the_rest_is_the_same(small):
 
 
 @pytest.mark.parametrize("plugin", REMOVABLE)
-def test_a_plug_in_that_is_removed_takes_its_columns_along(small, plugin):
-    columns = set(process(small, f"measure:measurement.plugins.{plugin}=null").sources.colnames)
+def test_a_plug_in_that_is_removed_takes_its_columns_along(calibrated, plugin):
+    columns = deep_columns(calibrated, {"plugins": {plugin: None}})
 
-    assert REMOVABLE[plugin] <= set(process(small).sources.colnames)
+    assert REMOVABLE[plugin] <= deep_columns(calibrated, {})
     assert not REMOVABLE[plugin] & columns
     assert {"id", "x", "y", "psf_flux", "calib_flux"} <= columns
 
 
-def test_a_plug_in_added_under_a_new_name_measures_once_more(small):
-    added = "measure:measurement.plugins.wide={task: ApertureFluxPlugin, radii: [6]}"
+def test_a_plug_in_added_under_a_new_name_measures_once_more(calibrated):
+    columns = deep_columns(calibrated, {"plugins": {"wide": {"task": "ApertureFluxPlugin", "radii": [6]}}})
 
-    assert {"aper_6_flux", "aper_6_flux_err", "aper_6_mag"} <= set(process(small, added).sources.colnames)
+    assert {"aper_6_flux", "aper_6_flux_err", "aper_6_mag"} <= columns
 
 
 def test_larger_apertures_hold_more_light(small):
@@ -178,9 +193,9 @@ def test_tasks_of_another_package_are_configured_like_our_own(site, small):
 
 def test_a_task_of_another_package_works_on_the_command_line(site, tmp_path):
     write_night(tmp_path, SimulationSettings(shape=(256, 256)), seed=8)
-    call = [sys.executable, "-m", "firstlight.cli.main", "process", str(tmp_path / "epoch_0.fits"), "--no-page"]
-    call += ["-o", str(tmp_path / "out"), "--stop-after", "psf_pass_1"]
-    call += ["-c", "calibrate:psf={task: RoundPsfTask, sigma: 1.25}"]
+    call = [sys.executable, "-c", "import sys; from firstlight.cli.main import main; sys.exit(main())"]
+    call += ["process", str(tmp_path / "epoch_0.fits"), "--no-page", "-o", str(tmp_path / "out")]
+    call += ["--stop-after", "psf_pass_1", "-c", "calibrate:psf={task: RoundPsfTask, sigma: 1.25}"]
     paths = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, check=False)
 

@@ -123,6 +123,29 @@ def _accumulate(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _solve_star(
+    factor: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    coupling: NDArray[np.float64],
+    column: NDArray[np.float64],
+    step: NDArray[np.float64],
+    response: NDArray[np.float64],
+) -> None:
+    """Solve one star's own equations: its step, and how it responds to the shape."""
+    for m in range(N_STAR):
+        column[m] = gradient[m]
+    cholesky_solve(factor, N_STAR, column)
+    for m in range(N_STAR):
+        step[m] = column[m]
+    for k in range(N_SHAPE):
+        for m in range(N_STAR):
+            column[m] = coupling[m, k]
+        cholesky_solve(factor, N_STAR, column)
+        for m in range(N_STAR):
+            response[m, k] = -column[m]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def moffat_equations(
     data: NDArray[np.float64],
     noise: NDArray[np.float64],
@@ -205,17 +228,7 @@ def moffat_equations(
         if not cholesky(normal, N_STAR):
             continue
         loss[i] = total
-        for m in range(N_STAR):
-            column[m] = gradient[m]
-        cholesky_solve(normal, N_STAR, column)
-        for m in range(N_STAR):
-            step[i, m] = column[m]
-        for k in range(N_SHAPE):
-            for m in range(N_STAR):
-                column[m] = coupling[m, k]
-            cholesky_solve(normal, N_STAR, column)
-            for m in range(N_STAR):
-                response[i, m, k] = -column[m]
+        _solve_star(normal, gradient, coupling, column, step[i], response[i])
         for k in range(N_SHAPE):
             vector[i, k] = gradient[N_STAR + k]
             for m in range(N_STAR):
