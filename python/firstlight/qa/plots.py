@@ -190,7 +190,7 @@ def draw_offset_field(
     title = f"position residuals, {len(dx)} stars"
     if len(dx) > MOST_ARROWS:
         x, y, dx, dy = _cell_medians(x, y, dx, dy, shape=shape)
-        title = f"{title}, medians"
+        title = f"{len(dx)} residuals, cell medians"
     typical = float(np.median(np.hypot(dx, dy))) if len(dx) else math.nan
     if typical > 0:
         key = _round_length(2 * typical)

@@ -76,8 +76,8 @@ class PsfConfig(Config):
     min_stars: PositiveInt = 20
     """Number of stars below which fainter ones are taken."""
 
-    max_stars: PositiveInt = 1000
-    """The brightest are taken, at most this many."""
+    max_stars: PositiveInt = 400
+    """At most this many are modelled: the best, spread over the image."""
 
     reserve_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the chosen stars that is kept back, to test the model."""
@@ -145,7 +145,6 @@ class PsfTask(Task[PsfConfigT], ABC):
                 ellipticity=np.hypot(ixx - iyy, 2 * ixy) / (ixx + iyy),
                 min_snr=self.config.min_snr,
                 min_stars=self.config.min_stars,
-                max_stars=self.config.max_stars,
             )
         funnel = Funnel("psf_stars", stars.funnel)
         if not stars.selected.any():
@@ -191,6 +190,7 @@ class PixelPsfTask(PsfTask[PixelPsfConfig]):
             x=np.asarray(stars["x"]),
             y=np.asarray(stars["y"]),
             order=self.config.order,
+            max_stars=self.config.max_stars,
             radius=max(6, int(self.config.stamp_fwhm * seeing / 2 + 0.5)),
             neighbours=Neighbours(
                 np.asarray(neighbours["x"]), np.asarray(neighbours["y"]), np.asarray(neighbours["psf_inst_flux"])

@@ -85,7 +85,7 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         names = ("e1", "e2", "size")
         missing = {f"psf_star_delta_{name}_{what}": NAN for name in names for what in ("median", "scatter")}
         missing |= {"psf_star_scaled_delta_size_scatter": NAN, "star_e_median": NAN, "star_un_normalized_e_median": NAN}
-        if psf_stars is None or "psf_ixx" not in psf_stars.colnames:
+        if psf_stars is None or _n_used(psf_stars) == 0 or "psf_ixx" not in psf_stars.colnames:
             return {"n_psf_star": 0 if psf_stars is None else _n_used(psf_stars), **missing}
         used = np.asarray(psf_stars["calib_psf_used"], dtype=bool)
         snr = np.asarray(psf_stars["snr"])
