@@ -66,6 +66,32 @@ def test_an_image_without_stars_says_why_and_gives_itself_back(small, name, with
     assert "psf_stars" not in end.partial
 
 
+NO_STAR_FOR_A_PSF = {
+    "every star saturated": lambda field: np.minimum(sky() + 1e3 * crop(field), 52_000),
+    "a bright edge": lambda field: sky() + 1e4 * (np.arange(SHAPE[1]) < 3),
+    "cosmic rays only": lambda field: sky() + 1e4 * (np.random.default_rng(2).random(SHAPE) < 0.001),
+    "a corner of a frame": lambda field: field.truth.image[:32, :32],
+}
+
+
+def crop(field):
+    return (field.truth.light - field.truth.sky)[: SHAPE[0], : SHAPE[1]]
+
+
+@pytest.mark.parametrize("with_reference", [True, False])
+@pytest.mark.parametrize("name", NO_STAR_FOR_A_PSF)
+def test_an_image_without_a_star_for_a_psf_says_why(small, name, with_reference):
+    exposure = frame(small, NO_STAR_FOR_A_PSF[name](small))
+    with pytest.raises(PartialResult, match="No source is fit to model the PSF") as raised:
+        run(small, exposure, with_reference=with_reference)
+    end = raised.value
+
+    assert end.step == "calibrate.psf_pass_1"
+    assert end.cause.facts["n_sources"] == end.cause.facts["n_flagged"] == len(end.partial["psf_stars"])
+    assert end.partial["summary"]["n_psf_star"] == 0
+    assert np.isnan(end.partial["summary"]["zero_point"])
+
+
 @pytest.mark.parametrize("plane", ["BAD", "NO_DATA", "DETECTED", "CR", "SAT"])
 def test_an_image_that_is_masked_all_over_has_no_usable_pixel(small, plane):
     mask = small.exposure.mask.with_plane(plane, np.ones(small.exposure.shape, dtype=bool))

@@ -9,7 +9,7 @@ from firstlight.errors import PsfError
 from firstlight.images.psf import GaussianPsf
 from firstlight.tasks.detect import MatchedFilterDetectTask
 from firstlight.tasks.measure import PluginMeasureTask
-from firstlight.tasks.psf import GaussianPsfTask, PsfTask
+from firstlight.tasks.psf import GaussianPsfTask, PixelPsfTask, PsfTask
 from firstlight.tasks.seeing import FixedSeeingTask, SeeingTask, StarSeeingTask
 
 from .frames import PSF, exposure_of, members, noise, star_exposure
@@ -86,20 +86,20 @@ def test_the_reserved_stars_are_the_same_each_time(task_class, measured):
     np.testing.assert_equal(one.psf.to_parts(), two.psf.to_parts())
 
 
-@every_psf
-def test_only_the_brightest_are_taken(task_class, measured):
-    _, sources, _ = measured
-    result = made(task_class, max_stars=15).run(*measured)
+def test_no_more_stars_are_modelled_than_asked_for(measured):
+    result = made(PixelPsfTask, max_stars=15).run(*measured)
 
-    assert result.candidate.sum() == 15
-    clean = ~(sources["edge"] | sources["centroid_flag"] | sources["shape_flag"])
-    assert np.median(sources["snr"][result.candidate]) > np.percentile(sources["snr"][clean], 75)
+    assert result.used.sum() <= 15 < result.candidate.sum()
 
 
 @every_psf
 def test_few_stars_are_a_warning(task_class, measured):
-    result = made(task_class, max_stars=5, warn_n_stars=20).run(*measured)
+    exposure, sources, detections = measured
+    few = sources.copy()
+    few["saturated"] = np.arange(len(few)) >= 5
+    result = made(task_class, warn_n_stars=20).run(exposure, few, detections)
 
+    assert 1 <= result.used.sum() <= 5
     assert [gate.status for gate in result.gates if gate.name == "psf_n_stars"] == ["warn"]
 
 
@@ -119,13 +119,14 @@ def test_the_first_guess_is_a_gaussian_of_unit_sum(task_class):
     result = task_class().run(star_exposure()[0].replace(psf=None))
 
     assert result.psf.kernel_image(x=10, y=10).sum() == pytest.approx(1.0, rel=1e-9)
-    assert result.psf.fwhm(x=10, y=10) == pytest.approx(np.hypot(result.fwhm, 0.5), rel=0.1)
+    assert 2 * result.psf.radius + 1 >= 5 * result.fwhm
 
 
 def test_the_seeing_is_that_of_the_stars():
     result = StarSeeingTask().run(star_exposure()[0].replace(psf=None))
 
     assert result.psf.moments(x=0, y=0).sigma == pytest.approx(PSF.moments(**CENTRE).sigma, rel=0.1)
+    assert result.fwhm == pytest.approx(PSF.fwhm(**CENTRE), rel=0.1)
     assert result.n_stars >= 20
 
 

@@ -189,8 +189,7 @@ def adaptive_moments_stamp(stamp: NDArray[np.float64], x0: float, y0: float, sig
     bad = np.zeros(stamp.shape, dtype=np.bool_)
     labels = np.zeros(stamp.shape, dtype=np.int32)
     reach = 0.5 * max(stamp.shape[0], stamp.shape[1])
-    own = int(labels[0, 0])  # 0; numba would compile every call with a literal apart
-    status = _iterate(stamp.astype(np.float32), bad, labels, own, state, sums, reach, reach, 1e-8, 300)
+    status = _iterate(stamp, bad, labels, 0, state, sums, reach, reach, 1e-8, 300)
     return state[2], state[3], state[4], state[0], state[1], state[5], status
 
 
