@@ -116,13 +116,17 @@ def test_a_wcs_is_found_from_a_header_that_is_wrong(task_class, initial):
 @every_astrometry
 def test_residuals_flags_and_counts_belong_together(task_class):
     sources, reference = made_field(wcs())
+    sources["no_data"][:7] = True
+    sources["x"][20:24] += 0.7
     result = task_class().run(blank(wcs()), sources, reference=reference)
     matches, row_of = result.matches, {key: row for row, key in enumerate(sources["id"])}
     rows = [row_of[key] for key in matches["src_id"]]
 
     assert result.used.shape == (len(sources),)
     assert result.used[rows].tolist() == matches["used"].tolist()
-    assert result.used.sum() == matches["used"].sum()
+    assert result.used.sum() == matches["used"].sum() < len(matches)
+    assert not result.used[:7].any()
+    assert not result.used[20:24].any()
     np.testing.assert_array_equal(matches["src_x"], sources["x"][rows])
     assert result.measured["astrometry_matches_count"] == len(matches) > 40
     assert np.std(matches["dx"][matches["used"]]) == pytest.approx(ERROR_PX, rel=0.4)
