@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import NoneType, UnionType
-from typing import Any, NamedTuple, Union, get_args, get_origin
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
-from pydantic_core import ErrorDetails, PydanticUndefined, to_jsonable_python
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from firstlight.errors import ConfigError
-from firstlight.framework.lookup import did_you_mean, name_of
-from firstlight.framework.mappings import ReadOnlyMapping, frozen, thawed
+from firstlight.framework.annotations import refuse_unfit
+from firstlight.framework.lookup import name_of
+from firstlight.framework.mappings import ReadOnlyMapping, frozen
+from firstlight.framework.mistakes import explained
+from firstlight.framework.renamed import deprecation_of, former_names, removed_fields
 from firstlight.framework.yaml_text import Documented, documented_yaml, plain_yaml
 
 
@@ -37,21 +41,35 @@ class Slot:
     config: Config
 
 
+@dataclass
+class Draft:
+    """Context of a validation that is only to find out what the fields of a config would be."""
+
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
 class Config(BaseModel):
     """Settings of a task.
 
     Fields are declared as annotated attributes, each with a docstring that gives the unit, and with bounds in the type.
     A sequence is a tuple; a mapping is read-only. A config cannot be changed once it is built.
 
+    A default may be computed from the fields above it: ``Field(default_factory=lambda data: 2 * data["radius"])``.
+    A renamed field says so by `FormerName`, one on its way out by ``Field(deprecated="use x instead")``.
+
     Raises
     ------
     ConfigError
         If a value does not fit; one line for each mistake.
     TypeError
-        When a subclass declares a field called ``task``, a list, a dict or a set, or a mapping that may hold None.
+        When a subclass declares a field called ``task``, a list, a dict or a set, a mapping that may hold None or
+        whose keys are neither text nor numbers, or configs to choose from without a discriminator.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    removed_fields: ClassVar[Mapping[str, str]] = {}
+    """Name -> what to do instead, for fields that the class had once."""
 
     _changes: Mapping[str, tuple[Change, ...]] | None = PrivateAttr(default=None)
 
@@ -59,30 +77,28 @@ class Config(BaseModel):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            lines = [f"{type(self).__name__}.{line}" for line in explained(error, type(self))]
-            raise ConfigError("\n".join(lines)) from error
+            raise ConfigError("\n".join(explained(error, type(self)))) from error
 
     # Lets pydantic build a nested config without this method, so that its mistakes keep their path.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # pydantic marks its own in the same way
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse fields that could be changed, or that are spelt like a slot's task."""
+        """Refuse fields that could be changed, or whose settings could not be told apart."""
         super().__pydantic_init_subclass__(**kwargs)
-        for name, field in cls.model_fields.items():
-            if name == "task":
-                raise TypeError(f"{cls.__name__}.task: a slot names its class by 'task'; choose another field name.")
-            if changeable := next(_changeable_types(field.annotation), None):
-                instead = "Mapping" if changeable is dict else "tuple"
-                raise TypeError(f"{cls.__name__}.{name} is a {changeable.__name__}; declare a {instead} instead.")
-            if _may_hold_none(field.annotation):
-                raise TypeError(f"{cls.__name__}.{name}: None removes a value of a mapping, so it cannot be one.")
+        for name, info in cls.model_fields.items():
+            refuse_unfit(cls, name, info)
+        former_names(cls)
+        removed_fields(cls)
 
     def model_post_init(self, context: Any, /) -> None:
         """Make every mapping read-only."""
-        for name, value in self.__dict__.items():
-            if isinstance(value, dict | tuple):
-                self.__dict__[name] = frozen(value)
+        fields = self.__dict__
+        for name, value in fields.items():
+            if type(value) in (dict, tuple):
+                fields[name] = frozen(value)
+        if isinstance(context, Draft):
+            context.fields = fields
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -122,18 +138,19 @@ class Config(BaseModel):
         found = _history(self, parts)
         if found is None:
             raise ConfigError(f"{path}: no such setting in {type(self).__name__}.")
-        default, later = found
-        return default + later
+        return [change._replace(value=frozen(_plain(change.value))) for part in found for change in part]
 
     def changes(self) -> Mapping[str, tuple[Change, ...]]:
         """Return the history of this config's own fields, without their defaults; slots keep their own below."""
         if self._changes is not None:
             return self._changes
-        return {name: (Change(_plain(getattr(self, name)), "Python"),) for name in self.model_fields_set}
+        return {name: (Change(_plain(self.__dict__[name]), "Python"),) for name in self.model_fields_set}
 
-    def with_changes(self, changes: Mapping[str, tuple[Change, ...]]) -> Config:
-        """Set the history of a config that was just built, and return it."""
-        self._changes = dict(changes)
+    def with_changes(self, changes: Mapping[str, tuple[Change, ...]], *, given: set[str] | None = None) -> Config:
+        """Set the history of a config that was just built, and which fields were ``given``, and return it."""
+        self._changes = changes
+        if given is not None:
+            object.__setattr__(self, "__pydantic_fields_set__", given)
         return self
 
     def to_dict(self) -> dict[str, object]:
@@ -165,79 +182,41 @@ def split_path(path: str) -> tuple[str, ...]:
     return tuple(path.replace(":", ".", 1).split("."))
 
 
-def default_of(config_class: type[Config], name: str) -> object:
-    """Return the default of field ``name``, or `PydanticUndefined` if it has none."""
-    field = config_class.model_fields[name]
-    return frozen(field.get_default(call_default_factory=True, validated_data={}))
+def default_of(config_class: type[Config], name: str, beside: Mapping[str, object] | None = None) -> object:
+    """Return the default of field ``name``, or `PydanticUndefined` if it has none.
+
+    Parameters
+    ----------
+    config_class
+        The class that declares the field.
+    name
+        The field.
+    beside
+        Settings of the other fields, from which a computed default follows; their own defaults when left out.
+    """
+    info = config_class.model_fields[name]
+    if not info.default_factory_takes_validated_data:
+        return frozen(info.get_default(call_default_factory=True))
+    draft = Draft()
+    given = {key: value for key, value in (beside or {}).items() if key != name}
+    # A draft that does not fit stays empty; its mistakes are told where the config itself is built.
+    with suppress(ValidationError, ConfigError):
+        config_class.model_validate(given, context=draft)
+    return draft.fields.get(name, PydanticUndefined)
 
 
-def explained(error: ValidationError, config_class: type[Config]) -> list[str]:
-    """Return one line, ``path: what is wrong``, for each mistake that pydantic found."""
-    return [f"{'.'.join(path)}: {words}" if path else words for path, words in mistakes(error, config_class)]
+def default_beside(config: Config, name: str, given: Collection[str]) -> object:
+    """Return the default of field ``name``, a computed one from the ``given`` fields of ``config``."""
+    computed = type(config).model_fields[name].default_factory_takes_validated_data
+    return default_of(type(config), name, {key: config.__dict__[key] for key in given} if computed else None)
 
 
-def mistakes(error: ValidationError, config_class: type[Config]) -> list[tuple[tuple[str, ...], str]]:
-    """Return path and words for each mistake that pydantic found; a choice of types counts as one."""
-    found: dict[tuple[str, ...], list[ErrorDetails]] = {}
-    for details in error.errors(include_url=False):
-        path = tuple(map(str, details["loc"]))
-        field = config_class.model_fields.get(path[0]) if path else None
-        found.setdefault(path[:1] if field is not None and _is_choice(field.annotation) else path, []).append(details)
-    return [(path, _in_words(each, config_class)) for path, each in found.items()]
-
-
-def _is_choice(annotation: object) -> bool:
-    members = [member for member in get_args(annotation) if member is not NoneType]
-    return get_origin(annotation) in (Union, UnionType) and len(members) > 1
-
-
-def _in_words(found: list[ErrorDetails], config_class: type[Config]) -> str:
-    *others, last = (explained_once(details, config_class) for details in found)
-    return " or ".join([*(words.partition("; got")[0] for words in others), last])
-
-
-def explained_once(details: ErrorDetails, config_class: type[Config]) -> str:
-    """Return what is wrong in one mistake that pydantic found, in a few words."""
-    kind, message = details["type"], details["msg"]
-    if kind == "extra_forbidden":
-        return no_such_field(str(details["loc"][-1]), config_class)
-    if kind == "missing":
-        return "is required"
-    if kind in ("value_error", "assertion_error"):
-        return message.partition(", ")[2] or message
-    if kind.endswith(("_parsing", "_from_float")):
-        message = message.partition(",")[0]
-    message = message.replace("Input should be", "should be")
-    return f"{message[0].lower()}{message[1:]}; got {_brief(details['input'])}"
-
-
-def no_such_field(name: str, config_class: type[Config]) -> str:
-    """Return the words for a field that ``config_class`` does not have."""
-    known = list(config_class.model_fields)
-    hint = did_you_mean(name, known)
-    if not hint:
-        hint = f"; {config_class.__name__} has {', '.join(known)}" if known else f"; {config_class.__name__} has none"
-    return f"no such field{hint}"
-
-
-def _brief(value: object) -> str:
-    text = repr(thawed(value))
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _changeable_types(annotation: object) -> Iterator[type]:
-    for part in (annotation, get_origin(annotation)):
-        if isinstance(part, type) and issubclass(part, list | dict | set):
-            yield part
-    for argument in get_args(annotation):
-        yield from _changeable_types(argument)
-
-
-def _may_hold_none(annotation: object) -> bool:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if isinstance(origin, type) and issubclass(origin, Mapping) and NoneType in get_args(arguments[1]):
-        return True
-    return any(_may_hold_none(argument) for argument in arguments)
+def _default(config: Config, name: str) -> object:
+    """Return what field ``name`` of ``config`` is by default, beside the settings it has."""
+    info, given = type(config).model_fields[name], config.model_fields_set
+    if info.default_factory_takes_validated_data and name not in given:
+        return config.__dict__[name]
+    return default_beside(config, name, given)
 
 
 def _plain(value: object) -> object:
@@ -247,23 +226,27 @@ def _plain(value: object) -> object:
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted((_plain(item) for item in value), key=lambda item: (str(type(item)), item))
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
 def _settings(config: Config, base: Config | None = None) -> tuple[Documented, ...]:
     """Return every setting of ``config`` so that, above the settings of ``base``, they make ``config`` again."""
-    cls = type(config)
-    return tuple(
-        Documented(
-            name,
-            field.description or "",
-            _setting(getattr(config, name), getattr(base, name) if base is not None else default_of(cls, name)),
-        )
-        for name, field in cls.model_fields.items()
-    )
+    entries = []
+    for name, info in type(config).model_fields.items():
+        value, given = config.__dict__[name], name in config.model_fields_set
+        under = _default(config, name) if base is None else base.__dict__[name]
+        if not given and value == under and deprecation_of(info) is not None:
+            continue
+        words = info.description or ""
+        if not given and info.default_factory_takes_validated_data:
+            words += "\n(computed from other settings; take this line out to have it computed again)"
+        entries.append(Documented(name, words, _setting(value, under)))
+    return tuple(entries)
 
 
 def _setting(value: object, default: object) -> object:
@@ -274,8 +257,10 @@ def _setting(value: object, default: object) -> object:
         return _settings(value, default if isinstance(default, Config) and type(default) is type(value) else None)
     if isinstance(value, Mapping):
         known = default if isinstance(default, Mapping) else {}
-        kept = [Documented(key, "", _setting(item, known.get(key))) for key, item in value.items()]
-        return (*kept, *(Documented(key, "", None) for key in known if key not in value))
+        kept = [Documented(str(key), "", _setting(item, known.get(key))) for key, item in value.items()]
+        return (*kept, *(Documented(str(key), "", None) for key in known if key not in value))
+    if isinstance(value, tuple):
+        return [_undocumented(_setting(item, None)) for item in value]
     return _plain(value)
 
 
@@ -298,14 +283,15 @@ def _declared(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], lis
         return None
     if len(parts) == 1 or parts[1:] == ("task",):
         return _default_change(config, parts[0]), []
-    return _below(getattr(config, parts[0]), parts[1:])
+    return _below(config.__dict__[parts[0]], parts[1:])
 
 
 def _default_change(config: Config, name: str) -> list[Change]:
-    default = default_of(type(config), name)
+    default, cls = _default(config, name), type(config)
     if default is PydanticUndefined:
         return []
-    return [Change(_plain(default), f"default of {type(config).__name__}")]
+    computed = cls.model_fields[name].default_factory_takes_validated_data
+    return [Change(default, f"computed by {cls.__name__}" if computed else f"default of {cls.__name__}")]
 
 
 def _below(value: object, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:
@@ -324,14 +310,15 @@ def _all_changes(config: Config, prefix: str) -> Iterator[tuple[str, tuple[Chang
     for path, changes in config.changes().items():
         yield f"{prefix}{path}", changes
     for name in type(config).model_fields:
-        yield from _changes_below(getattr(config, name), f"{prefix}{name}.")
+        yield from changes_below(config.__dict__[name], f"{prefix}{name}.")
 
 
-def _changes_below(value: object, prefix: str) -> Iterator[tuple[str, tuple[Change, ...]]]:
+def changes_below(value: object, prefix: str) -> Iterator[tuple[str, tuple[Change, ...]]]:
+    """Yield path, below ``prefix``, and history of every setting in ``value``: a slot, a config, or several by name."""
     if isinstance(value, Slot):
         yield from _all_changes(value.config, prefix)
     elif isinstance(value, Config):
         yield from _all_changes(value, prefix)
     elif isinstance(value, ReadOnlyMapping):
         for key, item in value.items():
-            yield from _changes_below(item, f"{prefix}{key}.")
+            yield from changes_below(item, f"{prefix}{key}.")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cache
-from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args
 
-from pydantic.fields import FieldInfo
-
+from firstlight.framework.annotations import class_of, tagged, unfolded, whole
 from firstlight.framework.config import Config
+from firstlight.framework.renamed import deprecation_of
 from firstlight.framework.subtask import Subtask, family_of
 from firstlight.framework.task import Task
 
@@ -55,54 +54,56 @@ class FieldShape:
     discriminator: str = ""
     """The field that tells the configs of a choice apart."""
 
-    nested_values: bool = False
-    """Whether the values of a mapping have names below them."""
+    choices: Mapping[object, type[Config]] = field(default_factory=dict)
+    """Value of the discriminator -> class."""
+
+    value: FieldShape | None = None
+    """What the values of a mapping take; or the items of a tuple, where these are configs or slots."""
+
+    computed: bool = False
+    """Whether the default follows from other fields."""
+
+    deprecated: str | None = None
+    """What to do instead of setting it; None for a field that is not deprecated."""
+
+    @property
+    def nested_values(self) -> bool:
+        """Whether the values of a mapping have names below them."""
+        return self.value is not None and self.value.kind is not Kind.PLAIN
 
 
 @cache
 def field_shapes(config_class: type[Config]) -> Mapping[str, FieldShape]:
     """Return field name -> what it takes."""
-    return {name: _shape(field) for name, field in config_class.model_fields.items()}
+    return {
+        name: replace(
+            _shape(whole(info)),
+            computed=bool(info.default_factory_takes_validated_data),
+            deprecated=deprecation_of(info),
+        )
+        for name, info in config_class.model_fields.items()
+    }
 
 
-def _shape(field: FieldInfo) -> FieldShape:
-    members = _members(field.annotation)
-    optional = NoneType in members
-    members = [member for member in members if member is not NoneType]
-    if len(members) > 1 and all(isinstance(member, type) and issubclass(member, Config) for member in members):
-        return FieldShape(Kind.CHOICE, optional, discriminator=str(field.discriminator or ""))
-    return _single(members[0], optional=optional) if len(members) == 1 else FieldShape(Kind.PLAIN, optional)
+def _shape(annotation: object) -> FieldShape:
+    choice = unfolded(annotation)
+    optional = choice.optional
+    if choice.discriminator:
+        choices = {tag: cls for tag, cls in tagged(choice).items() if issubclass(cls, Config)}
+        return FieldShape(Kind.CHOICE, optional, discriminator=choice.discriminator, choices=choices)
+    return _of_one_type(choice.members[0], optional) if len(choice.members) == 1 else FieldShape(Kind.PLAIN, optional)
 
 
-def _single(annotation: object, *, optional: bool) -> FieldShape:
-    origin = get_origin(annotation) or annotation
-    if not isinstance(origin, type):
-        return FieldShape(Kind.PLAIN, optional)
+def _of_one_type(annotation: object, optional: bool) -> FieldShape:  # noqa: FBT001 - what the shape is made with
+    origin, arguments = class_of(annotation) or object, get_args(annotation)
     if issubclass(origin, Subtask):
         return FieldShape(Kind.SLOT, optional, family=family_of(annotation))
     if issubclass(origin, Config):
         return FieldShape(Kind.CONFIG, optional, config_class=origin)
     if issubclass(origin, Mapping):
-        return _mapping(_members((get_args(annotation) or (str, Any))[1]), optional=optional)
-    return FieldShape(Kind.PLAIN, optional)
-
-
-def _mapping(values: list[object], *, optional: bool) -> FieldShape:
-    slots = [value for value in values if get_origin(value) is Subtask or value is Subtask]
-    if slots:
-        return FieldShape(Kind.PLUGINS, optional, family=family_of(slots[0]))
-    nested = any(
-        isinstance(origin, type) and issubclass(origin, Mapping | Config)
-        for value in values
-        for origin in (get_origin(value) or value,)
-    )
-    return FieldShape(Kind.MAPPING, optional, nested_values=nested)
-
-
-def _members(annotation: object) -> list[object]:
-    """Return the types of a union, or the one type; what `Annotated` adds is left out."""
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [member for argument in get_args(annotation) for member in _members(argument)]
-    return [annotation]
+        value = _shape(arguments[1] if arguments else Any)
+        plugins = value.kind is Kind.SLOT
+        return FieldShape(Kind.PLUGINS if plugins else Kind.MAPPING, optional, family=value.family, value=value)
+    item = _shape(arguments[0]) if issubclass(origin, tuple) and arguments else None
+    made = item is not None and item.kind in (Kind.SLOT, Kind.CONFIG, Kind.CHOICE)
+    return FieldShape(Kind.PLAIN, optional, value=item if made else None)

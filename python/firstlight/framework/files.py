@@ -9,13 +9,15 @@ from typing import TypeVar
 
 from firstlight.errors import ConfigError
 from firstlight.framework.build import build_config
-from firstlight.framework.config import Change, Config, Slot
+from firstlight.framework.config import Change, Config, Slot, changes_below, default_beside
 from firstlight.framework.mappings import ReadOnlyMapping, frozen
 from firstlight.framework.overrides import Layer, Setting, read_text
+from firstlight.framework.renamed import former_names
 from firstlight.framework.yaml_lines import Leaf, read_leaves
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 History = dict[str, tuple[Change, ...]]
+_NOTHING = object()
 
 
 def save_config(config: Config, path: str | Path) -> None:
@@ -61,26 +63,76 @@ def _read_history(leaves: list[Leaf], *, source: str) -> Mapping[tuple[str, ...]
 
 
 def _restore(config: Config, history: Mapping[tuple[str, ...], tuple[Change, ...]]) -> None:
-    """Give every config in the tree the part of ``history`` that is about its own fields."""
+    """Give every config in the tree the part of ``history`` that is about its own fields.
+
+    What is not in it was a default, and is one again; a value that differs from today's default keeps its line.
+    """
+    cls, former = type(config), former_names(type(config))
     own: History = {}
     below: dict[int, tuple[Config, dict[tuple[str, ...], tuple[Change, ...]]]] = {
         id(inner): (inner, {}) for inner in _inner_configs(config)
     }
     for path, changes in history.items():
-        inner, rest = _owner(config, path)
+        present = (former[path[0]].field, *path[1:]) if path[0] in former else path
+        inner, rest = _owner(config, present)
         if inner is None:
-            own[".".join(path)] = changes
+            own[".".join(present)] = changes
         else:
             below[id(inner)][1][rest] = changes
-    config.with_changes(own)
     for inner, part in below.values():
         _restore(inner, part)
+    given = {key.partition(".")[0] for key in own} & cls.model_fields.keys()
+    defaults = {name: default_beside(config, name, given) for name in cls.model_fields}
+    read = {
+        key: notes
+        for key, notes in config.changes().items()
+        if not _told(own, key) and not _same(_at(config, key), _at(defaults, key))
+    }
+    own |= read
+    touched = {name for name, default in defaults.items() if not _untouched(vars(config)[name], default)}
+    config.with_changes(own, given=given | touched)
+
+
+def _untouched(value: object, default: object) -> bool:
+    """Return whether ``value`` is the default, and no setting below it was given."""
+    return value == default and dict(changes_below(value, "")) == dict(changes_below(default, ""))
+
+
+def _told(history: History, key: str) -> bool:
+    """Return whether ``history`` has ``key``, or what it is part of."""
+    return key in history or any(key.startswith(f"{each}.") for each in history)
+
+
+def _at(values: object, key: str) -> object:
+    """Return what ``key`` leads to below the fields of a config; `_NOTHING` if nothing is there."""
+    found: object = vars(values) if isinstance(values, Config) else values
+    rest = key
+    while rest:
+        inner = _config_in(found)
+        found = vars(inner) if inner is not None else found
+        if not isinstance(found, Mapping):
+            return _NOTHING
+        if rest in found:
+            return found[rest]
+        name, _, rest = rest.partition(".")
+        found = found.get(name, _NOTHING)
+    return found
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are the same as far as their own field tells: slots by their task."""
+    if isinstance(one, Slot) and isinstance(other, Slot):
+        return one.task is other.task
+    return one == other
 
 
 def _inner_configs(config: Config) -> list[Config]:
-    values = [getattr(config, name) for name in type(config).model_fields]
-    values += [item for value in values if isinstance(value, ReadOnlyMapping) for item in value.values()]
-    return [inner for value in values if (inner := _config_in(value)) is not None]
+    return [inner for name in type(config).model_fields for inner in _configs_in(vars(config)[name])]
+
+
+def _configs_in(value: object) -> list[Config]:
+    values = value.values() if isinstance(value, ReadOnlyMapping) else (value,)
+    return [inner for each in values if (inner := _config_in(each)) is not None]
 
 
 def _config_in(value: object) -> Config | None:
@@ -91,7 +143,7 @@ def _config_in(value: object) -> Config | None:
 
 def _owner(config: Config, path: tuple[str, ...]) -> tuple[Config | None, tuple[str, ...]]:
     """Return the inner config to whose fields ``path`` leads, and the path below it; None if it is ``config``'s own."""
-    value, rest = getattr(config, path[0], None) if path[0] in type(config).model_fields else None, path[1:]
+    value, rest = vars(config).get(path[0]), path[1:]
     if isinstance(value, ReadOnlyMapping) and rest:
         value, rest = value.get(rest[0]), rest[1:]
     inner = _config_in(value)

@@ -78,7 +78,7 @@ class Layer:
             parsed = read_value(value.strip())
         except ConfigError as error:
             raise ConfigError(f"{text}: the value is not YAML: {error} (from -c)") from error
-        return cls(tuple(_flattened(names, parsed, f"-c {text}")))
+        return cls(tuple(flattened(names, parsed, f"-c {text}")))
 
     @classmethod
     def from_assignments(cls, texts: Iterable[str]) -> Layer:
@@ -96,7 +96,7 @@ class Layer:
         origin
             What to call the place where they come from.
         """
-        return cls(tuple(_flattened((), mapping, origin)))
+        return cls(tuple(flattened((), mapping, origin)))
 
     def __add__(self, other: Layer) -> Layer:
         """Return one layer with these settings and then those of ``other``."""
@@ -160,18 +160,19 @@ def _labelled_file(source: str | Path) -> tuple[tuple[str, ...], Path]:
     return (labelled["label"],), Path(labelled["path"])
 
 
-def _flattened(path: tuple[str, ...], value: object, origin: str) -> Iterator[Setting]:
+def flattened(path: tuple[str, ...], value: object, origin: str) -> Iterator[Setting]:
+    """Yield the settings in ``value``: nested mappings, configs and slots, or one value at ``path``."""
     if isinstance(value, Slot):
         value = {"task": value.task, **_given(value.config)}
     elif isinstance(value, Config):
         value = _given(value)
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
-            yield from _flattened((*path, *str(key).split(".")), item, origin)
+            yield from flattened((*path, *str(key).split(".")), item, origin)
     elif path:
         yield Setting(path, ReadOnlyMapping() if is_empty_mapping(value) else frozen(value), origin)
 
 
 def _given(config: Config) -> dict[str, object]:
     """Return the settings of ``config`` that were set, not those left at their defaults."""
-    return {name: getattr(config, name) for name in type(config).model_fields if name in config.model_fields_set}
+    return {name: vars(config)[name] for name in type(config).model_fields if name in config.model_fields_set}

@@ -4,52 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from firstlight.errors import ConfigError
 from firstlight.framework.config import Change, Config, default_of
+from firstlight.framework.items import Item, Path
 from firstlight.framework.lookup import find_class, name_of
 from firstlight.framework.overrides import is_empty_mapping
 from firstlight.framework.subtask import Subtask, require_family
 from firstlight.framework.task import Task
 
-Path = tuple[str, ...]
 
+@dataclass
+class Told:
+    """What putting settings together found out on its way: changes, dropped settings and mistakes."""
 
-class Item(NamedTuple):
-    """One setting on its way down the tree."""
+    at: Path
+    """Where the settings belong."""
 
-    path: Path
-    """What is left of the path below the place reached."""
+    changes: dict[Path, list[Change]] = field(default_factory=dict, init=False)
+    """Full path -> what happened there, or to settings that no longer count."""
 
-    value: object
-    origin: str
-    rank: int
-    """Number of the layer it came from; higher is later."""
+    dropped: list[tuple[Change, Path]] = field(default_factory=list, init=False)
+    problems: list[tuple[Path, str, str]] = field(default_factory=list, init=False)
+    """Full path, words and origin of each mistake."""
 
-    def shortened(self) -> Item:
-        """Return the same setting one name further down."""
-        return Item(self.path[1:], self.value, self.origin, self.rank)
+    def drop(self, item: Item, why: str) -> None:
+        """Record that ``item`` no longer counts."""
+        change, path = Change(item.value, item.origin, why), (*self.at, *item.path)
+        self.record(path, change)
+        self.dropped.append((change, path))
+
+    def record(self, path: Path, change: Change) -> None:
+        """Record a change at ``path``."""
+        self.changes.setdefault(path, []).append(change)
 
 
 @dataclass
-class SlotState:
+class SlotState(Told):
     """A slot to which layers are applied one after the other."""
-
-    at: Path
-    """Where the slot is."""
 
     default: Subtask[Any] | None
     family: type[Task[Any]]
     live: list[Item] = field(default_factory=list)
     """Settings that count so far, their paths relative to the slot."""
-
-    changes: dict[Path, list[Change]] = field(default_factory=dict)
-    """Full path -> what happened to the slot, or to settings that no longer count."""
-
-    dropped: list[tuple[Change, Path]] = field(default_factory=list)
-    problems: list[tuple[Path, str, str]] = field(default_factory=list)
-    """Full path, words and origin of each mistake."""
 
     task: type[Task[Any]] | None = field(init=False)
     base: Config | None = field(init=False)
@@ -76,10 +74,10 @@ class SlotState:
                 self._set(item)
 
     def _empty(self, origin: str) -> None:
-        self._record(self.at, Change(None, origin))
+        self.record(self.at, Change(None, origin))
         for item in self.live:
             if item.path and item.path != ("task",):
-                self._drop(item, f"dropped: {self.at[-1]} was emptied by {origin}")
+                self.drop(item, f"dropped: {self.at[-1]} was emptied by {origin}")
         self.live, self.task, self.base, self.emptied_by = [], None, None, origin
 
     def _retarget(self, item: Item) -> None:
@@ -88,17 +86,17 @@ class SlotState:
         except ConfigError as error:
             self.problems.append(((*self.at, "task"), str(error), item.origin))
             return
-        self._record(self.at, Change(as_text(item.value), item.origin))
+        self.record(self.at, Change(as_text(item.value), item.origin))
         old, self.task = self.task, new
         if old is None or old is new:
             return
         why = f"dropped: {self.at[-1]} was retargeted from {old.__name__} to {new.__name__} by {item.origin}"
         kept: list[Item] = []
         for earlier in self.live:
-            if _fits(old.config_class, self.base, new.config_class, earlier.path, self.live):
+            if fits(old.config_class, self.base, new.config_class, earlier.path, self.live):
                 kept.append(earlier)
             else:
-                self._drop(earlier, why)
+                self.drop(earlier, why)
         belongs = self.default is not None and new is self.default.task
         self.live, self.base = kept, self.default.config if belongs and self.default is not None else None
 
@@ -121,14 +119,6 @@ class SlotState:
             words = f"the slot {self.at[-1]!r} is empty {since}; name a task to fill it"
             self.problems.append(((*self.at, *item.path), words, item.origin))
 
-    def _drop(self, item: Item, why: str) -> None:
-        change, path = Change(item.value, item.origin, why), (*self.at, *item.path)
-        self._record(path, change)
-        self.dropped.append((change, path))
-
-    def _record(self, path: Path, change: Change) -> None:
-        self.changes.setdefault(path, []).append(change)
-
 
 def as_text(value: object) -> str:
     """Return a task name as text, also where the class itself was given."""
@@ -139,7 +129,7 @@ def as_text(value: object) -> str:
     )
 
 
-def _fits(old: type[Config], base: Config | None, new: type[Config], path: Path, live: Iterable[Item]) -> bool:
+def fits(old: type[Config], base: Config | None, new: type[Config], path: Path, live: Iterable[Item]) -> bool:
     """Return whether a setting for ``old`` still means the same for ``new``.
 
     Its field must be declared by a Config class that both inherit; below an inner slot, the same must hold for the
@@ -151,11 +141,11 @@ def _fits(old: type[Config], base: Config | None, new: type[Config], path: Path,
         return False
     if len(path) == 1 or any(item.path == (name, "task") for item in live):
         return True
-    before = getattr(base, name) if base is not None else default_of(old, name)
+    before = vars(base)[name] if base is not None else default_of(old, name)
     after = default_of(new, name)
     if not isinstance(before, Subtask):
         return True
     if not isinstance(after, Subtask):
         return False
     same = before.task is after.task
-    return same or _fits(before.task.config_class, before.config, after.task.config_class, path[1:], ())
+    return same or fits(before.task.config_class, before.config, after.task.config_class, path[1:], ())
