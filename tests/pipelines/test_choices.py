@@ -97,7 +97,7 @@ def deep_columns(calibrated, measurement) -> set[str]:
     """Return the columns of the deep catalogue with settings of its measurement."""
     layers = [Layer.from_mapping({"measurement": measurement}, origin="the test")]
     task = MeasureImageTask(build_config(MeasureImageConfig, layers, labelled=False))
-    return set(task.run(calibrated.exposure, aperture_radius=calibrated.aperture_radius).sources.colnames)
+    return set(task.run(calibrated.exposure).sources.colnames)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

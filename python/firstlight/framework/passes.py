@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import typing_extensions
 
 from firstlight.errors import AlgorithmError, ConfigError, Fact, FirstlightError, PartialResult
 from firstlight.framework.config import Config
+from firstlight.framework.connection_check import check_connections
+from firstlight.framework.connections import Input, Output, Prerequisite
+from firstlight.framework.datasets import DatasetRef, Resources
+from firstlight.framework.dimensions import DataId
 from firstlight.framework.lookup import did_you_mean
 from firstlight.framework.metadata import PassRecord, Stopwatch
 from firstlight.framework.task import Task
@@ -87,7 +91,10 @@ class Stopped:
 
 
 class PipelineTask(Task[ConfigT]):
-    """A task whose ``run`` makes a state, takes it through `passes`, and returns a complete result.
+    """A task that can stand in a pipeline, and whose work can be divided into passes.
+
+    It declares what it reads and writes (`firstlight.framework.connections`); a task that does not can be run, but not
+    be named in a pipeline. With passes, ``run`` makes a state, takes it through them, and returns a complete result.
 
     ::
 
@@ -99,7 +106,52 @@ class PipelineTask(Task[ConfigT]):
                 state = CalibrateState(exposure)
                 self.run_passes(state)
                 return state.result()
+
+    Raises
+    ------
+    TypeError
+        When a class is made whose connections do not fit its ``run``.
     """
+
+    dimensions: ClassVar[tuple[str, ...]] = ()
+    """What tells one piece of the task's work from another."""
+
+    inputs: ClassVar[Mapping[str, Input]] = {}
+    """Parameter of ``run`` -> what other tasks may have made."""
+
+    prerequisites: ClassVar[Mapping[str, Prerequisite]] = {}
+    """Parameter of ``run`` -> what is there before any task runs."""
+
+    outputs: ClassVar[Mapping[str, Output]] = {}
+    """Field of the result -> what the task makes."""
+
+    resources: Resources = Resources()
+    """What the task may use; whoever runs it says so before ``run``."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        check_connections(cls)
+
+    def adjust_quantum(
+        self, data_id: DataId, inputs: Mapping[str, tuple[DatasetRef, ...]]
+    ) -> Mapping[str, tuple[DatasetRef, ...]]:
+        """Return the datasets that one piece of work shall have; called when work is planned, before anything is read.
+
+        A task overrides it to leave datasets out, to put them in order, or to refuse.
+
+        Parameters
+        ----------
+        data_id
+            The piece of work.
+        inputs
+            Parameter of ``run`` -> datasets found, in the order of their data ids.
+
+        Raises
+        ------
+        NoWorkFound
+            If these inputs are no work for the task.
+        """
+        return inputs
 
     def passes(self) -> Sequence[Pass[Any]]:
         """List the passes in the order in which they run; each takes the state."""

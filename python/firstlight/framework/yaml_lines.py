@@ -19,7 +19,7 @@ _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Loader(_Parser):  # type: ignore[misc,valid-type]  # the parser in C is there where libyaml is
     """PyYAML's safe loader with the plain scalars of YAML 1.2."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own place
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
 
 for _tag, _pattern, _first in (
@@ -40,6 +40,44 @@ class Leaf:
     path: tuple[str, ...]
     value: object
     line: int
+
+
+@dataclass(frozen=True)
+class Located:
+    """A value in a YAML text, and where it stands; so are all values inside it."""
+
+    value: object
+    """A scalar, a list of `Located`, or a dict from name to `Located`."""
+
+    line: int
+
+    def plain(self) -> object:
+        """Return the value without lines."""
+        if isinstance(self.value, dict):
+            return {name: item.plain() for name, item in self.value.items()}
+        return [item.plain() for item in self.value] if isinstance(self.value, list) else self.value
+
+
+def read_located(text: str, *, source: str) -> dict[str, Located]:
+    """Return the mapping in ``text``, each value with its line.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not YAML, not a mapping, or gives a key twice.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{source}:{node.start_mark.line + 1}: a mapping was expected.")
+        return {key: _located(loader, value, line, source) for key, line, value in _entries(loader, node, source)}
+    except yaml.YAMLError as error:
+        raise ConfigError(_where(error, source)) from error
+    finally:
+        loader.dispose()
 
 
 def read_leaves(text: str, *, source: str) -> list[list[Leaf]]:
@@ -122,6 +160,15 @@ def _entries(loader: yaml.SafeLoader, node: yaml.MappingNode, source: str) -> It
             raise ConfigError(_twice(key, lines[key], line, source))
         lines[key] = line
         yield key, line, value
+
+
+def _located(loader: yaml.SafeLoader, node: yaml.Node, line: int, source: str) -> Located:
+    if isinstance(node, yaml.MappingNode):
+        entries = _entries(loader, node, source)
+        return Located({key: _located(loader, value, below, source) for key, below, value in entries}, line)
+    if isinstance(node, yaml.SequenceNode):
+        return Located([_located(loader, item, item.start_mark.line + 1, source) for item in node.value], line)
+    return Located(loader.construct_object(node), line)
 
 
 def _plain(loader: yaml.SafeLoader, node: yaml.Node, source: str) -> object:

@@ -12,7 +12,7 @@ from firstlight.framework import did_you_mean, load_config
 from firstlight.images.exposure import HeaderValue
 from firstlight.images.instrument import Instrument
 from firstlight.images.instrument_config import InstrumentConfig
-from firstlight.instruments.config_folder import config_folder
+from firstlight.framework.config_folder import config_folder
 from firstlight.instruments.ztf import ZtfInstrument
 
 GENERIC = "generic"

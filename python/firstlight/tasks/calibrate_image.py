@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from astropy.table import Table
 from pydantic import PositiveFloat
@@ -12,7 +13,20 @@ from pydantic import PositiveFloat
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.noise import require_varying
 from firstlight.errors import Fact
-from firstlight.framework import Config, Funnel, Gate, Pass, PipelineTask, Struct, Subtask, subtask
+from firstlight.framework import (
+    Funnel,
+    Gate,
+    Input,
+    Lookup,
+    Output,
+    Pass,
+    PipelineTask,
+    PipelineTaskConfig,
+    Prerequisite,
+    Struct,
+    Subtask,
+    subtask,
+)
 from firstlight.images.background import BackgroundList
 from firstlight.images.catalog import calibrate_fluxes, with_sky_positions
 from firstlight.images.exposure import Exposure
@@ -80,7 +94,7 @@ class CalibrateImageResult(Struct):
     """What each selection left."""
 
 
-class CalibrateImageConfig(Config):
+class CalibrateImageConfig(PipelineTaskConfig):
     """Settings of `CalibrateImageTask`."""
 
     snap_combine: Subtask[SnapCombineTask] = subtask(SumSnapsTask)
@@ -125,6 +139,13 @@ class CalibrateImageConfig(Config):
     aperture_fwhm: PositiveFloat = 2.0
     """Radius of the calibration aperture in units of the full width at half maximum of the PSF."""
 
+    optional_outputs: tuple[Literal["psf_stars", "astrometry_matches", "photometry_matches"], ...] = (
+        "psf_stars",
+        "astrometry_matches",
+        "photometry_matches",
+    )
+    """What a pipeline writes besides exposure, stars, background and calibration."""
+
 
 @dataclass
 class CalibrateImageState:
@@ -158,7 +179,12 @@ class CalibrateImageState:
     def summarize_now(self) -> None:
         """Make the summary of the exposure as it is."""
         summary = self.summarize(self.exposure, self.psf_stars if len(self.psf_stars) else None)
-        self.summary = {**summary, **self.measured, "psf_sigma_error": self._psf_sigma_error(summary)}
+        self.summary = {
+            **summary,
+            **self.measured,
+            "psf_sigma_error": self._psf_sigma_error(summary),
+            "aperture_radius": self.aperture_radius,
+        }
         self.exposure = self.exposure.replace(summary=self.summary)
 
     def _psf_sigma_error(self, summary: Mapping[str, float]) -> float:
@@ -189,6 +215,26 @@ class CalibrateImageState:
 class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
     """Post-ISR image to calibrated exposure and star catalogue (LSST `CalibrateImageTask`)."""
 
+    dimensions = ("instrument", "visit", "detector")
+    inputs = {"post_isr": Input("post_isr_image", Exposure)}
+    prerequisites = {
+        "astrometry_refcat": Prerequisite("astrometry_refcat", ReferenceCatalog, lookup=Lookup.REGION, minimum=0),
+        "photometry_refcat": Prerequisite("photometry_refcat", ReferenceCatalog, lookup=Lookup.REGION, minimum=0),
+    }
+    outputs = {
+        "exposure": Output("preliminary_visit_image", Exposure),
+        "stars": Output("single_visit_star_unstandardized", Table),
+        "background": Output("preliminary_visit_image_background", BackgroundList),
+        "applied_photo_calib": Output("initial_photoCalib_detector", PhotoCalib, optional=True),
+        "psf_stars": Output("single_visit_psf_star", Table, when="optional_outputs"),
+        "astrometry_matches": Output(
+            "initial_astrometry_match_detector", Table, when="optional_outputs", optional=True
+        ),
+        "photometry_matches": Output(
+            "initial_photometry_match_detector", Table, when="optional_outputs", optional=True
+        ),
+    }
+
     def passes(self) -> Sequence[Pass[CalibrateImageState]]:
         """List the passes in the order in which they run."""
         return (
@@ -218,7 +264,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def run(
         self,
-        exposure: Exposure,
+        post_isr: Exposure,
         *,
         snap: Exposure | None = None,
         astrometry_refcat: ReferenceCatalog | None = None,
@@ -229,7 +275,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
         Parameters
         ----------
-        exposure
+        post_isr
             Post-ISR exposure in counts.
         snap
             Second exposure of the same visit, added to the first.
@@ -243,10 +289,8 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         PartialResult
             If a pass fails on these data; it carries the products made before.
         """
-        if snap is not None:
-            exposure = self.snap_combine.run(exposure, snap).exposure
         state = CalibrateImageState(
-            exposure=exposure,
+            exposure=post_isr if snap is None else self.snap_combine.run(post_isr, snap).exposure,
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,

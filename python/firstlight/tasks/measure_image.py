@@ -8,7 +8,8 @@ import numpy as np
 from astropy.table import Table
 from pydantic import Field
 
-from firstlight.framework import Config, Gate, PipelineTask, Struct, Subtask, subtask
+from firstlight.errors import NoWorkFound
+from firstlight.framework import Gate, Input, Output, PipelineTask, PipelineTaskConfig, Struct, Subtask, subtask
 from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.tasks.aperture_correction import with_total_flux
@@ -35,7 +36,7 @@ class MeasureImageResult(Struct):
     """How good the measurement is."""
 
 
-class MeasureImageConfig(Config):
+class MeasureImageConfig(PipelineTaskConfig):
     """Settings of `MeasureImageTask`."""
 
     background: Subtask[BackgroundTask] | None = subtask(MeshBackgroundTask)
@@ -54,28 +55,40 @@ class MeasureImageConfig(Config):
 class MeasureImageTask(PipelineTask[MeasureImageConfig]):
     """Deep catalogue of a calibrated image (LSST `SingleFrameDetectAndMeasureTask`)."""
 
+    dimensions = ("instrument", "visit", "detector")
+    inputs = {"calibrated": Input("preliminary_visit_image", Exposure)}
+    outputs = {
+        "exposure": Output("visit_image", Exposure),
+        "background": Output("visit_image_background", BackgroundList),
+        "sources": Output("single_visit_source", Table),
+    }
+
     def __init__(self, config: MeasureImageConfig | None = None) -> None:
         super().__init__(config)
         self.background = self.config.background and self.config.background.make()
         self.detection = self.config.detection.make()
         self.measurement = self.config.measurement.make()
 
-    def run(self, exposure: Exposure, *, aperture_radius: float) -> MeasureImageResult:
+    def run(self, calibrated: Exposure) -> MeasureImageResult:
         """Measure everything.
 
         Parameters
         ----------
-        exposure
-            Background-subtracted, with a PSF; in nJy where it could be calibrated.
-        aperture_radius : [pixel]
-            The calibration aperture of this exposure.
+        calibrated
+            Background-subtracted, with a PSF, the calibration aperture in its summary; in nJy where it could be
+            calibrated.
 
         Raises
         ------
+        NoWorkFound
+            If the exposure was not calibrated: no PSF or no aperture.
         NoSourcesError
             If nothing stands above the threshold.
         """
-        found = self.detection.run(exposure)
+        aperture_radius = (calibrated.summary or {}).get("aperture_radius", 0.0)
+        if calibrated.psf is None or aperture_radius <= 0:
+            raise NoWorkFound("A deep catalogue needs a calibrated exposure; this one has no PSF or no aperture.")
+        found = self.detection.run(calibrated)
         exposure = found.exposure
         if self.background:
             sky = self.background.run(exposure)

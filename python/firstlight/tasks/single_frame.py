@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from astropy.table import Table
 
-from firstlight.framework import Config, Funnel, Gate, Pass, PipelineTask, Struct, Subtask, subtask
+from firstlight.framework import (
+    Funnel,
+    Gate,
+    Input,
+    Output,
+    Pass,
+    PipelineTask,
+    PipelineTaskConfig,
+    Struct,
+    Subtask,
+    subtask,
+)
 from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
@@ -56,7 +67,7 @@ class SingleFrameResult(Struct):
     """What each selection left."""
 
 
-class SingleFrameConfig(Config):
+class SingleFrameConfig(PipelineTaskConfig):
     """Settings of `SingleFrameTask`; the names of the slots are the labels of overrides."""
 
     isr: Subtask[IsrTask] | None = None
@@ -107,7 +118,21 @@ class SingleFrameState:
 
 
 class SingleFrameTask(PipelineTask[SingleFrameConfig]):
-    """One image, from pixels to calibrated catalogues."""
+    """One image, from pixels to calibrated catalogues, in one piece of work."""
+
+    dimensions = CalibrateImageTask.dimensions
+    inputs = {"image": Input("post_isr_image", Exposure)}
+    prerequisites = CalibrateImageTask.prerequisites
+    outputs = {
+        "exposure": Output("visit_image", Exposure),
+        "background": Output("visit_image_background", BackgroundList),
+        "stars": Output("single_visit_star_unstandardized", Table),
+        "psf_stars": Output("single_visit_psf_star", Table),
+        "sources": Output("single_visit_source", Table, when="measure", optional=True),
+        "applied_photo_calib": Output("initial_photoCalib_detector", PhotoCalib, optional=True),
+        "astrometry_matches": Output("initial_astrometry_match_detector", Table, optional=True),
+        "photometry_matches": Output("initial_photometry_match_detector", Table, optional=True),
+    }
 
     def passes(self) -> Sequence[Pass[SingleFrameState]]:
         """List the passes in the order in which they run; an empty slot has none."""
@@ -123,7 +148,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def run(
         self,
-        exposure: Exposure,
+        image: Exposure,
         *,
         snap: Exposure | None = None,
         astrometry_refcat: ReferenceCatalog | None = None,
@@ -138,7 +163,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
             If a pass fails on these data; it carries the products made before.
         """
         state = SingleFrameState(
-            exposure=exposure,
+            exposure=image,
             snap=snap,
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
@@ -165,6 +190,4 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def _measure(self, state: SingleFrameState) -> None:
         if self.measure and state.calibrated:
-            state.measured = self.measure.run(
-                state.calibrated.exposure, aperture_radius=state.calibrated.aperture_radius
-            )
+            state.measured = self.measure.run(state.calibrated.exposure)

@@ -1,0 +1,65 @@
+"""Settings of an instrument for every task of a class: the files ``<TaskClass>.yaml`` in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from firstlight.errors import ConfigError
+from firstlight.framework.lookup import did_you_mean, known_tasks
+from firstlight.framework.overrides import Layer, Setting
+from firstlight.framework.task import Task
+
+INSTRUMENT_FILE = "instrument.yaml"
+"""The file in the folder that describes the camera itself."""
+
+
+class ClassOverrides:
+    """What the files in a folder say about task classes; called with a class, it returns the settings for it.
+
+    A file is for the class that it is named after and for all its subclasses; where several apply, the file of the
+    nearer class counts more. Each file is read once.
+
+    Parameters
+    ----------
+    folder
+        Folder with files named ``<TaskClass>.yaml``; one that is not there has no files.
+
+    Raises
+    ------
+    ConfigError
+        If a file is named almost like a task, and like none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        self._files = {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.name != INSTRUMENT_FILE}
+        self._read: dict[str, Layer] = {}
+        problems = [
+            f"{path}: no task is named {name!r}{hint}"
+            for name, path in self._files.items()
+            if name not in known_tasks() and (hint := did_you_mean(name, known_tasks()))
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def __call__(self, task: type[Task[Any]]) -> Iterable[Setting]:
+        """Return the settings for ``task``, those of its remotest ancestor first.
+
+        Raises
+        ------
+        ConfigError
+            If a file cannot be read.
+        """
+        return [setting for cls in reversed(task.__mro__) for setting in self._layer(cls.__name__).settings]
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def _layer(self, name: str) -> Layer:
+        if name not in self._files:
+            return Layer()
+        if name not in self._read:
+            self._read[name] = Layer.from_file(self._files[name])
+        return self._read[name]

@@ -1,0 +1,302 @@
+"""Contracts: conditions over the settings of a pipeline, in a small language that can only compare and calculate.
+
+::
+
+    condition  = any of  a or b,  a and b,  not a,  a comparison
+    comparison = value (== != < <= > >=) value ...,  value [not] in value
+    value      = numbers, 'texts', true, false, null, [lists], paths, + - * / //, %, parentheses
+
+A path is that of a setting, as on the command line: ``calibrate:psf.order``; ``calibrate:psf.task`` is the name of the
+task in a slot. Texts are never given to Python to run.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+from typing import Any, TypeVar
+
+from firstlight.errors import PipelineError
+from firstlight.framework.config import Config, Slot
+from firstlight.framework.lookup import did_you_mean, name_of
+
+LONGEST = 1000
+"""Characters in the text of a contract."""
+
+DEEPEST = 40
+"""Parentheses, lists and signs inside one another."""
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)
+    |(?P<text>'[^'\\]*'|"[^"\\]*")
+    |(?P<name>[A-Za-z_]\w*(?:[.:][A-Za-z_]\w*)*)
+    |(?P<sign>==|!=|<=|>=|//|[-<>+*/%()\[\],]))""",
+    re.VERBOSE,
+)
+_WORDS: Mapping[str, object] = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "True": True,
+    "False": False,
+    "None": None,
+}
+_COMPARISONS: Mapping[str, Callable[[Any, Any], object]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_SUMS: Mapping[str, Callable[[Any, Any], object]] = {"+": operator.add, "-": operator.sub}
+_PRODUCTS: Mapping[str, Callable[[Any, Any], object]] = {
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+T = TypeVar("T")
+Term = Callable[[Mapping[str, Config]], Any]
+"""A part of a condition, ready to be evaluated on label -> settings."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A condition that the settings of a pipeline must meet.
+
+    Raises
+    ------
+    PipelineError
+        If the text is not a condition.
+    """
+
+    text: str
+    message: str = ""
+    """What to tell a user whose settings break it."""
+
+    origin: str = ""
+    _term: Term = field(init=False, repr=False, compare=False)
+    labels: frozenset[str] = field(init=False, compare=False)
+    """Labels whose settings it looks at."""
+
+    def __post_init__(self) -> None:
+        parser = _Parser(self.text)
+        object.__setattr__(self, "_term", parser.parsed())
+        object.__setattr__(self, "labels", frozenset(parser.labels))
+
+    def problem(self, settings: Mapping[str, Config]) -> str:
+        """Return why ``settings``, label -> config, break the contract; empty if they do not.
+
+        Raises
+        ------
+        PipelineError
+            If it names a setting that is not there, or compares what cannot be compared.
+        """
+        try:
+            met = self._term(settings)
+        except (TypeError, ZeroDivisionError) as error:
+            raise PipelineError(f"contract {self.text!r} cannot be evaluated: {error}") from error
+        if met:
+            return ""
+        return f"contract broken: {self.text}{f': {self.message}' if self.message else ''}"
+
+
+class _Parser:
+    """Recursive descent over the words of one contract."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.labels: set[str] = set()
+        self._words = list(self._split())
+        self._at = 0
+        self._depth = 0
+
+    def parsed(self) -> Term:
+        term = self._or()
+        if self._at < len(self._words):
+            raise self._error(f"{self._peek()!r} was not expected")
+        return term
+
+    def _split(self) -> Iterator[tuple[str, str]]:
+        if len(self._text) > LONGEST:
+            raise PipelineError(f"contract {self._text[:40]!r}... is longer than {LONGEST} characters")
+        at, text = 0, self._text.rstrip()
+        while at < len(text):
+            found = _TOKEN.match(text, at)
+            if found is None or found.lastgroup is None:
+                raise self._error(f"{text[at:].split()[0]!r} was not understood")
+            yield found.lastgroup, found[found.lastgroup]
+            at = found.end()
+
+    def _error(self, words: str) -> PipelineError:
+        return PipelineError(f"contract {self._text!r}: {words}")
+
+    def _peek(self) -> str:
+        return self._words[self._at][1] if self._at < len(self._words) else ""
+
+    def _takes(self, *words: str) -> str:
+        """Step over the next word if it is one of ``words``, and return it."""
+        kind, word = self._words[self._at] if self._at < len(self._words) else ("", "")
+        if kind in ("sign", "name") and word in words:
+            self._at += 1
+            return word
+        return ""
+
+    def _or(self) -> Term:
+        term = self._and()
+        while self._takes("or"):
+            term = _either(term, self._and())
+        return term
+
+    def _and(self) -> Term:
+        term = self._not()
+        while self._takes("and"):
+            term = _both(term, self._not())
+        return term
+
+    def _not(self) -> Term:
+        if self._takes("not"):
+            inner = self._deeper(self._not)
+            return lambda settings: not inner(settings)
+        return self._comparison()
+
+    def _comparison(self) -> Term:
+        terms, signs = [self._sum()], []
+        while sign := self._sign():
+            signs.append(sign)
+            terms.append(self._sum())
+        return _chain(terms, signs) if signs else terms[0]
+
+    def _sign(self) -> str:
+        if sign := self._takes(*_COMPARISONS, "in"):
+            return sign
+        if self._takes("not"):
+            if not self._takes("in"):
+                raise self._error("'not' between two values belongs to 'in'")
+            return "not in"
+        return ""
+
+    def _sum(self) -> Term:
+        term = self._product()
+        while sign := self._takes(*_SUMS):
+            term = _applied(_SUMS[sign], term, self._product())
+        return term
+
+    def _product(self) -> Term:
+        term = self._value()
+        while sign := self._takes(*_PRODUCTS):
+            term = _applied(_PRODUCTS[sign], term, self._value())
+        return term
+
+    def _value(self) -> Term:
+        if self._takes("-"):
+            inner = self._deeper(self._value)
+            return lambda settings: -inner(settings)
+        if self._takes("("):
+            term = self._deeper(self._or)
+            self._require(")")
+            return term
+        if self._takes("["):
+            items = self._deeper(self._items)
+            return lambda settings: [item(settings) for item in items]
+        if self._at == len(self._words):
+            raise self._error("it ends where a value was expected")
+        kind, word = self._words[self._at]
+        self._at += 1
+        return self._single(kind, word)
+
+    def _items(self) -> list[Term]:
+        items: list[Term] = []
+        while not self._takes("]"):
+            items.append(self._sum())
+            if not self._takes(","):
+                self._require("]")
+                break
+        return items
+
+    def _single(self, kind: str, word: str) -> Term:
+        if kind == "number":
+            number = int(word) if word.isdigit() else float(word)
+            return lambda settings: number
+        if kind == "text":
+            return lambda settings: word[1:-1]
+        if kind == "name" and word in _WORDS:
+            return lambda settings: _WORDS[word]
+        if kind == "name" and word not in ("and", "or", "not", "in"):
+            return self._path(word)
+        raise self._error(f"{word!r} stands where a value was expected")
+
+    def _path(self, word: str) -> Term:
+        label, *names = word.replace(":", ".", 1).split(".")
+        if not names or ":" in ".".join(names):
+            raise self._error(f"{word!r} is no setting; write label:setting")
+        self.labels.add(label)
+        return lambda settings: _setting(settings, label, names, word)
+
+    def _deeper(self, parse: Callable[[], T]) -> T:
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise self._error("too many parentheses")
+        result = parse()
+        self._depth -= 1
+        return result
+
+    def _require(self, word: str) -> None:
+        if not self._takes(word):
+            found = self._peek()
+            raise self._error(f"{word!r} is missing" + (f" before {found!r}" if found else " at the end"))
+
+
+def _either(left: Term, right: Term) -> Term:
+    return lambda settings: left(settings) or right(settings)
+
+
+def _both(left: Term, right: Term) -> Term:
+    return lambda settings: left(settings) and right(settings)
+
+
+def _applied(operation: Callable[[Any, Any], object], left: Term, right: Term) -> Term:
+    def calculate(settings: Mapping[str, Config]) -> object:
+        values = left(settings), right(settings)
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{value!r} is not a number")
+        return operation(*values)
+
+    return calculate
+
+
+def _chain(terms: list[Term], signs: list[str]) -> Term:
+    def compare(settings: Mapping[str, Config]) -> bool:
+        values = [term(settings) for term in terms]
+        return all(_compared(sign, *pair) for sign, pair in zip(signs, pairwise(values), strict=True))
+
+    return compare
+
+
+def _compared(sign: str, left: Any, right: Any) -> bool:
+    if sign in ("in", "not in"):
+        return (left in right) is (sign == "in")
+    return bool(_COMPARISONS[sign](left, right))
+
+
+def _setting(settings: Mapping[str, Config], label: str, names: list[str], path: str) -> object:
+    """Return the value at a path; a slot stands for its settings, and its ``task`` for the name of its class."""
+    if label not in settings:
+        raise PipelineError(f"no such label{did_you_mean(label, settings)} in {path!r}")
+    value: object = settings[label]
+    for name in names:
+        if isinstance(value, Slot):
+            value = {"task": name_of(value.task)} if name == "task" else value.config
+        known = type(value).model_fields if isinstance(value, Config) else value if isinstance(value, Mapping) else {}
+        if name not in known:
+            raise PipelineError(f"no such setting{did_you_mean(name, known)} in {path!r}")
+        value = getattr(value, name) if isinstance(value, Config) else value[name]  # type: ignore[index]  # a mapping, or there would be no such name
+    if isinstance(value, tuple):
+        return list(value)
+    return value.value if isinstance(value, Enum) else value
