@@ -13,11 +13,21 @@ from firstlight.cli.image_job import ImageFiles, ImageJob, ImageOutcome, Status,
 from firstlight.cli.products import SUFFIXES, prepare_folder, write_page_of, write_products
 from firstlight.cli.summary_file import write_summary
 from firstlight.errors import AlgorithmError, HeaderError, ImageFileError, PartialResult
-from firstlight.framework import Layer, PassEvent, build_config, observe_passes, run_until
+from firstlight.framework import (
+    ClassOverrides,
+    Layer,
+    PassEvent,
+    Setting,
+    Subtask,
+    build_config,
+    observe_passes,
+    run_until,
+)
 from firstlight.framework.metadata import Stopwatch
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import read_image
-from firstlight.instruments import find_instrument, get_instrument
+from firstlight.images.instrument import Instrument
+from firstlight.instruments import GENERIC, find_instrument, get_instrument
 from firstlight.refcats import read_reference_catalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.single_frame import SingleFrameConfig, SingleFrameTask
@@ -38,20 +48,16 @@ class ImageProcessor:
     """
 
     def __init__(self, job: ImageJob) -> None:
-        layers = [*(Layer.from_file(path) for path in job.config_files), Layer.from_assignments(job.settings)]
         self.job = job
-        self.task = SingleFrameTask(build_config(SingleFrameConfig, layers))
-        self._settings = _described(layers)
-        self._stop_after = None if job.stop_after is None else self.task.find_pass(job.stop_after)
+        self._layers = [*(Layer.from_file(path) for path in job.config_files), Layer.from_assignments(job.settings)]
         self._instrument = None if job.instrument is None else get_instrument(job.instrument)
+        self._prepared: dict[str, _Prepared] = {}
+        self._prepare(self._instrument or get_instrument(GENERIC))
         refcat = None if job.refcat is None else read_reference_catalog(job.refcat)
         second = refcat if job.photometry_refcat is None else read_reference_catalog(job.photometry_refcat)
-        self._run_task = partial(
-            self.task.run,
-            astrometry_refcat=refcat,
-            photometry_refcat=second,
-            pointing=Pointing(**vars(job.area)) if job.area.is_given else None,
-        )
+        self._astrometry_refcat = refcat
+        self._photometry_refcat = second
+        self._pointing = Pointing(**vars(job.area)) if job.area.is_given else None
         prepare_folder(job.output)
 
     def process(self, files: ImageFiles) -> ImageOutcome:
@@ -67,11 +73,13 @@ class ImageProcessor:
         clock = _StepClock()
         try:
             with clock.step("read"):
-                exposure, snap = self._read(files)
+                instrument = self._instrument or find_instrument(read_image(files.path, hdu=files.hdu).header)
+                exposure, snap = self._read(files, instrument)
         except (ImageFileError, HeaderError) as error:
             return ImageOutcome(files, "unreadable", exit_code=USER_MISTAKE, error=str(error))
+        prepared = self._prepare(instrument)
         with observe_passes(clock.observe):
-            end = self._run(exposure, snap)
+            end = self._run(prepared, exposure, snap)
         outcome = ImageOutcome(
             files,
             end.status,
@@ -81,22 +89,38 @@ class ImageProcessor:
             summary={**end.products.get("summary", {}), **_counts(end.products)},
             gates=tuple(end.products.get("gates", ())),
             funnels=tuple(end.products.get("funnels", ())),
-            settings=self._settings,
+            settings=prepared.settings,
         )
         return self._write(outcome, end.products, clock)
 
-    def _read(self, files: ImageFiles) -> tuple[Exposure, Exposure | None]:
+    def _prepare(self, instrument: Instrument) -> _Prepared:
+        """Return the task with the settings of ``instrument``; made once."""
+        if instrument.name not in self._prepared:
+            overrides = instrument.overrides()
+            task = SingleFrameTask(build_config(SingleFrameConfig, self._layers, settings_of_class=overrides))
+            stop_after = None if self.job.stop_after is None else task.find_pass(self.job.stop_after)
+            settings = {**_described(_instrument_layers(task, overrides)), **_described(self._layers)}
+            self._prepared[instrument.name] = _Prepared(task, stop_after, settings)
+        return self._prepared[instrument.name]
+
+    def _read(self, files: ImageFiles, instrument: Instrument) -> tuple[Exposure, Exposure | None]:
         """Return the image and its second snap."""
-        instrument = self._instrument or find_instrument(read_image(files.path, hdu=files.hdu).header)
         exposure = instrument.read(files.path, hdu=files.hdu, mask=files.mask, variance=files.variance)
         snap = None if files.snap is None else instrument.read(files.snap, hdu=files.hdu)
         return (exposure.replace(wcs=None) if self.job.ignore_wcs else exposure), snap
 
-    def _run(self, exposure: Exposure, snap: Exposure | None) -> _RunEnd:
+    def _run(self, prepared: _Prepared, exposure: Exposure, snap: Exposure | None) -> _RunEnd:
+        run = partial(
+            prepared.task.run,
+            snap=snap,
+            astrometry_refcat=self._astrometry_refcat,
+            photometry_refcat=self._photometry_refcat,
+            pointing=self._pointing,
+        )
         try:
-            if self._stop_after is None:
-                return _RunEnd("ok", self._run_task(exposure, snap=snap).to_mapping())
-            stopped = run_until(self._stop_after, self._run_task, exposure, snap=snap)
+            if prepared.stop_after is None:
+                return _RunEnd("ok", run(exposure).to_mapping())
+            stopped = run_until(prepared.stop_after, run, exposure)
             return _RunEnd("stopped", stopped.products, step=stopped.step)
         except PartialResult as end:
             return _RunEnd("failed", {"exposure": exposure, **end.partial}, step=end.step, error=str(end.cause))
@@ -116,6 +140,15 @@ class ImageProcessor:
         outcome = replace(outcome, timing=tuple(clock.times), written=(*written, summary))
         write_summary(outcome, summary)
         return outcome
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """The task for the images of one camera."""
+
+    task: SingleFrameTask
+    stop_after: str | None
+    settings: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -146,6 +179,15 @@ class _StepClock:
 def _counts(products: Mapping[str, Any]) -> dict[str, float]:
     names = {"stars": "star_count", "psf_stars": "psf_star_candidate_count", "sources": "source_count"}
     return {count: float(len(products[name])) for name, count in names.items() if products.get(name) is not None}
+
+
+def _instrument_layers(task: SingleFrameTask, overrides: ClassOverrides) -> list[Layer]:
+    slots = {name: getattr(task.config, name) for name in type(task.config).model_fields}
+    return [
+        Layer(tuple(Setting((label, *s.path), s.value, s.origin) for s in overrides(slot.task)))
+        for label, slot in slots.items()
+        if isinstance(slot, Subtask)
+    ]
 
 
 def _described(layers: Sequence[Layer]) -> dict[str, str]:

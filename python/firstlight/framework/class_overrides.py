@@ -24,7 +24,7 @@ class ClassOverrides:
     Parameters
     ----------
     folder
-        Folder with files named ``<TaskClass>.yaml``; one that is not there has no files.
+        Folder with files named ``<TaskClass>.yaml``; None, or one that is not there, has no files.
 
     Raises
     ------
@@ -32,9 +32,9 @@ class ClassOverrides:
         If a file is named almost like a task, and like none.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        folder = Path(folder)
-        self._files = {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.name != INSTRUMENT_FILE}
+    def __init__(self, folder: str | Path | None = None) -> None:
+        found = [] if folder is None else sorted(Path(folder).glob("*.yaml"))
+        self._files = {path.stem: path for path in found if path.name != INSTRUMENT_FILE}
         self._read: dict[str, Layer] = {}
         problems = [
             f"{path}: no task is named {name!r}{hint}"

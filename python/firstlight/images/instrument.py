@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.errors import ConfigError, HeaderError, ImageFileError
-from firstlight.framework import load_config
+from firstlight.framework import ClassOverrides, load_config
 from firstlight.images import header_values
 from firstlight.images.exposure import Exposure, HeaderValue
 from firstlight.images.fits import RawImage, read_image
@@ -50,6 +50,8 @@ class Instrument:
     ----------
     config
         None takes the `default_config` of the class.
+    folder
+        Where files ``<TaskClass>.yaml`` with its settings for tasks are; None takes the `default_folder` of the class.
 
     Raises
     ------
@@ -60,11 +62,15 @@ class Instrument:
     default_config: ClassVar[InstrumentConfig | None] = None
     """Settings of a camera that has a class of its own and no YAML file."""
 
-    def __init__(self, config: InstrumentConfig | None = None) -> None:
+    default_folder: ClassVar[Path | None] = None
+    """Where such a camera keeps its settings for tasks."""
+
+    def __init__(self, config: InstrumentConfig | None = None, *, folder: Path | None = None) -> None:
         config = config or self.default_config
         if config is None:
             raise ConfigError(f"{type(self).__name__} has no settings; give an InstrumentConfig or an instrument.yaml.")
         self.config = config
+        self.folder = folder or self.default_folder
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Self:
@@ -75,7 +81,7 @@ class Instrument:
         ConfigError
             If the file cannot be read or does not fit `InstrumentConfig`.
         """
-        return cls(load_config(InstrumentConfig, path))
+        return cls(load_config(InstrumentConfig, path), folder=Path(path).parent)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -84,6 +90,16 @@ class Instrument:
     def name(self) -> str:
         """Name of the instrument."""
         return self.config.name
+
+    def overrides(self) -> ClassOverrides:
+        """Return its settings for tasks: of every label of a class, above the defaults of the class.
+
+        Raises
+        ------
+        ConfigError
+            If a file is named almost like a task, and like none.
+        """
+        return ClassOverrides(self.folder) if self.folder is not None else ClassOverrides()
 
     def recognise(self, header: Header) -> bool:
         """Return whether a header was written by this camera."""

@@ -1,5 +1,5 @@
 """The cameras that firstlight knows."""
 
-from firstlight.instruments.registry import find_instrument, get_instrument, known_instruments
+from firstlight.instruments.registry import GENERIC, find_instrument, get_instrument, known_instruments
 
-__all__ = ["find_instrument", "get_instrument", "known_instruments"]
+__all__ = ["GENERIC", "find_instrument", "get_instrument", "known_instruments"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from firstlight.errors import ConfigError
 from firstlight.framework import did_you_mean, load_config
+from firstlight.framework.config_folder import config_folder
 from firstlight.images.exposure import HeaderValue
 from firstlight.images.instrument import Instrument
 from firstlight.images.instrument_config import InstrumentConfig
-from firstlight.framework.config_folder import config_folder
 from firstlight.instruments.ztf import ZtfInstrument
 
 GENERIC = "generic"
@@ -81,12 +81,12 @@ def from_file(path: Path) -> Instrument:
     """
     config = load_config(InstrumentConfig, path)
     if config.implementation is None:
-        return Instrument(config)
+        return Instrument(config, folder=path.parent)
     classes = {**OWN_CLASSES, **_plug_in_classes()}
     if config.implementation not in classes:
         hint = did_you_mean(config.implementation, classes)
         raise ConfigError(f"{path}: no instrument class is named {config.implementation!r}{hint}")
-    return classes[config.implementation](config)
+    return classes[config.implementation](config, folder=path.parent)
 
 
 def _plug_in_classes() -> dict[str, type[Instrument]]:
