@@ -135,16 +135,16 @@ class Config(BaseModel):
             If there is no such setting.
         """
         parts = split_path(path)
-        found = _history(self, parts)
+        found = history_at(self, parts)
         if found is None:
             raise ConfigError(f"{path}: no such setting in {type(self).__name__}.")
-        return [change._replace(value=frozen(_plain(change.value))) for part in found for change in part]
+        return [change._replace(value=frozen(plain_value(change.value))) for part in found for change in part]
 
     def changes(self) -> Mapping[str, tuple[Change, ...]]:
         """Return the history of this config's own fields, without their defaults; slots keep their own below."""
         if self._changes is not None:
             return self._changes
-        return {name: (Change(_plain(self.__dict__[name]), "Python"),) for name in self.model_fields_set}
+        return {name: (Change(plain_value(self.__dict__[name]), "Python"),) for name in self.model_fields_set}
 
     def with_changes(self, changes: Mapping[str, tuple[Change, ...]], *, given: set[str] | None = None) -> Config:
         """Set the history of a config that was just built, and which fields were ``given``, and return it."""
@@ -174,7 +174,7 @@ class Config(BaseModel):
         log: dict[str, list[object]] = {}
         for path, changes in _all_changes(self, ""):
             log.setdefault(path, []).extend(list(change) for change in changes)
-        return f"{text}---\n# where each value came from\n{plain_yaml(_plain(log))}"
+        return f"{text}---\n# where each value came from\n{plain_yaml(plain_value(log))}"
 
 
 def split_path(path: str) -> tuple[str, ...]:
@@ -219,18 +219,18 @@ def _default(config: Config, name: str) -> object:
     return default_beside(config, name, given)
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """Return ``value`` as YAML and JSON can hold it; a slot is told by the name of its task."""
     if isinstance(value, Slot | type):
         return name_of(value.task if isinstance(value, Slot) else value)
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, frozenset):
-        return sorted((_plain(item) for item in value), key=lambda item: (str(type(item)), item))
+        return sorted((plain_value(item) for item in value), key=lambda item: (str(type(item)), item))
     return to_jsonable_python(value, inf_nan_mode="constants")
 
 
@@ -261,14 +261,14 @@ def _setting(value: object, default: object) -> object:
         return (*kept, *(Documented(str(key), "", None) for key in known if key not in value))
     if isinstance(value, tuple):
         return [_undocumented(_setting(item, None)) for item in value]
-    return _plain(value)
+    return plain_value(value)
 
 
 def _undocumented(value: object) -> object:
     return {entry.key: _undocumented(entry.value) for entry in value} if isinstance(value, tuple) else value
 
 
-def _history(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:
+def history_at(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:
     """Return the default and the later values at ``parts`` below ``config``; None if nothing is or was there."""
     key = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "task" else parts)
     own = list(config.changes().get(key, ()))
@@ -296,9 +296,9 @@ def _default_change(config: Config, name: str) -> list[Change]:
 
 def _below(value: object, parts: tuple[str, ...]) -> tuple[list[Change], list[Change]] | None:
     if isinstance(value, Slot):
-        return _history(value.config, parts)
+        return history_at(value.config, parts)
     if isinstance(value, Config):
-        return _history(value, parts)
+        return history_at(value, parts)
     if isinstance(value, ReadOnlyMapping) and parts[0] in value:
         whole = len(parts) == 1 or parts[1:] == ("task",)
         return ([], []) if whole else _below(value[parts[0]], parts[1:])

@@ -147,6 +147,6 @@ def _owner(config: Config, path: tuple[str, ...]) -> tuple[Config | None, tuple[
     if isinstance(value, ReadOnlyMapping) and rest:
         value, rest = value.get(rest[0]), rest[1:]
     inner = _config_in(value)
-    if inner is None or not rest or rest[0] not in type(inner).model_fields:
+    if inner is None or not rest or not (rest[0] in vars(inner) or rest[0] in former_names(type(inner))):
         return None, ()
     return inner, rest

@@ -103,6 +103,9 @@ class SlotState(Told):
     def _named(self, value: object) -> type[Task[Any]]:
         if not isinstance(value, str | type):
             raise ConfigError(f"a task is named by a text; got {value!r}")
+        # The class that the slot has by default is known, also where it belongs to no installed package.
+        if self.default is not None and value == name_of(self.default.task):
+            return self.default.task
         task = find_class(value) if isinstance(value, str) else value
         require_family(task, self.family)
         return task
