@@ -6,72 +6,38 @@ does its work.
 
 from __future__ import annotations
 
-import difflib
 import errno
-import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import click
 
 from firstlight import __version__
 from firstlight.cli.exit_codes import DONE, INTERRUPTED, USER_MISTAKE, exit_code_of
+from firstlight.cli.lazy_group import LazyCommand, LazyGroup
 from firstlight.cli.logs import LogSettings, log_options
 from firstlight.cli.messages import complain, report_bug
 from firstlight.errors import FirstlightError
-
-
-class LazyCommand(NamedTuple):
-    """Where a command lives, and what the list of commands says about it."""
-
-    module: str
-    summary: str
-
 
 COMMANDS: Mapping[str, LazyCommand] = {
     "process": LazyCommand("firstlight.cli.process", "Calibrate images: from pixels to a star catalogue."),
     "simulate": LazyCommand("firstlight.cli.simulate", "Make telescope images of a sky that is known exactly."),
     "demo": LazyCommand("firstlight.cli.demo", "Simulate a field, process it, compare with the truth."),
+    "config": LazyCommand("firstlight.cli.config", "Look at settings: values, history, differences, schemas."),
+    "pipeline": LazyCommand("firstlight.cli.pipeline", "Look at pipelines: tasks, datasets, checks, graphs."),
+    "tasks": LazyCommand("firstlight.cli.tasks", "Look at tasks: what there is, and what fits into which slot."),
 }
 """Name -> module; the module has a click command of the same name."""
 
 
-class LazyGroup(click.Group):
-    """A group that imports the module of a command only when the command is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of `COMMANDS`."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command; None if there is none of this name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name].module), cmd_name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{COMMANDS[cmd_name].module}.{cmd_name} is not a click command.")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which one was probably meant."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the commands are {', '.join(COMMANDS)}."
-            raise click.UsageError(f"No such command {name!r}; {hint}", ctx=ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    commands_there=COMMANDS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="firstlight", message="%(prog)s %(version)s")
 @log_options
 @click.pass_context

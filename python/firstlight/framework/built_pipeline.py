@@ -58,6 +58,30 @@ class BuiltPipeline:
             raise PipelineError(f"no label {label!r}{hint}")
         return self.settings.tasks[label].config
 
+    def value(self, path: str) -> object:
+        """Return what stands at ``label:path``: a value, a nested config or a slot.
+
+        Raises
+        ------
+        ConfigError, PipelineError
+            If there is no such setting.
+        """
+        label, *names = path.replace(":", ".", 1).split(".")
+        self.config(label)
+        found: object = self.settings.tasks[label]
+        for name in names:
+            owner = found.config if isinstance(found, Subtask) else found
+            known = (
+                type(owner).model_fields if isinstance(owner, Config) else owner if isinstance(owner, Mapping) else {}
+            )
+            if name not in known:
+                hint = did_you_mean(name, known) or (
+                    f"; there are {', '.join(known)}" if known else "; it is one value"
+                )
+                raise ConfigError(f"{path}: no such setting{hint}")
+            found = getattr(owner, name) if isinstance(owner, Config) else owner[name]  # type: ignore[index]  # a mapping, or there would be no such name
+        return found
+
     def history(self, path: str) -> list[Change]:
         """Return every value that the setting at ``label:path`` was given, as `Config.history` does.
 
@@ -69,10 +93,10 @@ class BuiltPipeline:
         label, _, below = path.replace(":", ".", 1).partition(".")
         self.config(label)
         try:
-            return self.settings.history(".".join(part for part in (TASKS, label, below or "task") if part))
+            return self.settings.history(".".join((TASKS, label, below or "task")))
         except ConfigError:
-            task = self.settings.tasks[label].task.__name__
-            raise ConfigError(f"{path}: no such setting; 'firstlight config show {task}' lists them.") from None
+            self.value(path)
+            raise
 
     def make_tasks(self) -> Mapping[str, PipelineTask[Any]]:
         """Return label -> a new task, in order."""
