@@ -1,14 +1,12 @@
 """Building configs from settings as a user writes them, and a package installed for one test."""
 
-import sys
-from importlib import invalidate_caches
-from pathlib import Path
-from textwrap import dedent
+from contextlib import ExitStack
 
 import pytest
 
 from firstlight.errors import ConfigError
-from firstlight.framework import Layer, build_config, known_tasks
+from firstlight.framework import Layer, build_config
+from firstlight.testing import installed_package
 from firstlight.testing.arithmetic import NightConfig
 
 ARITHMETIC = "firstlight.testing.arithmetic"
@@ -45,28 +43,13 @@ def refused():
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(tmp_path):
     """Return a function that installs a package of one module, with entry points, for this test."""
-    site = tmp_path / "site-packages"
-    site.mkdir()
-    monkeypatch.setattr(sys, "path", [*sys.path, str(site)])
-    packages = []
+    with ExitStack() as stack:
 
-    def install(package, source, tasks):
-        (site / package).mkdir()
-        (site / package / "__init__.py").write_text(dedent(source))
-        about = site / f"{package}-1.0.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        lines = [f"{name} = {package}:{target}" for name, target in tasks.items()]
-        (about / "entry_points.txt").write_text("\n".join(["[firstlight.tasks]", *lines]) + "\n")
-        packages.append(package)
-        invalidate_caches()
-        known_tasks.cache_clear()
-        return Path(site)
+        def install(package, source, tasks):
+            site = tmp_path / f"site-{package}"
+            stack.enter_context(installed_package(site, package, source, tasks=tasks))
+            return site
 
-    yield install
-    for package in packages:
-        sys.modules.pop(package, None)
-    monkeypatch.undo()
-    known_tasks.cache_clear()
+        yield install
