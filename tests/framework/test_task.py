@@ -181,3 +181,26 @@ def test_each_task_is_timed_with_its_own_config():
     one.run(1.0)
 
     assert (one.metadata.counts, other.metadata.counts) == ({"operations": 3}, {})
+
+
+class WiderAddConfig(AddTask.config_class):
+    width: float = 2.0
+    """Width."""
+
+
+def test_a_subclass_of_a_finished_task_can_name_a_config_with_more_settings():
+    class WiderAddTask(AddTask):
+        config_class = WiderAddConfig
+
+    class WidestAddTask(WiderAddTask):
+        pass
+
+    assert WiderAddTask().config.width == WidestAddTask().config.width == 2.0
+    assert WiderAddTask(WiderAddConfig(amount=3.0)).run(1.0).value == 4.0
+
+
+def test_a_config_that_does_not_belong_to_the_family_is_refused():
+    with pytest.raises(TypeError, match="MultiplyConfig does not inherit"):
+
+        class WrongTask(AddTask):
+            config_class = MultiplyTask.config_class

@@ -27,6 +27,12 @@ class Task(Generic[ConfigT]):
     A subclass names its config class as the generic argument and defines ``run``. Subtasks are made in ``__init__``
     (``self.psf = self.config.psf.make()``); the name of the attribute is the subtask's name in logs and metadata.
 
+    A subclass of a finished task that has more settings says so in its body, for the program and for type checkers::
+
+        class TheirPsfTask(PixelPsfTask):
+            config_class = TheirPsfConfig  # inherits PixelPsfConfig
+            config: TheirPsfConfig
+
     Parameters
     ----------
     config
@@ -39,7 +45,7 @@ class Task(Generic[ConfigT]):
     """
 
     config_class: ClassVar[type[Config]] = Config
-    """The class of `config`, taken from the generic argument."""
+    """The class of `config`, taken from the generic argument unless the class names another one."""
 
     _config_argument: ClassVar[object] = None
 
@@ -54,8 +60,11 @@ class Task(Generic[ConfigT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        cls._config_argument = _config_argument(cls)
+        inherited = _config_argument(cls)
+        cls._config_argument = vars(cls).get("config_class", inherited)
         cls.config_class = _config_class(cls._config_argument)
+        if not issubclass(cls.config_class, _config_class(inherited)):
+            raise TypeError(f"{cls.__name__}.config_class: {cls.config_class.__name__} does not inherit {inherited!r}.")
         if "run" in vars(cls):
             cls.run = _recorded(vars(cls)["run"])  # type: ignore[attr-defined]  # each family has its own signature
 

@@ -10,9 +10,10 @@ from style_examples import (
     MeshBackgroundConfig,
     MeshBackgroundTask,
     Plugin,
+    StackTask,
 )
 
-from firstlight.framework import Config, Subtask, plugins_of, run_until, subtask
+from firstlight.framework import Config, Pipeline, Subtask, plugins_of, run_until, subtask
 
 
 class Wrong(Config):
@@ -28,3 +29,8 @@ MeshBackgroundConfig().order = 4  # [misc]
 MeshBackgroundTask(Wrong())  # [arg-type]
 run_until("background", CalibrateImageTask().run, 3)  # [arg-type]
 subtask(MeshBackgroundTask).make().rum(Exposure())  # [attr-defined]
+CalibrateImageTask().bakground.run(Exposure())  # [attr-defined]
+repr(CalibrateImageTask().background.run(Exposure()).levle)  # [attr-defined]
+repr(CalibrateImageTask().run(Exposure()).expsoure)  # [attr-defined]
+StackTask().run(Exposure())  # [arg-type]
+Pipeline.from_tasks(mesh=MeshBackgroundTask)  # [arg-type]

@@ -10,9 +10,17 @@ from typing_extensions import TypeVar
 
 from firstlight.framework import (
     Config,
+    DataId,
+    DatasetRef,
     Gate,
+    Handle,
+    Input,
+    Layer,
+    Output,
     Pass,
+    Pipeline,
     PipelineTask,
+    PipelineTaskConfig,
     Stopped,
     Struct,
     Subtask,
@@ -69,6 +77,24 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
         self.log.info("background", level=1.0, bin_size=self.config.bin_size)
         self.metadata.count("bins", self.config.bin_size)
         return BackgroundResult(level=1.0, gate=Gate("level", 1.0, "count", warn=10.0, n=self.config.bin_size))
+
+
+class FineMeshConfig(MeshBackgroundConfig):
+    """Settings of `FineMeshTask`."""
+
+    factor: float = 0.5
+    """Bins are smaller by this."""
+
+
+class FineMeshTask(MeshBackgroundTask):
+    """A finished task with one more setting."""
+
+    config_class = FineMeshConfig
+    config: FineMeshConfig
+
+    def run(self, exposure: Exposure) -> BackgroundResult:
+        assert_type(self.config.factor, float)
+        return super().run(exposure)
 
 
 class PluginConfig(Config):
@@ -180,6 +206,39 @@ def stop_early(task: CalibrateImageTask, exposure: Exposure) -> Stopped:
 def use_family(slot: Subtask[BackgroundTask]) -> BackgroundResult:
     """Any member of a family fits a slot of the family."""
     return slot.make().run(Exposure())
+
+
+@dataclass(frozen=True)
+class StackResult(Struct):
+    """What `StackTask.run` returns."""
+
+    stack: Exposure
+
+
+class StackTask(PipelineTask[PipelineTaskConfig]):
+    """Connections are plain class attributes."""
+
+    dimensions = ("instrument", "visit")
+    inputs = {"images": Input("image", Exposure, dimensions=("visit", "detector"), multiple=True, deferred=True)}
+    outputs = {"stack": Output("stack", Exposure)}
+
+    def adjust_quantum(
+        self, data_id: DataId, inputs: Mapping[str, tuple[DatasetRef, ...]]
+    ) -> Mapping[str, tuple[DatasetRef, ...]]:
+        return {"images": inputs["images"][:3]}
+
+    def run(self, images: tuple[Handle[Exposure], ...]) -> StackResult:
+        assert_type(images[0].get(), Exposure)
+        return StackResult(stack=images[0].get())
+
+
+def run_pipeline(image: Exposure) -> None:
+    """A pipeline in a notebook."""
+    run = Pipeline.from_tasks(stack=StackTask).run_in_memory(
+        {"image": {DataId(instrument="x", visit=1, detector=1): image}},
+        Layer.from_assignment("stack:connections.stack=s"),
+    )
+    assert_type([str(record) for record in run.records], list[str])
 
 
 def make_members() -> None:
