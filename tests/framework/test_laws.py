@@ -1,16 +1,20 @@
 """Laws of configs and layers, over settings that hypothesis makes up."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import Field, PositiveFloat
 
-from firstlight.framework import Layer, build_config, load_config, save_config
+from firstlight.errors import ConfigError
+from firstlight.framework import Config, Layer, Subtask, build_config, diff_configs, load_config, save_config, subtask
+from firstlight.framework.lookup import name_of
 from firstlight.framework.yaml_lines import read_value
 from firstlight.framework.yaml_text import flow
-from firstlight.testing.arithmetic import AddTask, InvertTask, MultiplyTask, NightConfig
+from firstlight.testing.arithmetic import AddTask, InvertTask, MultiplyTask, NightConfig, NumberTask
 
 pytestmark = pytest.mark.filterwarnings("default::hypothesis.errors.HypothesisWarning")
 
@@ -19,6 +23,32 @@ NAMES = st.text(
     st.characters(codec="utf-8", exclude_characters=".:", exclude_categories=["Cs"]), min_size=1, max_size=5
 )
 SHARED = st.fixed_dictionaries({}, optional={"limit": POSITIVE, "repeats": st.integers(1, 9)})
+
+
+class ApertureConfig(Config):
+    """A nested config with defaults that follow from another field."""
+
+    radius: PositiveFloat = 1.0
+    """Radius [pixel]."""
+
+    outer: float = Field(default_factory=lambda data: data["radius"] + 1)
+    """Outer radius [pixel]."""
+
+    weights: Mapping[str, float] = Field(default_factory=lambda data: {"outer": data["outer"]})
+    """Weights by name."""
+
+
+class ObservingConfig(NightConfig):
+    """A night with computed defaults, alone and by name."""
+
+    aperture: ApertureConfig = ApertureConfig()
+    """Nested."""
+
+    apertures: Mapping[str, ApertureConfig] = {"g": ApertureConfig(radius=2.0)}
+    """By band."""
+
+    extra: Subtask[NumberTask] = Field(default_factory=lambda data: subtask(AddTask, amount=data["aperture"].radius))
+    """A slot whose default is computed."""
 
 
 def slot_of(task, **own):
@@ -42,7 +72,43 @@ CALIBRATE = st.fixed_dictionaries(
         "digits": st.lists(st.integers(1, 9), max_size=3),
     },
 )
-NIGHTS = st.fixed_dictionaries({}, optional={"calibrate": CALIBRATE, "measure": SLOTS, "seed": st.integers(1, 99)})
+APERTURES = st.fixed_dictionaries(
+    {},
+    optional={
+        "radius": POSITIVE,
+        "outer": POSITIVE,
+        "weights": st.dictionaries(st.sampled_from(["outer", "more"]), POSITIVE | st.none(), max_size=2),
+    },
+)
+NIGHTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "calibrate": CALIBRATE,
+        "measure": SLOTS | st.none(),
+        "seed": st.integers(1, 99),
+        "aperture": APERTURES,
+        "apertures": st.dictionaries(st.sampled_from(["g", "r"]), APERTURES | st.none(), max_size=2) | st.none(),
+        "extra": SLOTS,
+    },
+)
+UNTARGETED = st.fixed_dictionaries(
+    {},
+    optional={
+        "calibrate": st.fixed_dictionaries(
+            {},
+            optional={
+                "first": SHARED,
+                "second": SHARED,
+                "plugins": st.fixed_dictionaries({}, optional={"double": SHARED}),
+                "weights": st.dictionaries(st.sampled_from("ab"), POSITIVE | st.none(), max_size=2) | st.none(),
+                "digits": st.lists(st.integers(1, 9), max_size=3),
+            },
+        ),
+        "aperture": APERTURES,
+        "apertures": st.dictionaries(st.sampled_from(["g", "r"]), APERTURES | st.none(), max_size=2) | st.none(),
+        "extra": SHARED,
+    },
+)
 LAYERS = st.lists(NIGHTS, max_size=3).map(
     lambda nights: [Layer.from_mapping(night, origin=f"layer {number}") for number, night in enumerate(nights)]
 )
@@ -61,35 +127,70 @@ def every_path(values, above=()):
             yield from every_path(value, (*above, name))
 
 
+def tried(layers):
+    """Return the config that layers make, or the mistakes in them."""
+    try:
+        return build_config(ObservingConfig, layers)
+    except ConfigError as error:
+        return str(error)
+
+
+def saved_and_loaded(config):
+    with tempfile.TemporaryDirectory() as folder:
+        save_config(config, Path(folder) / "night.yaml")
+        return load_config(ObservingConfig, Path(folder) / "night.yaml")
+
+
+def every_leaf(values, above=()):
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from every_leaf(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
 @quick
 @given(layers=LAYERS)
 def test_a_config_loaded_is_the_config_saved_with_its_history(layers):
-    config = build_config(NightConfig, layers)
-    with tempfile.TemporaryDirectory() as folder:
-        save_config(config, Path(folder) / "night.yaml")
-        loaded = load_config(NightConfig, Path(folder) / "night.yaml")
+    config = build_config(ObservingConfig, layers)
+
+    loaded = saved_and_loaded(config)
 
     assert loaded == config
-    assert loaded.to_dict() == config.to_dict()
+    assert loaded.to_yaml(history=True) == config.to_yaml(history=True)
     for path in every_path(config.to_dict()):
         assert loaded.history(path) == config.history(path)
         assert loaded.origin(path) == config.origin(path)
 
 
 @quick
+@given(layers=LAYERS, radius=POSITIVE)
+def test_what_nobody_set_is_computed_again_after_loading_as_before_saving(layers, radius):
+    config = build_config(ObservingConfig, layers)
+    upper = Layer.from_mapping({"aperture.radius": radius}, origin="upper")
+
+    one, other = (
+        build_config(ObservingConfig, [Layer.from_mapping({"aperture": side.aperture}, origin="lower"), upper])
+        for side in (config, saved_and_loaded(config))
+    )
+
+    assert one == other
+
+
+@quick
 @given(layers=LAYERS)
 def test_a_config_is_rebuilt_from_its_plain_values(layers):
-    config = build_config(NightConfig, layers)
+    config = build_config(ObservingConfig, layers)
 
-    assert build_config(NightConfig, [Layer.from_mapping(config.to_dict(), origin="a record")]) == config
+    assert build_config(ObservingConfig, [Layer.from_mapping(config.to_dict(), origin="a record")]) == config
 
 
 @quick
 @given(layers=LAYERS)
 def test_setting_the_same_again_changes_nothing(layers):
-    config = build_config(NightConfig, layers)
+    config = build_config(ObservingConfig, layers)
 
-    assert build_config(NightConfig, [*layers, Layer.from_mapping(config.to_dict(), origin="again")]) == config
+    assert build_config(ObservingConfig, [*layers, Layer.from_mapping(config.to_dict(), origin="again")]) == config
 
 
 @quick
@@ -102,13 +203,53 @@ def test_joining_layers_is_associative(one, two, three):
 
 
 @quick
-@given(layers=LAYERS, seeds=st.lists(st.integers(1, 99), min_size=1, max_size=3))
-def test_the_last_layer_that_sets_a_value_wins(layers, seeds):
-    upper = [Layer.from_mapping({"seed": seed}, origin=f"seed {number}") for number, seed in enumerate(seeds)]
-    config = build_config(NightConfig, [*layers, *upper])
+@given(one=UNTARGETED, two=UNTARGETED, three=UNTARGETED)
+def test_settings_that_name_no_task_can_be_joined_in_any_way(one, two, three):
+    a, b, c = (Layer.from_mapping(night, origin=origin) for night, origin in ((one, "a"), (two, "b"), (three, "c")))
 
-    assert config.seed == seeds[-1]
-    assert config.origin("seed") == f"seed {len(seeds) - 1}"
+    config = build_config(ObservingConfig, [a, b, c])
+
+    for joined in ([a + b, c], [a, b + c], [a + b + c]):
+        other = build_config(ObservingConfig, joined)
+        assert other == config
+        assert other.to_yaml(history=True) == config.to_yaml(history=True)
+
+
+@quick
+@given(one=NIGHTS, two=NIGHTS, three=NIGHTS)
+def test_layers_that_name_tasks_give_the_same_in_every_way_of_joining_that_is_no_mistake(one, two, three):
+    a, b, c = (Layer.from_mapping(night, origin=origin) for night, origin in ((one, "a"), (two, "b"), (three, "c")))
+
+    made = [tried(joined) for joined in ([a, b, c], [a + b, c], [a, b + c], [a + b + c])]
+
+    assert isinstance(made[0], ObservingConfig)
+    assert all(each == made[0] for each in made if isinstance(each, ObservingConfig))
+
+
+@quick
+@given(layers=LAYERS, others=LAYERS)
+def test_configs_differ_in_something_unless_they_are_equal(layers, others):
+    one, other = build_config(ObservingConfig, layers), build_config(ObservingConfig, others)
+
+    assert (diff_configs(one, other) == ()) == (one == other)
+    assert diff_configs(one, saved_and_loaded(one)) == ()
+
+
+@quick
+@given(layers=LAYERS, last=NIGHTS)
+def test_the_last_layer_that_sets_a_value_wins(layers, last):
+    config = build_config(ObservingConfig, [*layers, Layer.from_mapping(last, origin="last")])
+
+    plain = config.to_dict()
+    for path, value in every_leaf(last):
+        found = plain
+        for name in path:
+            found = found.get(name) if found is not None else None
+        if value is None:
+            assert found is None or set(found.values()) <= {None}
+        else:
+            assert found == (name_of(value) if isinstance(value, type) else value)
+            assert config.history(".".join(path))[-1].origin == "last"
 
 
 @quick
@@ -118,7 +259,7 @@ def test_retargeting_keeps_every_shared_setting_and_no_other(lower, task):
         Layer.from_mapping({"calibrate.first": lower}, origin="lower"),
         Layer.from_mapping({"calibrate.first.task": task}, origin="upper"),
     ]
-    config = build_config(NightConfig, layers).calibrate.config.first
+    config = build_config(ObservingConfig, layers).calibrate.config.first
 
     shared = {name: value for name, value in lower.items() if name in ("limit", "repeats")}
     own = {} if lower["task"] is not task else {name: value for name, value in lower.items() if name != "task"}

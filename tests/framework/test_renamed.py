@@ -35,6 +35,14 @@ class FitTask(Task[FitConfig]):
         return None
 
 
+class OtherFitConfig(FitConfig):
+    """Settings of another way to fit."""
+
+
+class OtherFitTask(FitTask, Task[OtherFitConfig]):
+    """Another way to fit."""
+
+
 class ChildConfig(FitConfig):
     """Inherits what is gone."""
 
@@ -117,6 +125,13 @@ def test_a_slot_can_have_a_former_name(night):
 
     assert step.fit == subtask(FitTask, order=4, tolerance=0.5)
     assert [log["origin"] for log in logs] == [f"{night.path}:2", "-c step:model.tolerance=0.5"]
+
+
+def test_retargeting_keeps_a_shared_setting_under_its_former_name():
+    lower = Layer.from_mapping({"step.fit.degree": 5}, origin="lower")
+    upper = Layer.from_mapping({"step.fit.task": OtherFitTask}, origin="upper")
+
+    assert build_config(WholeConfig, [lower, upper]).step.config.fit == subtask(OtherFitTask, order=5)
 
 
 def test_configs_in_tuples_and_mappings_take_former_names_too(night):

@@ -129,6 +129,12 @@ def test_a_misfit_in_a_later_layer_is_an_error(refused):
     assert line.startswith("calibrate:first.amount: no such field")
 
 
+def test_a_misfit_stays_an_error_when_the_slot_is_retargeted_once_more(refused):
+    (line,) = refused(MULTIPLY, "calibrate:first.amount=3", {"calibrate.first.task": AddTask})
+
+    assert line.startswith("calibrate:first.amount: no such field; MultiplyConfig has limit, repeats, factor (from -c")
+
+
 def test_history_of_a_slot_shows_every_class_it_had(built):
     config = built(MULTIPLY, {"calibrate.first.task": AddTask})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
@@ -205,18 +205,10 @@ def default_of(config_class: type[Config], name: str, beside: Mapping[str, objec
     return draft.fields.get(name, PydanticUndefined)
 
 
-def default_beside(config: Config, name: str, given: Collection[str]) -> object:
-    """Return the default of field ``name``, a computed one from the ``given`` fields of ``config``."""
+def default_beside(config: Config, name: str) -> object:
+    """Return the default of field ``name``, a computed one as it follows from the other fields of ``config``."""
     computed = type(config).model_fields[name].default_factory_takes_validated_data
-    return default_of(type(config), name, {key: config.__dict__[key] for key in given} if computed else None)
-
-
-def _default(config: Config, name: str) -> object:
-    """Return what field ``name`` of ``config`` is by default, beside the settings it has."""
-    info, given = type(config).model_fields[name], config.model_fields_set
-    if info.default_factory_takes_validated_data and name not in given:
-        return config.__dict__[name]
-    return default_beside(config, name, given)
+    return default_of(type(config), name, config.__dict__ if computed else None)
 
 
 def plain_value(value: object) -> object:
@@ -239,7 +231,7 @@ def _settings(config: Config, base: Config | None = None) -> tuple[Documented, .
     entries = []
     for name, info in type(config).model_fields.items():
         value, given = config.__dict__[name], name in config.model_fields_set
-        under = _default(config, name) if base is None else base.__dict__[name]
+        under = default_beside(config, name) if base is None else base.__dict__[name]
         if not given and value == under and deprecation_of(info) is not None:
             continue
         words = info.description or ""
@@ -273,6 +265,8 @@ def history_at(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], li
     key = ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "task" else parts)
     own = list(config.changes().get(key, ()))
     below = _declared(config, parts)
+    if below is None and not own and isinstance(config.__dict__.get(parts[0]), ReadOnlyMapping):
+        own = [change for change in config.changes().get(parts[0], ()) if change.value is None]
     if below is None:
         return ([], own) if own else None
     return below[0], own + below[1]
@@ -287,7 +281,7 @@ def _declared(config: Config, parts: tuple[str, ...]) -> tuple[list[Change], lis
 
 
 def _default_change(config: Config, name: str) -> list[Change]:
-    default, cls = _default(config, name), type(config)
+    default, cls = default_beside(config, name), type(config)
     if default is PydanticUndefined:
         return []
     computed = cls.model_fields[name].default_factory_takes_validated_data

@@ -163,7 +163,7 @@ def _shared(name: str, one: type[Config], other: type[Config]) -> bool:
 
 
 def _given(config: Config, name: str) -> bool:
-    value, default = vars(config)[name], default_beside(config, name, config.model_fields_set)
+    value, default = vars(config)[name], default_beside(config, name)
     return default is PydanticUndefined or value != default
 
 

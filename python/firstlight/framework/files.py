@@ -82,7 +82,7 @@ def _restore(config: Config, history: Mapping[tuple[str, ...], tuple[Change, ...
     for inner, part in below.values():
         _restore(inner, part)
     given = {key.partition(".")[0] for key in own} & cls.model_fields.keys()
-    defaults = {name: default_beside(config, name, given) for name in cls.model_fields}
+    defaults = {name: default_beside(config, name) for name in cls.model_fields}
     read = {
         key: notes
         for key, notes in config.changes().items()

@@ -10,7 +10,9 @@ from firstlight.errors import ConfigError
 from firstlight.framework.config import Change, Config, default_of
 from firstlight.framework.items import Item, Path
 from firstlight.framework.lookup import find_class, name_of
+from firstlight.framework.mistakes import no_such_field
 from firstlight.framework.overrides import is_empty_mapping
+from firstlight.framework.renamed import former_names
 from firstlight.framework.subtask import Subtask, require_family
 from firstlight.framework.task import Task
 
@@ -95,6 +97,9 @@ class SlotState(Told):
         for earlier in self.live:
             if fits(old.config_class, self.base, new.config_class, earlier.path, self.live):
                 kept.append(earlier)
+            elif not _has(old.config_class, earlier.path[0]):
+                words = no_such_field(earlier.path[0], old.config_class)
+                self.problems.append(((*self.at, *earlier.path), words, earlier.origin))
             else:
                 self.drop(earlier, why)
         belongs = self.default is not None and new is self.default.task
@@ -132,13 +137,18 @@ def as_text(value: object) -> str:
     )
 
 
+def _has(config_class: type[Config], name: str) -> bool:
+    return name in config_class.model_fields or name in former_names(config_class)
+
+
 def fits(old: type[Config], base: Config | None, new: type[Config], path: Path, live: Iterable[Item]) -> bool:
     """Return whether a setting for ``old`` still means the same for ``new``.
 
     Its field must be declared by a Config class that both inherit; below an inner slot, the same must hold for the
     configs of the tasks that the slot has in both, unless a setting names its task.
     """
-    name = path[0]
+    former = former_names(old).get(path[0])
+    name = path[0] if former is None else former.field
     shared = (each for each in old.__mro__ if issubclass(each, Config) and issubclass(new, each))
     if not any(name in each.model_fields for each in shared):
         return False
