@@ -1,78 +1,84 @@
-"""The documentation names what there is, and its links lead somewhere."""
+"""Every command, task, error and public name is in the reference, which is made from the code."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
+import sys
+from functools import cache
 
 import click
 import pytest
 
-from firstlight import errors
+from firstlight import errors, framework
 from firstlight.cli.exit_codes import exit_code_of
 from firstlight.cli.main import COMMANDS, cli
-from firstlight.framework import Layer, Task, build_config
-from firstlight.tasks.single_frame import SingleFrameConfig
+from firstlight.framework import Config, Task
 
 from .source_files import ROOT
 from .test_tasks import classes
 
-REFERENCE = ROOT / "doc" / "reference"
-PAGES = [*sorted((ROOT / "doc").rglob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
-SETTING = re.compile(r"-c (?!label:)([a-z_]+:[\w.]+=\S+)")
+
+@cache
+def reference() -> dict[str, str]:
+    """The pages that the documentation is built with."""
+    sys.path.insert(0, str(ROOT / "doc" / "_extensions"))
+    try:
+        return importlib.import_module("reference_from_code").pages()
+    finally:
+        sys.path.pop(0)
 
 
-def help_of(name: str) -> str:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return command.help or ""
+def below(folder: str) -> str:
+    return "\n".join(text for name, text in reference().items() if name.startswith(f"{folder}/"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_between_pages_lead_somewhere(page):
-    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
-
-    assert not broken
+def options(command: click.Command) -> list[str]:
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return [
+        *(word for parameter in command.params if isinstance(parameter, click.Option) for word in parameter.opts),
+        *(word for each in inner for word in options(each)),
+    ]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_in_the_reference(name):
-    assert f"`firstlight {name}`" in (REFERENCE / "commands.md").read_text()
+def test_every_command_is_in_the_reference_with_its_options(name):
+    page = reference()[f"commands/{name}.rst"]
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+
+    assert page.startswith(f"firstlight {name}\n")
+    assert f"`firstlight {name} <" in reference()["tables/commands.inc"]
+    assert not [option for option in options(command) if not re.search(rf"{re.escape(option)}\b", page)]
 
 
 @pytest.mark.parametrize("name", classes(Task))
-def test_every_task_is_in_the_reference(name):
-    assert f"`{name}`" in (REFERENCE / "tasks.md").read_text()
+def test_every_task_is_in_the_reference_with_its_settings(name):
+    page = reference()[f"tasks/{classes(Task)[name].__module__.removeprefix('firstlight.')}.rst"]
+    entry = page.partition(f".. autoclass:: {name}(")[2].partition("\n.. ")[0]
+
+    assert entry
+    assert not [field for field in classes(Task)[name].config_class.model_fields if f"``{field}``" not in entry]
+
+
+@pytest.mark.parametrize("name", classes(Config))
+def test_every_config_is_in_the_reference(name):
+    assert f"``{name}``" in below("tasks") or f"autoclass:: {name}\n" in below("tasks")
 
 
 def test_every_error_is_in_the_reference_with_its_exit_code():
-    rows = dict(re.findall(r"^\| `(\w+)` \| (\d) \|", (REFERENCE / "errors.md").read_text(), flags=re.MULTILINE))
+    rows = re.findall(r"errors\.(\w+)`\n +- (\d+)\n", reference()["tables/errors.inc"])
     known = {
         name: error
         for name, error in vars(errors).items()
         if inspect.isclass(error) and issubclass(error, errors.FirstlightError) and error is not errors.FirstlightError
     }
 
-    assert rows == {name: str(exit_code_of(error.__new__(error))) for name, error in known.items()}
+    assert dict(rows) == {name: str(exit_code_of(error.__new__(error))) for name, error in known.items()}
+    assert len(rows) == len(known)
 
 
-SHOWN = {"help of process": help_of("process"), **{page.name: page.read_text() for page in PAGES}}
-
-
-def problem_with(setting):
-    try:
-        build_config(SingleFrameConfig, [Layer.from_assignment(setting)])
-    except errors.ConfigError as error:
-        return str(error).split(" (from")[0]
-    return ""
-
-
-OWN_TASK = re.compile(r"^class \w+Task\(", flags=re.MULTILINE)
-"""A page that defines a task shows settings of it, which only its reader's package has."""
-
-
-@pytest.mark.parametrize("place", [name for name, page in SHOWN.items() if not OWN_TASK.search(page)])
-def test_every_setting_that_is_shown_can_be_given_or_its_error_is_shown(place):
-    for setting in SETTING.findall(SHOWN[place]):
-        assert problem_with(setting.rstrip("`').,;")) in SHOWN[place]
+@pytest.mark.parametrize("name", framework.__all__)
+def test_every_public_name_of_the_framework_is_in_the_reference(name):
+    assert re.search(rf":: (?:[\w.]+\.)?{name}$", reference()["python/firstlight.framework.rst"], flags=re.MULTILINE)

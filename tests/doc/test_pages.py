@@ -1,0 +1,62 @@
+"""Pages link to what there is, and show settings that can be given."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+import yaml
+
+from firstlight import errors
+from firstlight.cli.process import process
+from firstlight.framework import Layer, build_config
+from firstlight.tasks.single_frame import SingleFrameConfig
+
+from .pages import DOC, blocks, pages
+
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)")
+SETTING = re.compile(r"-c (?!label:)([a-z_]+:[\w.]+=\S+)")
+OWN_TASK = re.compile(r"^class \w+Task\(", flags=re.MULTILINE)
+"""A page that defines a task shows settings of it, which only its reader's package has."""
+
+SHOWN = {str(page.relative_to(DOC.parent)): page.read_text() for page in pages()}
+each_page = pytest.mark.parametrize("name", SHOWN)
+
+
+@each_page
+def test_links_between_pages_lead_somewhere(name):
+    folder = (DOC.parent / name).parent
+
+    assert not [link for link in LINK.findall(SHOWN[name]) if not (folder / link).exists()]
+
+
+@each_page
+def test_a_block_says_what_it_is(name):
+    assert not [block.line for block in blocks(SHOWN[name]) if not block.language]
+
+
+@each_page
+def test_files_that_are_shown_can_be_read(name):
+    for block in blocks(SHOWN[name]):
+        if block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "yaml":
+            list(yaml.safe_load_all(block.text))
+
+
+def problem_with(setting):
+    try:
+        build_config(SingleFrameConfig, [Layer.from_assignment(setting)])
+    except errors.ConfigError as error:
+        return str(error).split(" (from")[0]
+    return ""
+
+
+ALL_SHOWN = {"help of process": process.help or "", **SHOWN}
+
+
+@pytest.mark.parametrize("place", [name for name, page in ALL_SHOWN.items() if not OWN_TASK.search(page)])
+def test_every_setting_that_is_shown_can_be_given_or_its_error_is_shown(place):
+    for setting in SETTING.findall(ALL_SHOWN[place]):
+        assert problem_with(setting.rstrip("`').,;")) in ALL_SHOWN[place]
