@@ -69,10 +69,29 @@ def find_by_last_name(
     return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", found[0], node, content)
 
 
+class WholeAttributes:
+    """Keeps napoleon from taking what stands before a colon in the docstring of an attribute for its type."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def before(self, app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+        """Remember the docstring; autodoc treats one at a time."""
+        self._lines = list(lines)
+
+    def after(self, app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+        """Put the docstring of an attribute back."""
+        if what in ("attribute", "data", "property"):
+            lines[:] = self._lines
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.connect("builder-inited", write_pages)
     app.connect("source-read", lead_links)
+    attributes = WholeAttributes()
+    app.connect("autodoc-process-docstring", attributes.before, priority=100)
+    app.connect("autodoc-process-docstring", attributes.after, priority=900)
     app.connect("doctree-read", search_exactly)
     app.connect("missing-reference", find_by_last_name)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -39,7 +39,9 @@ def _command(command: click.Command, ctx: click.Context, level: int) -> Lines:
     records = [
         record for parameter in command.get_params(ctx) if (record := parameter.get_help_record(ctx)) and record[1]
     ]
-    lines += table(("option", ""), [(literal(flags), _verbatim(text)) for flags, text in records], widths=(40, 60))
+    lines += table(
+        ("option", "meaning"), [(literal(flags), _verbatim(text)) for flags, text in records], widths=(40, 60)
+    )
     for name, below in _commands(ctx):
         lines += _command(below, _below(ctx, below, name), level + 1)
     return lines

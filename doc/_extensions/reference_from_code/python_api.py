@@ -51,11 +51,11 @@ def _defines_something(module: ModuleType) -> bool:
 
 def _module(module: ModuleType) -> Lines:
     options = ["   :members:", "   :undoc-members:", "   :show-inheritance:", f"   :exclude-members: {HIDDEN}", ""]
-    return [*heading(module.__name__), f".. automodule:: {module.__name__}", *options]
+    return [*heading(module.__name__.removeprefix("firstlight.")), f".. automodule:: {module.__name__}", *options]
 
 
 def _framework() -> Lines:
-    lines = [*heading("firstlight.framework"), ".. automodule:: firstlight.framework", "   :no-members:", ""]
+    lines = [*heading("framework"), ".. automodule:: firstlight.framework", "   :no-members:", ""]
     for name in framework.__all__:
         value = getattr(framework, name)
         if inspect.isclass(value):

@@ -32,7 +32,7 @@ def _row(cells: Sequence[str]) -> Lines:
     lines: Lines = []
     for number, cell in enumerate(cells):
         first, *rest = cell.splitlines() or [""]
-        lines += [f"{'*' if number == 0 else ' '} - {first}".rstrip(), *indented(rest, "     ")]
+        lines += [f"{'*' if number == 0 else ' '} - {first}".rstrip(), *indented(rest, "    ")]
     return lines
 
 
