@@ -11,14 +11,14 @@ import pytest
 
 from .source_files import ROOT, imports, modules, within
 
-FLOORS = ["cli", "testing", "instruments", "tasks | qa", "algorithms | simulation | refcats", "images"]
-FLOORS += ["framework | kernels", "errors"]
+FLOORS = ["cli", "testing", "instruments", "tasks | qa", "algorithms | simulation | refcats | repo"]
+FLOORS += ["images", "framework | kernels", "errors"]
 
 FORBIDDEN = {
     "firstlight.errors": ("numpy", "astropy", "scipy", "pydantic", "structlog"),
     "firstlight.framework": ("numpy", "astropy", "scipy", "numba", "firstlight.kernels"),
     "firstlight.algorithms": ("pydantic", "structlog", "astropy.io", "firstlight.framework", "firstlight.simulation"),
-    "firstlight.tasks": ("firstlight.simulation", "astropy.io"),
+    "firstlight.tasks": ("firstlight.simulation", "firstlight.repo", "astropy.io"),
     "firstlight.kernels": ("scipy", "astropy", "pydantic", "firstlight.errors"),
 }
 """Package -> what none of its modules may import itself."""
@@ -28,6 +28,7 @@ ONLY_IN = {
     "click": ("firstlight.cli",),
     "rich": ("firstlight.cli",),
     "matplotlib": ("firstlight.qa",),
+    "sqlalchemy": ("firstlight.repo",),
 }
 """Library -> packages that may import it."""
 
