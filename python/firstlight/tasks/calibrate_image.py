@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from astropy.table import Table
 from pydantic import PositiveFloat
 
-from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.noise import require_varying
-from firstlight.errors import Fact
+from firstlight.errors import Fact, InputError
 from firstlight.framework import (
     Funnel,
     Gate,
@@ -40,6 +38,7 @@ from firstlight.tasks.aperture_correction import (
 )
 from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask, Pointing
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
+from firstlight.tasks.calibrate_state import CalibrateImageState
 from firstlight.tasks.calibrated_columns import calibrate_pixels
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.match_psf_stars import join_psf_stars
@@ -147,76 +146,13 @@ class CalibrateImageConfig(PipelineTaskConfig):
     """What a pipeline writes besides exposure, stars, background and calibration."""
 
 
-@dataclass
-class CalibrateImageState:
-    """What the passes of `CalibrateImageTask` work on; a pass puts there what it has finished."""
-
-    exposure: Exposure
-    astrometry_refcat: ReferenceCatalog | None
-    photometry_refcat: ReferenceCatalog | None
-    pointing: Pointing | None
-    summarize: Callable[[Exposure, Table | None], Mapping[str, float]]
-    aperture_radius: float = 0.0
-    psf_order: int = 0
-    detections: Detections | None = None
-    psf_stars: Table = field(default_factory=Table)
-    stars: Table = field(default_factory=Table)
-    astrometry_matches: Table | None = None
-    photometry_matches: Table | None = None
-    applied_photo_calib: PhotoCalib | None = None
-    measured: dict[str, float] = field(default_factory=dict)
-    summary: Mapping[str, float] | None = None
-    gates: list[Gate] = field(default_factory=list)
-    funnels: dict[str, Funnel] = field(default_factory=dict)
-
-    def keep(self, gates: Iterable[Gate], funnel: Funnel | None = None) -> None:
-        """Keep gates and a funnel; newer ones replace those of the same name."""
-        newer = {gate.name: gate for gate in gates}
-        self.gates = [*(gate for gate in self.gates if gate.name not in newer), *newer.values()]
-        if funnel is not None:
-            self.funnels[funnel.name] = funnel
-
-    def summarize_now(self) -> None:
-        """Make the summary of the exposure as it is."""
-        summary = self.summarize(self.exposure, self.psf_stars if len(self.psf_stars) else None)
-        self.summary = {
-            **summary,
-            **self.measured,
-            "psf_sigma_error": self._psf_sigma_error(summary),
-            "aperture_radius": self.aperture_radius,
-        }
-        self.exposure = self.exposure.replace(summary=self.summary)
-
-    def _psf_sigma_error(self, summary: Mapping[str, float]) -> float:
-        """Return the error of the size of the PSF [pixel], from how the sizes of its stars scatter about it."""
-        terms = (self.psf_order + 1) * (self.psf_order + 2) / 2
-        n = summary.get("n_psf_star", 0)
-        return summary["psf_star_delta_size_scatter"] * math.sqrt(terms / n) if n else math.nan
-
-    def products(self) -> Mapping[str, object]:
-        """Return connection name -> product, for every product that is true now."""
-        if self.summary is None:
-            self.summarize_now()
-        made: dict[str, object] = {
-            "exposure": self.exposure,
-            "background": self.exposure.background,
-            "astrometry_matches": self.astrometry_matches,
-            "photometry_matches": self.photometry_matches,
-            "applied_photo_calib": self.applied_photo_calib,
-            "summary": self.summary,
-            "gates": tuple(self.gates),
-            "funnels": tuple(self.funnels.values()),
-        }
-        catalogs = {"stars": self.stars, "psf_stars": self.psf_stars}
-        made |= {name: catalog for name, catalog in catalogs.items() if len(catalog)}
-        return {name: product for name, product in made.items() if product is not None}
-
-
 class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
     """Post-ISR image to calibrated exposure and star catalogue (LSST `CalibrateImageTask`)."""
 
     dimensions = ("instrument", "visit", "detector")
-    inputs = {"post_isr": Input("post_isr_image", Exposure)}
+    inputs = {
+        "post_isr": Input("post_isr_image", Exposure, dimensions=("instrument", "exposure", "detector"), multiple=True)
+    }
     prerequisites = {
         "astrometry_refcat": Prerequisite("astrometry_refcat", ReferenceCatalog, lookup=Lookup.REGION, minimum=0),
         "photometry_refcat": Prerequisite("photometry_refcat", ReferenceCatalog, lookup=Lookup.REGION, minimum=0),
@@ -264,9 +200,8 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def run(
         self,
-        post_isr: Exposure,
+        post_isr: Exposure | tuple[Exposure, ...],
         *,
-        snap: Exposure | None = None,
         astrometry_refcat: ReferenceCatalog | None = None,
         photometry_refcat: ReferenceCatalog | None = None,
         pointing: Pointing | None = None,
@@ -276,9 +211,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         Parameters
         ----------
         post_isr
-            Post-ISR exposure in counts.
-        snap
-            Second exposure of the same visit, added to the first.
+            Post-ISR exposure in counts; or those of a visit: one, or two snaps.
         astrometry_refcat, photometry_refcat
             Reference catalogues. Without one, the exposure keeps its WCS, or stays in counts.
         pointing
@@ -286,11 +219,13 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
         Raises
         ------
+        InputError
+            If there are more than two exposures, or snaps that do not belong together.
         PartialResult
             If a pass fails on these data; it carries the products made before.
         """
         state = CalibrateImageState(
-            exposure=post_isr if snap is None else self.snap_combine.run(post_isr, snap).exposure,
+            exposure=self._one_of(post_isr if isinstance(post_isr, tuple) else (post_isr,)),
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,
@@ -310,6 +245,12 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             gates=tuple(state.gates),
             funnels=tuple(state.funnels.values()),
         )
+
+    def _one_of(self, snaps: tuple[Exposure, ...]) -> Exposure:
+        """Return one exposure for a visit."""
+        if len(snaps) not in (1, 2):
+            raise InputError(f"A visit has one exposure or two snaps; got {len(snaps)}.")
+        return snaps[0] if len(snaps) == 1 else self.snap_combine.run(*snaps).exposure
 
     def _psf_pass_1(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Measure the seeing, then find stars with a Gaussian of that size and model the PSF."""

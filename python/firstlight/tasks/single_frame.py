@@ -181,8 +181,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def _calibrate(self, state: SingleFrameState) -> None:
         state.calibrated = self.calibrate.run(
-            state.exposure,
-            snap=state.snap,
+            state.exposure if state.snap is None else (state.exposure, state.snap),
             astrometry_refcat=state.astrometry_refcat,
             photometry_refcat=state.photometry_refcat,
             pointing=state.pointing,
