@@ -15,6 +15,7 @@ from firstlight.framework.lookup import did_you_mean
 from firstlight.framework.overrides import Layer, Setting
 from firstlight.framework.passes import PipelineTask
 from firstlight.framework.selection import selected
+from firstlight.framework.setting_value import value_at
 from firstlight.framework.subtask import Subtask
 from firstlight.framework.task_graph import TaskGraph, TaskNode
 
@@ -59,7 +60,7 @@ class BuiltPipeline:
         return self.settings.tasks[label].config
 
     def value(self, path: str) -> object:
-        """Return what stands at ``label:path``: a value, a nested config or a slot.
+        """Return what stands at ``label:path``: a value, a nested config, a slot or the name of its ``task``.
 
         Raises
         ------
@@ -68,19 +69,7 @@ class BuiltPipeline:
         """
         label, *names = path.replace(":", ".", 1).split(".")
         self.config(label)
-        found: object = self.settings.tasks[label]
-        for name in names:
-            owner = found.config if isinstance(found, Subtask) else found
-            known = (
-                type(owner).model_fields if isinstance(owner, Config) else owner if isinstance(owner, Mapping) else {}
-            )
-            if name not in known:
-                hint = did_you_mean(name, known) or (
-                    f"; there are {', '.join(known)}" if known else "; it is one value"
-                )
-                raise ConfigError(f"{path}: no such setting{hint}")
-            found = getattr(owner, name) if isinstance(owner, Config) else owner[name]  # type: ignore[index]  # a mapping, or there would be no such name
-        return found
+        return value_at(self.settings.tasks[label], names, path=path)
 
     def history(self, path: str) -> list[Change]:
         """Return every value that the setting at ``label:path`` was given, as `Config.history` does.
@@ -106,6 +95,7 @@ class BuiltPipeline:
 def build_pipeline(
     layers: Sequence[Layer],
     *,
+    problems: Sequence[str] = (),
     labels: Sequence[str],
     inputs: tuple[str, ...] | None,
     subsets: Mapping[str, Sequence[str]],
@@ -113,48 +103,74 @@ def build_pipeline(
     selection: str,
     settings_of_class: SettingsOfClass | None,
 ) -> BuiltPipeline:
-    """Settle the settings of every task and check that the tasks fit together.
+    """Settle the settings of every task and check that the tasks fit together; `Pipeline.build` explains the rest.
 
     Raises
     ------
     ConfigError
-        If a setting or a task name does not fit; every mistake is told.
+        If there are ``problems`` already, or a setting or a task name does not fit; every mistake is told.
     PipelineError
-        If tasks do not fit together, an input is missing, a contract is broken, or ``selection`` names nothing.
+        If tasks do not fit together, an input is missing or a contract is broken, every mistake is told; or if
+        ``selection`` names nothing.
     """
-    below = [Layer(tuple(Setting((TASKS, *s.path), s.value, s.origin) for s in layer.settings)) for layer in layers]
-    settings = build_config(PipelineSettings, below, labels_in=TASKS, settings_of_class=settings_of_class)
+    settings = _settled(layers, settings_of_class, problems)
     slots = {label: settings.tasks[label] for label in labels if label in settings.tasks}
     if not slots:
         raise PipelineError("the pipeline has no tasks")
-    whole = TaskGraph(_nodes(slots))
-    if inputs is not None:
-        whole.require_inputs(inputs, called="the inputs of the pipeline")
-    _check_contracts(contracts, {label: slot.config for label, slot in slots.items()})
+    nodes, misfits = _nodes(slots, settings)
+    graph = _graph(nodes, inputs if len(nodes) == len(slots) else None, misfits)
+    misfits += _broken(contracts, {label: slot.config for label, slot in slots.items()})
+    if graph is None or misfits:
+        raise PipelineError("\n".join(misfits))
     if not selection:
-        return BuiltPipeline(settings, whole, inputs)
-    chosen = selected(selection, whole, subsets)
-    outside = None if inputs is None else (*inputs, *whole.made)
-    return BuiltPipeline(settings, TaskGraph(node for node in whole if node.label in chosen), outside)
+        return BuiltPipeline(settings, graph, inputs)
+    chosen = selected(selection, graph, subsets)
+    outside = None if inputs is None else (*inputs, *graph.made)
+    return BuiltPipeline(settings, TaskGraph(node for node in graph if node.label in chosen), outside)
 
 
-def _nodes(slots: Mapping[str, Subtask[PipelineTask[Any]]]) -> list[TaskNode]:
-    nodes, problems = [], []
-    for label, slot in slots.items():
-        try:
-            nodes.append(TaskNode(label, slot, Connections.of(slot.task, slot.config)))
-        except ConfigError as error:
-            problems += [
-                f"{label}:{line}" if line.startswith("connections.") else f"{label}: {line}"
-                for line in str(error).splitlines()
-            ]
+def _settled(
+    layers: Sequence[Layer], settings_of_class: SettingsOfClass | None, problems: Sequence[str]
+) -> PipelineSettings:
+    below = [Layer(tuple(Setting((TASKS, *s.path), s.value, s.origin) for s in layer.settings)) for layer in layers]
+    try:
+        settings = build_config(PipelineSettings, below, labels_in=TASKS, settings_of_class=settings_of_class)
+    except ConfigError as error:
+        raise ConfigError("\n".join([*problems, str(error)])) from error
     if problems:
         raise ConfigError("\n".join(problems))
-    return nodes
+    return settings
 
 
-def _check_contracts(contracts: Sequence[Contract], settings: Mapping[str, Config]) -> None:
-    """Check every contract whose labels are all there."""
+def _nodes(
+    slots: Mapping[str, Subtask[PipelineTask[Any]]], settings: PipelineSettings
+) -> tuple[list[TaskNode], list[str]]:
+    nodes, problems = [], []
+    for label, slot in slots.items():
+        origin = settings.origin(f"{TASKS}.{label}")
+        try:
+            nodes.append(TaskNode(label, slot, Connections.of(slot.task, slot.config), origin))
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                where = f"{label}:{line}" if line.startswith("connections.") else f"{label}: {line}"
+                problems.append(where if " (from " in where else f"{where} (from {origin})")
+    return nodes, problems
+
+
+def _graph(nodes: Sequence[TaskNode], inputs: tuple[str, ...] | None, problems: list[str]) -> TaskGraph | None:
+    """Return the graph of ``nodes``; None, with the reason among ``problems``, if they do not fit together."""
+    graph = None
+    try:
+        graph = TaskGraph(nodes)
+        if inputs is not None:
+            graph.require_inputs(inputs, called="the inputs of the pipeline")
+    except PipelineError as error:
+        problems += str(error).splitlines()
+    return graph
+
+
+def _broken(contracts: Sequence[Contract], settings: Mapping[str, Config]) -> list[str]:
+    """Tell every contract that is broken, of those whose labels are all there."""
     problems = []
     for contract in contracts:
         if not contract.labels <= set(settings):
@@ -165,5 +181,4 @@ def _check_contracts(contracts: Sequence[Contract], settings: Mapping[str, Confi
             words = str(error)
         if words:
             problems.append(f"{words} (from {contract.origin})" if contract.origin else words)
-    if problems:
-        raise PipelineError("\n".join(problems))
+    return problems

@@ -29,7 +29,8 @@ class ClassOverrides:
     Raises
     ------
     ConfigError
-        If a file is named almost like a task, and like none.
+        If a file is named almost like a task, and like none: the name of a family or of a subclass has that of a
+        task in it, or is in it.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -39,7 +40,8 @@ class ClassOverrides:
         problems = [
             f"{path}: no task is named {name!r}{hint}"
             for name, path in self._files.items()
-            if name not in known_tasks() and (hint := did_you_mean(name, known_tasks()))
+            if not any(name in known or known in name for known in known_tasks())
+            and (hint := did_you_mean(name, known_tasks()))
         ]
         if problems:
             raise ConfigError("\n".join(problems))

@@ -22,6 +22,7 @@ from firstlight.framework.connections import (
 )
 from firstlight.framework.dimensions import completed
 from firstlight.framework.lookup import did_you_mean
+from firstlight.framework.struct import Struct
 
 _UNKNOWN = object()
 """Stands for an annotation that cannot be read yet."""
@@ -37,7 +38,11 @@ def check_connections(task: Any) -> None:
     """
     if not is_connected(task):
         return
-    problems = [*_declaration_problems(task), *_argument_problems(task), *_result_problems(task)]
+    problems = [*_declaration_problems(task)]
+    if not hasattr(task, "run"):
+        problems.append(": a task with connections has a method run.")
+    else:
+        problems += [*_argument_problems(task), *_result_problems(task)]
     if problems:
         raise TypeError("\n".join(f"{task.__name__}{problem}" for problem in problems))
 
@@ -76,6 +81,9 @@ def _connection_problems(task: Any, place: str, name: str, connection: Connectio
 
 
 def _dimension_problems(place: str, names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        yield f"{place}: dimensions are a tuple of names, such as ({names!r},)."
+        return
     try:
         completed(names)
     except ConfigError as error:
@@ -89,6 +97,8 @@ def _argument_problems(task: Any) -> Iterable[str]:
     for name, connection in declared.items():
         if name not in parameters:
             yield f": run has no parameter {name!r}{did_you_mean(name, parameters)}."
+        elif parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY:
+            yield f".run: {name!r} is handed over by name; take the '/' out."
         elif isinstance(connection, Input):
             if connection.optional and parameters[name].default is inspect.Parameter.empty:
                 yield f".run: {name!r} is optional, so it needs a default."
@@ -104,11 +114,11 @@ def _result_problems(task: Any) -> Iterable[str]:
     result = _hints_of(task).get("return", _UNKNOWN)
     if result is _UNKNOWN or isinstance(result, TypeVar):
         return
-    if not (isinstance(result, type) and is_dataclass(result)):
-        yield f".run returns {result!r}; a task with connections returns a Struct."
+    if not (isinstance(result, type) and issubclass(result, Struct) and is_dataclass(result)):
+        yield f".run returns {type_name(result)}; a task with connections returns a Struct."
         return
     made = {field.name for field in fields(result)}
-    types = _hints(result, vars(sys.modules[result.__module__]))
+    types = _hints(result, getattr(sys.modules.get(result.__module__), "__dict__", {}))
     for name, output in task.outputs.items():
         if name not in made:
             yield f".outputs: {result.__name__} has no field {name!r}{did_you_mean(name, made)}."
@@ -118,34 +128,55 @@ def _result_problems(task: Any) -> Iterable[str]:
 
 def _misfit(connection: Connection, annotation: object) -> str:
     """Return how the annotation should look like; empty if it fits, or cannot be judged."""
-    if annotation in (_UNKNOWN, Any) or isinstance(annotation, TypeVar):
+    if annotation is _UNKNOWN:
         return ""
-    kind, words = connection.type, _name(connection.type)
-    members = _members(annotation)
-    optional = connection.optional if isinstance(connection, Input | Output) else False
-    if isinstance(connection, Input) and connection.deferred:
+    kind, words, members = connection.type, type_name(connection.type), _members(annotation)
+    if not isinstance(connection, Input):
+        if isinstance(connection, Output) and connection.optional and not {NoneType, Any} & set(members):
+            return f"{words} | None"
+        made = [member for member in members if member is not NoneType] or members
+        return "" if all(is_kind(member, kind) for member in made) else words
+    if connection.deferred:
         words = f"Handle[{words}]"
-    if isinstance(connection, Input) and connection.multiple:
+    if connection.multiple and Any not in members:
         words = f"tuple[{words}, ...]"
         members = [inner for member in members for inner in _items(member)] if NoneType not in members else []
-    elif optional and NoneType not in members and connection.__class__ is Output:
-        return f"{words} | None"
-    if isinstance(connection, Input) and connection.deferred:
-        members = [inner for member in members if get_origin(member) is Handle for inner in get_args(member)]
-    return "" if any(_takes(member, kind) for member in members) else words
+    if connection.deferred:
+        members = [inner for member in members for inner in _loaded(member)]
+    return "" if any(is_kind(kind, member) for member in members) else words
 
 
-def _takes(member: object, kind: object) -> bool:
-    if member is Any or member == kind or isinstance(member, TypeVar):
+def is_kind(given: object, wanted: object) -> bool:
+    """Return whether every object of type ``given`` is one of type ``wanted``; parameters of types are not compared."""
+    narrow, wide = _members(given), _members(wanted)
+    if len(narrow) > 1 or len(wide) > 1:
+        return all(any(is_kind(each, other) for other in wide) for each in narrow)
+    (one,), (other,) = narrow, wide
+    if one == other or Any in (one, other) or isinstance(one, TypeVar) or isinstance(other, TypeVar):
         return True
-    wide, narrow = get_origin(member) or member, get_origin(kind) or kind
-    if not (isinstance(wide, type) and isinstance(narrow, type)):
-        return False
-    return issubclass(narrow, wide) or issubclass(wide, narrow)
+    kind, kinds = get_origin(one) or one, get_origin(other) or other
+    # As for every type checker, whole numbers are numbers.
+    return (
+        isinstance(kind, type)
+        and isinstance(kinds, type)
+        and (issubclass(kind, kinds) or (kind, kinds) == (int, float))
+    )
 
 
 def _items(member: object) -> list[object]:
-    return [part for argument in get_args(member)[:1] for part in _members(argument)]
+    """Return the types of what a tuple in this place holds; none if no tuple fits in it."""
+    origin, arguments = get_origin(member) or member, get_args(member)
+    if origin is tuple and arguments[1:] not in ((Ellipsis,), ()):
+        return []
+    fits = isinstance(origin, type) and issubclass(tuple, origin) and (origin is not tuple or len(arguments) != 1)
+    return _members(arguments[0] if arguments else Any) if fits else []
+
+
+def _loaded(member: object) -> list[object]:
+    """Return the types of what a handle in this place loads; none if no handle fits in it."""
+    if member in (Any, Handle):
+        return [Any]
+    return _members(get_args(member)[0]) if get_origin(member) is Handle else []
 
 
 def _members(annotation: object) -> list[object]:
@@ -182,5 +213,6 @@ class _Bearer:
         self.__annotations__ = {name: annotation}
 
 
-def _name(kind: object) -> str:
+def type_name(kind: object) -> str:
+    """Return a type as it is written in an annotation."""
     return kind.__name__ if isinstance(kind, type) and not get_args(kind) else str(kind).replace("typing.", "")

@@ -167,11 +167,14 @@ class Connections:
         problems = [_no_connection(name, declared, config) for name in names if name not in declared]
         if problems:
             raise ConfigError("\n".join(problems))
+        outputs = _resolved(task.outputs, names, config)
+        if problems := _written_twice(outputs, names, config):
+            raise ConfigError("\n".join(problems))
         return cls(
             completed(task.dimensions),
             _resolved(task.inputs, names, config),
             _resolved(task.prerequisites, names, config),
-            _resolved(task.outputs, names, config),
+            outputs,
         )
 
     def dimensions_of(self, connection: Connection) -> tuple[str, ...]:
@@ -201,6 +204,16 @@ def _resolved(
         for own, connection in declared.items()
         if connection.is_wanted(own, config)
     }
+
+
+def _written_twice(outputs: Mapping[str, Output], names: Mapping[str, str], config: Config) -> list[str]:
+    problems, writers = [], dict[str, str]()
+    for own, output in sorted(outputs.items(), key=lambda item: item[0] in names):
+        other = writers.setdefault(output.name, own)
+        if other != own:
+            origin = config.origin(f"connections.{own}")
+            problems.append(f"connections.{own}: {other!r} writes {output.name!r} too (from {origin})")
+    return problems
 
 
 def _no_connection(name: str, declared: Mapping[str, Connection], config: Config) -> str:

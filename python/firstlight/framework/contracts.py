@@ -6,8 +6,8 @@
     comparison = value (== != < <= > >=) value ...,  value [not] in value
     value      = numbers, 'texts', true, false, null, [lists], paths, + - * / //, %, parentheses
 
-A path is that of a setting, as on the command line: ``calibrate:psf.order``; ``calibrate:psf.task`` is the name of the
-task in a slot. Texts are never given to Python to run.
+A path is that of a setting, as on the command line: ``calibrate:psf.order``; a slot is the name of its task, and null
+when it is empty. Texts are never given to Python to run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum
-from itertools import pairwise
 from typing import Any, TypeVar
 
-from firstlight.errors import PipelineError
-from firstlight.framework.config import Config, Slot
-from firstlight.framework.lookup import did_you_mean, name_of
+from firstlight.errors import ConfigError, PipelineError
+from firstlight.framework.config import Config, plain_value
+from firstlight.framework.lookup import did_you_mean
+from firstlight.framework.setting_value import value_at
 
 LONGEST = 1000
 """Characters in the text of a contract."""
@@ -80,14 +80,26 @@ class Contract:
     """What to tell a user whose settings break it."""
 
     origin: str = ""
+    """``file:line``."""
+
     _term: Term = field(init=False, repr=False, compare=False)
-    labels: frozenset[str] = field(init=False, compare=False)
-    """Labels whose settings it looks at."""
+    paths: tuple[str, ...] = field(init=False, compare=False)
+    """The settings it looks at, as they are written."""
 
     def __post_init__(self) -> None:
         parser = _Parser(self.text)
         object.__setattr__(self, "_term", parser.parsed())
-        object.__setattr__(self, "labels", frozenset(parser.labels))
+        object.__setattr__(self, "paths", tuple(parser.paths))
+
+    @property
+    def words(self) -> str:
+        """The condition on one line."""
+        return " ".join(self.text.split())
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Labels whose settings it looks at."""
+        return frozenset(_names(path)[0] for path in self.paths)
 
     def problem(self, settings: Mapping[str, Config]) -> str:
         """Return why ``settings``, label -> config, break the contract; empty if they do not.
@@ -99,11 +111,19 @@ class Contract:
         """
         try:
             met = self._term(settings)
-        except (TypeError, ZeroDivisionError) as error:
-            raise PipelineError(f"contract {self.text!r} cannot be evaluated: {error}") from error
+        except (TypeError, ArithmeticError, ConfigError) as error:
+            raise PipelineError(f"contract {self.words!r} cannot be evaluated: {error}") from error
         if met:
             return ""
-        return f"contract broken: {self.text}{f': {self.message}' if self.message else ''}"
+        told = ["contract broken", self.words, *([" ".join(self.message.split())] if self.message else ())]
+        return "; ".join([": ".join(told), *self._values(settings)])
+
+    def _values(self, settings: Mapping[str, Config]) -> Iterator[str]:
+        """Yield what the settings are and where they come from, for all that are there."""
+        for path in self.paths:
+            label, *names = _names(path)
+            with suppress(ConfigError):
+                yield f"{path} is {_setting(settings, path)!r} ({settings[label].origin('.'.join(names))})"
 
 
 class _Parser:
@@ -111,7 +131,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.labels: set[str] = set()
+        self.paths: dict[str, None] = {}
         self._words = list(self._split())
         self._at = 0
         self._depth = 0
@@ -124,7 +144,9 @@ class _Parser:
 
     def _split(self) -> Iterator[tuple[str, str]]:
         if len(self._text) > LONGEST:
-            raise PipelineError(f"contract {self._text[:40]!r}... is longer than {LONGEST} characters")
+            raise PipelineError(
+                f"contract {' '.join(self._text[:40].split())!r}... is longer than {LONGEST} characters"
+            )
         at, text = 0, self._text.rstrip()
         while at < len(text):
             found = _TOKEN.match(text, at)
@@ -134,7 +156,7 @@ class _Parser:
             at = found.end()
 
     def _error(self, words: str) -> PipelineError:
-        return PipelineError(f"contract {self._text!r}: {words}")
+        return PipelineError(f"contract {' '.join(self._text.split())!r}: {words}")
 
     def _peek(self) -> str:
         return self._words[self._at][1] if self._at < len(self._words) else ""
@@ -196,7 +218,7 @@ class _Parser:
     def _value(self) -> Term:
         if self._takes("-"):
             inner = self._deeper(self._value)
-            return lambda settings: -inner(settings)
+            return lambda settings: -_number(inner(settings))
         if self._takes("("):
             term = self._deeper(self._or)
             self._require(")")
@@ -232,11 +254,11 @@ class _Parser:
         raise self._error(f"{word!r} stands where a value was expected")
 
     def _path(self, word: str) -> Term:
-        label, *names = word.replace(":", ".", 1).split(".")
+        _, *names = _names(word)
         if not names or ":" in ".".join(names):
             raise self._error(f"{word!r} is no setting; write label:setting")
-        self.labels.add(label)
-        return lambda settings: _setting(settings, label, names, word)
+        self.paths[word] = None
+        return lambda settings: _setting(settings, word)
 
     def _deeper(self, parse: Callable[[], T]) -> T:
         self._depth += 1
@@ -261,20 +283,24 @@ def _both(left: Term, right: Term) -> Term:
 
 
 def _applied(operation: Callable[[Any, Any], object], left: Term, right: Term) -> Term:
-    def calculate(settings: Mapping[str, Config]) -> object:
-        values = left(settings), right(settings)
-        for value in values:
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{value!r} is not a number")
-        return operation(*values)
+    return lambda settings: operation(_number(left(settings)), _number(right(settings)))
 
-    return calculate
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is not a number")
+    return value
 
 
 def _chain(terms: list[Term], signs: list[str]) -> Term:
     def compare(settings: Mapping[str, Config]) -> bool:
-        values = [term(settings) for term in terms]
-        return all(_compared(sign, *pair) for sign, pair in zip(signs, pairwise(values), strict=True))
+        left = terms[0](settings)
+        for sign, term in zip(signs, terms[1:], strict=True):
+            right = term(settings)
+            if not _compared(sign, left, right):
+                return False
+            left = right
+        return True
 
     return compare
 
@@ -285,18 +311,14 @@ def _compared(sign: str, left: Any, right: Any) -> bool:
     return bool(_COMPARISONS[sign](left, right))
 
 
-def _setting(settings: Mapping[str, Config], label: str, names: list[str], path: str) -> object:
-    """Return the value at a path; a slot stands for its settings, and its ``task`` for the name of its class."""
+def _names(path: str) -> list[str]:
+    """Return label and names of a path."""
+    return path.replace(":", ".", 1).split(".")
+
+
+def _setting(settings: Mapping[str, Config], path: str) -> object:
+    """Return the value at a path as YAML would hold it; a slot stands for the name of its task."""
+    label, *names = _names(path)
     if label not in settings:
-        raise PipelineError(f"no such label{did_you_mean(label, settings)} in {path!r}")
-    value: object = settings[label]
-    for name in names:
-        if isinstance(value, Slot):
-            value = {"task": name_of(value.task)} if name == "task" else value.config
-        known = type(value).model_fields if isinstance(value, Config) else value if isinstance(value, Mapping) else {}
-        if name not in known:
-            raise PipelineError(f"no such setting{did_you_mean(name, known)} in {path!r}")
-        value = getattr(value, name) if isinstance(value, Config) else value[name]  # type: ignore[index]  # a mapping, or there would be no such name
-    if isinstance(value, tuple):
-        return list(value)
-    return value.value if isinstance(value, Enum) else value
+        raise ConfigError(f"{path}: no such label{did_you_mean(label, settings)}")
+    return plain_value(value_at(settings[label], names, path=path))

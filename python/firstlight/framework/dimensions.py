@@ -141,6 +141,10 @@ class DataId(Mapping[str, Value]):
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in self._values.items())
 
+    def sort_key(self) -> tuple[tuple[Value, ...], ...]:
+        """Return what puts data ids in order: dimension by dimension, numbers as numbers, a missing value first."""
+        return tuple((self._values[name],) if name in self._values else () for name in DIMENSIONS)
+
     def only(self, names: Collection[str]) -> DataId:
         """Return the part of this data id that is about ``names``."""
         return DataId({name: value for name, value in self._values.items() if name in names})

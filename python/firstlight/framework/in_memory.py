@@ -12,9 +12,9 @@ from firstlight.framework.built_pipeline import BuiltPipeline
 from firstlight.framework.connections import Handle, Input, Lookup, Prerequisite
 from firstlight.framework.datasets import DatasetRef, Quantum
 from firstlight.framework.dimensions import DataId, Value
-from firstlight.framework.memory_datasets import MemoryDataset, MemoryDatasets, Region
+from firstlight.framework.memory_datasets import MemoryDataset, MemoryDatasets, Region, listed
 from firstlight.framework.passes import PipelineTask
-from firstlight.framework.quantum import QuantumOutcome, QuantumStatus, run_quantum
+from firstlight.framework.quantum import QuantumOutcome, QuantumStatus, adjusted_inputs, run_quantum
 from firstlight.framework.task_graph import TaskNode
 
 
@@ -73,10 +73,13 @@ def run_in_memory(
 ) -> MemoryRun:
     """Run every task on what ``inputs`` and the tasks before it give; `Pipeline.run_in_memory` explains the rest."""
     datasets = inputs.copy() if isinstance(inputs, MemoryDatasets) else MemoryDatasets.from_mapping(inputs)
-    pipeline.graph.require_inputs(list(datasets), called="what is given")
+    graph = pipeline.graph
+    graph.require_inputs(list(datasets), called="what is given")
+    if made := [f"{graph.made[name]}: makes {name!r}, which is given too" for name in datasets if name in graph.made]:
+        raise PipelineError("\n".join(made))
     work = _Work(datasets, raise_failures=raise_failures)
     for label, task in pipeline.make_tasks().items():
-        work.run(pipeline.graph.nodes[label], task)
+        work.run(graph.nodes[label], task)
     return MemoryRun(datasets, tuple(work.records))
 
 
@@ -85,115 +88,141 @@ class _Work:
     datasets: MemoryDatasets
     raise_failures: bool
     records: list[QuantumRecord] = field(default_factory=list)
-    unusable: set[DatasetRef] = field(default_factory=set)
-    """What was not made, or only in part."""
+    unusable: dict[DatasetRef, Literal["blocked", "no_work"]] = field(default_factory=dict)
+    """What was not made, or only in part, and what becomes of the work that needs it."""
 
     def run(self, node: TaskNode, task: PipelineTask[Any]) -> None:
-        for data_id in self._pieces(node):
-            if blocked := self._blocked(node, data_id):
-                self._keep(node, QuantumRecord(blocked, None))
-                continue
-            found = {name: self._found(node, name, each, data_id) for name, each in node.connections.arguments.items()}
-            self._keep(node, self._done(node, task, data_id, found))
+        """Do every piece of work of one task, once all of them are known to have what must be there."""
+        found: dict[DataId, Mapping[str, list[MemoryDataset]]] = {}
+        problems: list[str] = []
+        pieces = {data_id: self._needless(node, data_id) for data_id in self._pieces(node)}
+        for data_id, needless in pieces.items():
+            if needless is None:
+                found[data_id] = self._inputs(node, data_id, problems)
+        if problems:
+            raise PipelineError("\n".join(problems))
+        for data_id, needless in pieces.items():
+            self._keep(node, needless or self._done(node, task, data_id, found[data_id]))
 
-    def _done(
-        self, node: TaskNode, task: PipelineTask[Any], data_id: DataId, found: Mapping[str, list[MemoryDataset]]
-    ) -> QuantumRecord:
-        quantum = _quantum(
-            node, data_id, {name: tuple(each.ref for each in several) for name, several in found.items()}
-        )
-        try:
-            _require_enough(node, quantum)
-            adjusted = task.adjust_quantum(data_id, quantum.inputs)
-            quantum = _quantum(node, data_id, adjusted)
-            _require_enough(node, quantum)
-        except NoWorkFound as error:
-            return QuantumRecord(quantum, QuantumOutcome("no_work", step="adjust_quantum", error=error))
-        by_ref = {each.ref: each for several in found.values() for each in several}
-        arguments = dict(_arguments(node, quantum, by_ref))
-        outcome = run_quantum(task, arguments)
-        if self.raise_failures:
-            _raise_failure(outcome)
-        return QuantumRecord(quantum, outcome)
+    def _pieces(self, node: TaskNode) -> list[DataId]:
+        """Return the data ids of the work: every combination of needed inputs whose values agree.
 
-    def _keep(self, node: TaskNode, record: QuantumRecord) -> None:
-        self.records.append(record)
-        products = record.outcome.products if record.outcome else {}
-        about = self._about(node, record.quantum.data_id)
-        for name, ref in record.quantum.outputs.items():
-            if name in products:
-                self.datasets.put(MemoryDataset(ref, products[name], **about))
-            if record.status != "done":
-                self.unusable.add(ref)
-
-    def _pieces(self, node: TaskNode) -> Iterable[DataId]:
-        """Return the data ids of the work: every combination of inputs whose values agree."""
+        Where all inputs are optional, every data id of one of them is work.
+        """
         needed = [each for each in node.connections.inputs.values() if each.minimum]
-        pieces: dict[DataId, None] = {DataId(): None}
-        for each in needed or node.connections.inputs.values():
-            ids = dict.fromkeys(ref.data_id.only(node.connections.dimensions) for ref in self._refs(each.name))
-            if ids or needed:
-                pieces = {left.joined(right): None for left in pieces for right in ids if left.agrees(right)}
-        return pieces
+        pieces = {DataId(): None}
+        for each in needed:
+            ids = self._ids(node, each)
+            pieces = {left.joined(right): None for left in pieces for right in ids if left.agrees(right)}
+        if not needed:
+            ids = dict.fromkeys(one for each in node.connections.inputs.values() for one in self._ids(node, each))
+            pieces = {one: None for one in ids if not any(one.items() < other.items() for other in ids)} or pieces
+        return sorted(pieces, key=DataId.sort_key)
 
-    def _refs(self, name: str) -> Iterator[DatasetRef]:
-        yield from (dataset.ref for dataset in self.datasets.of_type(name))
-        yield from (ref for ref in sorted(self.unusable, key=str) if ref.name == name)
+    def _ids(self, node: TaskNode, connection: Input) -> Iterable[DataId]:
+        """Return the values of the task's dimensions that datasets of a type have, also those that were not made."""
+        refs = [
+            *(dataset.ref for dataset in self.datasets.of_type(connection.name)),
+            *(ref for ref in self.unusable if ref.name == connection.name),
+        ]
+        return dict.fromkeys(ref.data_id.only(node.connections.dimensions) for ref in refs)
+
+    def _needless(self, node: TaskNode, data_id: DataId) -> QuantumRecord | None:
+        """Return the record of a piece of work for which a needed input was not made; None if it can be done."""
+        for connection in node.connections.inputs.values():
+            missing = [ref for ref in self.unusable if ref.name == connection.name and ref.data_id.agrees(data_id)]
+            if not missing or len(self._matching(connection, data_id)) >= connection.minimum:
+                continue
+            quantum = _quantum(node, data_id, {})
+            if any(self.unusable[ref] == "blocked" for ref in missing):
+                return QuantumRecord(quantum, None)
+            error = NoWorkFound(f"{missing[0]} was not made: there was no work for it.")
+            return QuantumRecord(quantum, QuantumOutcome("no_work", step="inputs", error=error))
+        return None
+
+    def _inputs(self, node: TaskNode, data_id: DataId, problems: list[str]) -> Mapping[str, list[MemoryDataset]]:
+        """Return parameter of ``run`` -> datasets for one piece of work; what cannot be settled is told."""
+        found = {}
+        where = _quantum(node, data_id, {})
+        for name, connection in node.connections.arguments.items():
+            found[name] = several = self._matching(connection, data_id)
+            if isinstance(connection, Prerequisite):
+                found[name] = several = self._looked_up(node, connection, several, data_id)
+                if len(several) < connection.minimum:
+                    amount = f"; got {len(several)}" if several else ""
+                    problems.append(
+                        f"{where}: no {connection.name!r} for {name!r} {_MISSING[connection.lookup]}{amount}"
+                    )
+            if len(several) > 1 and not connection.multiple:
+                undated = " (no input has a date)" if len({each.ref for each in several}) == 1 else ""
+                got = f"got {len(several)}: {listed(several)}{undated}"
+                problems.append(f"{where}: takes one {connection.name!r} for {name!r}; {got}")
+        return found
 
     def _matching(self, connection: Input, data_id: DataId) -> list[MemoryDataset]:
         found = self.datasets.matching(connection.name, data_id)
         return [each for each in found if each.ref not in self.unusable]
 
-    def _blocked(self, node: TaskNode, data_id: DataId) -> Quantum | None:
-        """Return the piece of work if an input that it needs was not made."""
-        for each in node.connections.inputs.values():
-            missing = [ref for ref in self.unusable if ref.name == each.name and ref.data_id.agrees(data_id)]
-            if missing and len(self._matching(each, data_id)) < each.minimum:
-                return _quantum(node, data_id, {})
-        return None
-
-    def _found(self, node: TaskNode, name: str, connection: Input, data_id: DataId) -> list[MemoryDataset]:
-        found = self._matching(connection, data_id)
-        if isinstance(connection, Prerequisite):
-            found = self._looked_up(node, connection, found, data_id)
-        if len(found) > 1 and not connection.multiple:
-            listed = "; ".join(str(each.ref.data_id) for each in found)
-            raise PipelineError(f"{node.label} takes one {connection.name!r} as {name!r}; got {len(found)}: {listed}.")
-        if len(found) < connection.minimum and isinstance(connection, Prerequisite):
-            raise PipelineError(f"{_quantum(node, data_id, {})}: no {connection.name!r} for {name!r} is valid there.")
-        return found
-
     def _looked_up(
         self, node: TaskNode, connection: Prerequisite, found: list[MemoryDataset], data_id: DataId
     ) -> list[MemoryDataset]:
-        about = self._about(node, data_id)
-        if connection.lookup is Lookup.VALIDITY and (date := about.get("date")) is not None:
+        date, regions = self._about(node, data_id)
+        if connection.lookup is Lookup.VALIDITY and date is not None:
             return [each for each in found if each.begin <= date < each.end]
-        if connection.lookup is Lookup.REGION and (region := about.get("region")) is not None:
-            return [each for each in found if each.region is None or region.overlaps(each.region)]
+        if connection.lookup is Lookup.REGION and regions:
+            return [each for each in found if not each.regions or _overlap(regions, each.regions)]
         return found
 
-    def _about(self, node: TaskNode, data_id: DataId) -> dict[str, Any]:
-        """Return date and region of a piece of work, from the first input that has one."""
+    def _about(self, node: TaskNode, data_id: DataId) -> tuple[float | None, tuple[Region, ...]]:
+        """Return the date of a piece of work, that of the first input that has one, and the regions of all inputs."""
         inputs = [
             each for one in node.connections.inputs.values() for each in self.datasets.matching(one.name, data_id)
         ]
-        dates = (each.date for each in inputs if each.date is not None)
-        regions: Iterator[Region] = (each.region for each in inputs if each.region is not None)
-        return {"date": next(dates, None), "region": next(regions, None)}
+        date = next((each.date for each in inputs if each.date is not None), None)
+        return date, tuple(region for each in inputs for region in each.regions)
+
+    def _done(
+        self, node: TaskNode, task: PipelineTask[Any], data_id: DataId, found: Mapping[str, list[MemoryDataset]]
+    ) -> QuantumRecord:
+        refs = {name: tuple(each.ref for each in several) for name, several in found.items()}
+        try:
+            quantum = _quantum(node, data_id, adjusted_inputs(task, data_id, refs))
+        except NoWorkFound as error:
+            outcome = QuantumOutcome("no_work", step="adjust_quantum", error=error)
+            return QuantumRecord(_quantum(node, data_id, refs), outcome)
+        by_ref = {each.ref: each for several in found.values() for each in several}
+        outcome = run_quantum(task, dict(_arguments(node, quantum, by_ref)))
+        if self.raise_failures:
+            _raise_failure(outcome, quantum)
+        return QuantumRecord(quantum, outcome)
+
+    def _keep(self, node: TaskNode, record: QuantumRecord) -> None:
+        self.records.append(record)
+        products = record.outcome.products if record.outcome else {}
+        date, regions = self._about(node, record.quantum.data_id)
+        for name, ref in record.quantum.outputs.items():
+            if name in products:
+                self.datasets.put(MemoryDataset(ref, products[name], date=date, regions=regions))
+            if record.status in ("failed", "partial", "blocked"):
+                self.unusable[ref] = "blocked"
+            elif name not in products:
+                self.unusable[ref] = "no_work"
+
+
+_MISSING = {
+    Lookup.DATA_ID: "has its data id",
+    Lookup.VALIDITY: "is valid on its date",
+    Lookup.REGION: "overlaps it",
+}
+
+
+def _overlap(some: Iterable[Region], others: Iterable[Region]) -> bool:
+    return any(one.overlaps(other) for one in some for other in others)
 
 
 def _quantum(node: TaskNode, data_id: DataId, inputs: Mapping[str, tuple[DatasetRef, ...]]) -> Quantum:
     outputs = {name: DatasetRef(output.name, data_id) for name, output in node.connections.outputs.items()}
     return Quantum(node.label, data_id, inputs, outputs)
-
-
-def _require_enough(node: TaskNode, quantum: Quantum) -> None:
-    for name, connection in node.connections.arguments.items():
-        if len(quantum.inputs.get(name, ())) < connection.minimum:
-            raise NoWorkFound(
-                f"{quantum} needs {connection.minimum} of {connection.name!r}; got {len(quantum.inputs.get(name, ()))}."
-            )
 
 
 def _arguments(
@@ -216,8 +245,11 @@ def _same(value: object) -> object:
     return value
 
 
-def _raise_failure(outcome: QuantumOutcome) -> None:
-    if outcome.status == "partial" and isinstance(outcome.error, AlgorithmError):
-        raise PartialResult(outcome.step, outcome.error, outcome.products) from outcome.error
-    if outcome.status == "failed" and outcome.error is not None:
-        raise outcome.error
+def _raise_failure(outcome: QuantumOutcome, quantum: Quantum) -> None:
+    error = outcome.error
+    if outcome.status not in ("failed", "partial") or error is None:
+        return
+    error.add_note(f"in {quantum}")
+    if outcome.status == "partial" and isinstance(error, AlgorithmError):
+        raise PartialResult(outcome.step, error, outcome.products) from error
+    raise error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self, runtime_checkable
 
@@ -36,7 +36,8 @@ class MemoryDataset:
     end: float = math.inf
     """When it is valid no more."""
 
-    region: Region | None = None
+    regions: tuple[Region, ...] = ()
+    """Where it lies; empty where nobody said."""
 
 
 class MemoryDatasets:
@@ -85,7 +86,8 @@ class MemoryDatasets:
         PipelineError
             If there is one of this type and data id.
         """
-        self.put(MemoryDataset(DatasetRef(name, DataId(data_id)), value, date=date, region=region))
+        regions = () if region is None else (region,)
+        self.put(MemoryDataset(DatasetRef(name, DataId(data_id)), value, date=date, regions=regions))
 
     def certify(
         self, name: str, value: object, /, *, begin: float = -math.inf, end: float = math.inf, **data_id: Value
@@ -95,8 +97,10 @@ class MemoryDatasets:
         Raises
         ------
         PipelineError
-            If another one of this type and data id is valid at the same time.
+            If another one of this type and data id is valid at the same time, or it is never valid.
         """
+        if not begin < end:
+            raise PipelineError(f"{DatasetRef(name, DataId(data_id))}: begins at {begin} and ends at {end}.")
         self.put(MemoryDataset(DatasetRef(name, DataId(data_id)), value, begin=begin, end=end))
 
     def put(self, dataset: MemoryDataset) -> None:
@@ -118,8 +122,9 @@ class MemoryDatasets:
             yield from several
 
     def matching(self, name: str, data_id: DataId) -> list[MemoryDataset]:
-        """Return the datasets of a type that agree with ``data_id``."""
-        return [dataset for dataset in self.of_type(name) if dataset.ref.data_id.agrees(data_id)]
+        """Return the datasets of a type that agree with ``data_id``, in the order of their own."""
+        found = [dataset for dataset in self.of_type(name) if dataset.ref.data_id.agrees(data_id)]
+        return sorted(found, key=lambda dataset: (dataset.ref.data_id.sort_key(), dataset.begin))
 
     def get(self, name: str, /, **data_id: Value) -> object:
         """Return the one object of a type that agrees with ``data_id``.
@@ -136,8 +141,9 @@ class MemoryDatasets:
         if name not in self._found:
             hint = did_you_mean(name, self._found) or f"; there are {', '.join(self._found) or 'none'}"
             raise PipelineError(f"no dataset is of type {name!r}{hint}.")
-        have = "; ".join(str(dataset.ref.data_id) for dataset in found or self.of_type(name))
-        raise PipelineError(f"{len(found)} datasets {DatasetRef(name, wanted)}; there are: {have}.")
+        raise PipelineError(
+            f"{len(found)} datasets {DatasetRef(name, wanted)}; there are: {listed(found or self.of_type(name))}."
+        )
 
     def __contains__(self, name: str) -> bool:
         return name in self._found
@@ -152,3 +158,10 @@ class MemoryDatasets:
             for dataset in self.of_type(name):
                 datasets.put(dataset)
         return datasets
+
+
+def listed(datasets: Iterable[MemoryDataset], *, at_most: int = 10) -> str:
+    """Return the data ids of datasets for the end of an error."""
+    ids = [str(dataset.ref.data_id) or "one without data id" for dataset in datasets]
+    more = f"; and {len(ids) - at_most} more" if len(ids) > at_most else ""
+    return "; ".join(ids[:at_most]) + more

@@ -3,48 +3,66 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from firstlight.errors import PipelineError
 from firstlight.framework.lookup import did_you_mean
+from firstlight.framework.mappings import ReadOnlyMapping
 from firstlight.framework.overrides import Layer, Setting
+
+PARAMETERS = "parameters"
+"""The name under which ``-c parameters:name=value`` sets a parameter; no label can have it."""
 
 _REFERENCE = re.compile(r"parameters\.(\w+)")
 
 
-def with_parameters(layers: Sequence[Layer], parameters: Mapping[str, Setting]) -> tuple[Layer, ...]:
+def with_parameters(
+    layers: Sequence[Layer], parameters: Mapping[str, Setting], problems: list[str]
+) -> tuple[Layer, ...]:
     """Return ``layers`` with the value of each parameter in place of its name.
 
-    Raises
-    ------
-    PipelineError
-        If a setting names a parameter that is not there; every such place is told.
+    A setting that names a parameter that is not there is told among ``problems`` and left out.
     """
-    problems: list[str] = []
-    filled = tuple(Layer(tuple(_filled(s, parameters, problems) for s in layer.settings)) for layer in layers)
-    if problems:
-        raise PipelineError("\n".join(problems))
-    return filled
+    for name, setting in parameters.items():
+        problems += [
+            f"parameters:{name}: a parameter is a plain value; got 'parameters.{other}' (from {setting.origin})"
+            for other in _named(setting.value)
+        ]
+    return tuple(
+        Layer(tuple(filled for s in layer.settings if (filled := _filled(s, parameters, problems)) is not None))
+        for layer in layers
+    )
 
 
-def _filled(setting: Setting, parameters: Mapping[str, Setting], problems: list[str]) -> Setting:
-    used: list[Setting] = []
-
-    def fill(value: object) -> object:
-        if isinstance(value, tuple):
-            return tuple(fill(item) for item in value)
-        named = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
-        if named is None:
-            return value
-        if named[1] not in parameters:
-            hint = did_you_mean(named[1], parameters) or f"; there are {', '.join(parameters) or 'none'}"
-            label, *names = setting.path
-            problems.append(f"{label}:{'.'.join(names)}: no parameter {named[1]!r}{hint} (from {setting.origin})")
-            return value
-        used.append(parameters[named[1]])
-        return parameters[named[1]].value
-
-    value = fill(setting.value)
-    if not used:
+def _filled(setting: Setting, parameters: Mapping[str, Setting], problems: list[str]) -> Setting | None:
+    names = list(dict.fromkeys(_named(setting.value)))
+    label, *below = setting.path
+    missing = [name for name in names if name not in parameters]
+    for name in missing:
+        hint = did_you_mean(name, parameters) or f"; there are {', '.join(parameters) or 'none'}"
+        problems.append(f"{label}:{'.'.join(below)}: no parameter {name!r}{hint} (from {setting.origin})")
+    if missing:
+        return None
+    if not names:
         return setting
-    return Setting(setting.path, value, f"{setting.origin} with {', '.join(each.origin for each in used)}")
+    origin = f"{setting.origin} with {', '.join(parameters[name].origin for name in names)}"
+    return Setting(setting.path, _with_values(setting.value, parameters), origin)
+
+
+def _named(value: object) -> Iterator[str]:
+    """Yield the name of every parameter in ``value``."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _named(item)
+    elif isinstance(value, str) and (named := _REFERENCE.fullmatch(value)):
+        yield named[1]
+
+
+def _with_values(value: object, parameters: Mapping[str, Setting]) -> object:
+    if isinstance(value, Mapping):
+        return ReadOnlyMapping({key: _with_values(item, parameters) for key, item in value.items()})
+    if isinstance(value, tuple):
+        return tuple(_with_values(item, parameters) for item in value)
+    named = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return value if named is None else parameters[named[1]].value

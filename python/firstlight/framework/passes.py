@@ -144,7 +144,8 @@ class PipelineTask(Task[ConfigT]):
         data_id
             The piece of work.
         inputs
-            Parameter of ``run`` -> datasets found, in the order of their data ids.
+            Parameter of ``run`` -> datasets found, in the order of their data ids. What is returned has the same
+            parameters.
 
         Raises
         ------

@@ -15,12 +15,10 @@ from firstlight.framework.contracts import Contract
 from firstlight.framework.lookup import did_you_mean
 from firstlight.framework.mappings import frozen
 from firstlight.framework.overrides import Layer, Setting, read_text
+from firstlight.framework.parameters import PARAMETERS
 from firstlight.framework.yaml_lines import Located, read_located
 
 KEYS = ("description", "instrument", "parameters", "imports", "inputs", "tasks", "subsets", "contracts")
-PARAMETERS = "parameters"
-"""The name under which ``-c parameters:name=value`` sets a parameter; no label can have it."""
-
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -154,16 +152,16 @@ class _Reader:
                 self._problem(f"{where}.{key}", f"no such key{did_you_mean(key, keys) or _there_are(keys)}", entry)
 
     def _parameter(self, name: str, entry: Located) -> Setting:
-        if isinstance(entry.value, dict):
+        if not _NAME.fullmatch(name):
+            self._problem(f"parameters.{name}", "a name is a word of letters, digits and _", entry)
+        elif isinstance(entry.value, dict):
             self._problem(f"parameters.{name}", "a parameter is one value or a list", entry)
         return Setting((PARAMETERS, name), frozen(entry.plain()), self._origin(entry))
 
     def _imports(self) -> Iterator[Import]:
         entry = self._entries.get("imports")
-        if entry is not None and isinstance(entry.value, str):
-            yield Import(entry.value, (), (), self._origin(entry))
-            return
-        for item in self._list("imports"):
+        single = entry is not None and isinstance(entry.value, str | dict)
+        for item in [entry] if entry is not None and single else self._list("imports"):
             if isinstance(item.value, str):
                 yield Import(item.value, (), (), self._origin(item))
                 continue
@@ -200,16 +198,24 @@ class _Reader:
         elif "config" not in parts and isinstance(entry.value, dict):
             self._problem(where, "name a class, as in {class: CalibrateImageTask}", entry)
         config = parts.get("config")
-        if config is None or config.value is None:
-            return
-        entries = self._entries_of(f"{where}.config", config)
+        if config is not None and config.value is not None:
+            yield from self._config(label, f"{where}.config", self._entries_of(f"{where}.config", config))
+
+    def _config(self, label: str, where: str, entries: Mapping[str, Located]) -> Iterator[Setting]:
         if "python" in entries:
-            self._problem(f"{where}.config.python", "a pipeline runs no Python; write the settings", entries["python"])
+            self._problem(f"{where}.python", "a pipeline runs no Python; write the settings", entries["python"])
         if "file" in entries:
-            yield from self._included_files(label, f"{where}.config.file", entries["file"])
+            yield from self._included_files(label, f"{where}.file", entries["file"])
+        given: dict[tuple[str, ...], int] = {}
         for name, value in entries.items():
-            if name not in ("file", "python"):
-                yield from self._leaves((label, *name.split(".")), value)
+            if name in ("file", "python"):
+                continue
+            for path, leaf in self._leaves((label, *name.split(".")), value):
+                if path in given:
+                    dotted = ".".join((where, *path[1:]))
+                    self._problem(dotted, f"is given twice; first on line {given[path]}", leaf)
+                given[path] = leaf.line
+                yield Setting(path, frozen(leaf.plain()), self._origin(leaf))
 
     def _included_files(self, label: str, where: str, entry: Located) -> Iterator[Setting]:
         for name in self._names_of(where, entry):
@@ -220,12 +226,12 @@ class _Reader:
                 continue
             yield from (Setting((label, *setting.path), setting.value, setting.origin) for setting in settings)
 
-    def _leaves(self, path: tuple[str, ...], entry: Located) -> Iterator[Setting]:
+    def _leaves(self, path: tuple[str, ...], entry: Located) -> Iterator[tuple[tuple[str, ...], Located]]:
         if isinstance(entry.value, dict) and entry.value:
             for name, value in entry.value.items():
                 yield from self._leaves((*path, *name.split(".")), value)
         else:
-            yield Setting(path, frozen(entry.plain()), self._origin(entry))
+            yield path, entry
 
     def _subset(self, name: str, entry: Located) -> Subset:
         where = f"subsets.{name}"
@@ -237,7 +243,9 @@ class _Reader:
             if "description" in entry.value:
                 description = str(entry.value["description"].plain())
         labels = self._names_of(where, members)
-        if not labels:
+        if not _NAME.fullmatch(name):
+            self._problem(where, "a name is a word of letters, digits and _", entry)
+        elif members.value == []:
             self._problem(where, "a subset is a list of labels", entry)
         return Subset(labels, description, self._origin(entry))
 

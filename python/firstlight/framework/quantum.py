@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from firstlight.errors import AlgorithmError, Fact, NoWorkFound, PartialResult
 from firstlight.framework.connections import Connections
-from firstlight.framework.datasets import Resources
+from firstlight.framework.datasets import DatasetRef, Resources
+from firstlight.framework.dimensions import DataId
 from firstlight.framework.gates import Funnel, Gate
 from firstlight.framework.passes import PipelineTask
 from firstlight.framework.struct import Struct
@@ -84,6 +85,37 @@ def run_quantum(
     products = {name: result[name] for name in connections.outputs if result[name] is not None}
     gates, funnels = _quality(result)
     return QuantumOutcome("done", products, gates=gates, funnels=funnels, metadata=task.collect_metadata())
+
+
+def adjusted_inputs(
+    task: PipelineTask[Any], data_id: DataId, inputs: Mapping[str, tuple[DatasetRef, ...]]
+) -> Mapping[str, tuple[DatasetRef, ...]]:
+    """Return what `PipelineTask.adjust_quantum` makes of the datasets found for one piece of work.
+
+    Raises
+    ------
+    NoWorkFound
+        If they are no work: fewer than a connection needs, before or after, or the task says so.
+    TypeError
+        If the task leaves a connection out, or returns a dataset that was not found.
+    """
+    connections = Connections.of(type(task), task.config)
+    _require_enough(connections, inputs)
+    adjusted = task.adjust_quantum(data_id, inputs)
+    name = f"{type(task).__name__}.adjust_quantum"
+    if adjusted.keys() != inputs.keys():
+        raise TypeError(f"{name} returns {', '.join(adjusted) or 'nothing'}; it was given {', '.join(inputs)}.")
+    for own, refs in adjusted.items():
+        if strange := [ref for ref in refs if ref not in inputs[own]]:
+            raise TypeError(f"{name} puts {strange[0]} into {own!r}, which was not found for it.")
+    _require_enough(connections, adjusted)
+    return adjusted
+
+
+def _require_enough(connections: Connections, inputs: Mapping[str, tuple[DatasetRef, ...]]) -> None:
+    for own, connection in connections.arguments.items():
+        if len(inputs[own]) < connection.minimum:
+            raise NoWorkFound(f"{connection.minimum} of {connection.name!r} are needed; got {len(inputs[own])}.")
 
 
 def _quality(made: Mapping[str, object]) -> tuple[tuple[Gate, ...], tuple[Funnel, ...]]:

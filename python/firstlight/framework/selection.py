@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from firstlight.errors import PipelineError
 from firstlight.framework.lookup import did_you_mean
@@ -25,31 +25,47 @@ def selected(text: str, graph: TaskGraph, subsets: Mapping[str, Sequence[str]]) 
     Raises
     ------
     PipelineError
-        If there is no such label or subset.
+        If there is no such label or subset; every such name is told.
     """
-    return frozenset(label for part in text.split(",") for label in _part(part.strip(), graph, subsets))
+    found: set[str] = set()
+    problems: list[str] = []
+    for part in text.split(","):
+        try:
+            found.update(_part(part.strip(), graph, subsets))
+        except PipelineError as error:
+            problems.append(str(error))
+    if problems:
+        raise PipelineError("\n".join(problems))
+    return frozenset(found)
 
 
 def _part(part: str, graph: TaskGraph, subsets: Mapping[str, Sequence[str]]) -> Iterable[str]:
     first, dots, last = part.partition("..")
     if not dots:
-        if part in subsets:
-            return [label for label in subsets[part] if label in graph.nodes]
-        _require(part, [*graph.nodes, *subsets])
-        return [part]
-    for label in (first, last):
-        if label or not (first or last):
-            _require(label, graph.nodes)
-    after = graph.after(first) if first else tuple(graph.nodes)
-    before = graph.before(last) if last else tuple(graph.nodes)
+        return _named(part, graph, subsets)
+    if not (first or last):
+        raise PipelineError(f"#{part}: a label stands before or after the two dots")
+    after = _reached(graph.after, _named(first, graph, subsets)) if first else graph.nodes
+    before = _reached(graph.before, _named(last, graph, subsets)) if last else graph.nodes
     found = [label for label in after if label in before]
     if not found:
         raise PipelineError(f"#{part}: {last!r} does not need {first!r}")
     return found
 
 
-def _require(name: str, known: Iterable[str]) -> None:
-    names = list(known)
-    if name not in names:
-        hint = did_you_mean(name, names) or f"; there are {', '.join(names)}"
+def _reached(step: Callable[[str], Iterable[str]], labels: Iterable[str]) -> set[str]:
+    return {other for label in labels for other in step(label)}
+
+
+def _named(name: str, graph: TaskGraph, subsets: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the label called ``name``, or the labels of the subset."""
+    if name in subsets:
+        found = [label for label in subsets[name] if label in graph.nodes]
+        if not found:
+            raise PipelineError(f"#{name}: no task of this subset is left in the pipeline")
+        return found
+    known = [*graph.nodes, *subsets]
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
         raise PipelineError(f"#{name}: no such label or subset{hint}")
+    return [name]

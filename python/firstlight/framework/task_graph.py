@@ -5,10 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_origin
+from functools import cached_property
+from typing import Any
 
 from firstlight.errors import PipelineError
-from firstlight.framework.connections import Connection, Connections
+from firstlight.framework.connection_check import is_kind, type_name
+from firstlight.framework.connections import Connections, Output
 from firstlight.framework.lookup import did_you_mean
 from firstlight.framework.passes import PipelineTask
 from firstlight.framework.subtask import Subtask
@@ -25,22 +27,28 @@ class TaskNode:
     connections: Connections
     """What it reads and writes with these settings."""
 
+    origin: str = ""
+    """Where the label was given its class."""
+
     def renamed_by(self, connection: str) -> str:
-        """Return where the dataset type of a connection was changed, for the end of an error; empty if it was not."""
+        """Return where the dataset type of a connection was changed; empty if it was not."""
         config = self.slot.config
-        if connection not in getattr(config, "connections", {}):
-            return ""
-        return f" (from {config.origin(f'connections.{connection}')})"
+        renamed = connection in getattr(config, "connections", {})
+        return config.origin(f"connections.{connection}") if renamed else ""
 
-    @property
-    def reads(self) -> Mapping[str, Connection]:
-        """Dataset type -> connection, for everything it reads."""
-        return {connection.name: connection for connection in self.connections.arguments.values()}
+    def origin_of(self, connection: str) -> str:
+        """Return where the dataset type of a connection was changed, or else where the label was given its class."""
+        return self.renamed_by(connection) or self.origin
 
-    @property
-    def writes(self) -> Mapping[str, Connection]:
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        """Every dataset type that it reads."""
+        return tuple(dict.fromkeys(connection.name for connection in self.connections.arguments.values()))
+
+    @cached_property
+    def writes(self) -> Mapping[str, Output]:
         """Dataset type -> connection, for everything it writes."""
-        return {connection.name: connection for connection in self.connections.outputs.values()}
+        return {output.name: output for output in self.connections.outputs.values()}
 
 
 class TaskGraph:
@@ -61,12 +69,13 @@ class TaskGraph:
     def __init__(self, nodes: Iterable[TaskNode]) -> None:
         listed = {node.label: node for node in nodes}
         self._makers, problems = _makers(listed.values())
-        problems += _type_problems(list(listed.values()), self._makers)
         self._before = {
             node.label: {maker for name in node.reads if (maker := self._makers.get(name)) is not None}
             for node in listed.values()
         }
         order = _ordered(list(listed), self._before)
+        # What is taken amiss along a circle most often follows from the mistake that closes it.
+        problems += _misfits([listed[label] for label in order], listed, self._makers)
         if len(order) < len(listed):
             problems.append(self._circle([label for label in listed if label not in order], listed))
         if problems:
@@ -116,7 +125,7 @@ class TaskGraph:
         return tuple(name for name in self.nodes if name in seen)
 
     def require_inputs(self, available: Collection[str], *, called: str = "what is given") -> None:
-        """Refuse a graph that reads what no task makes and is not ``available``.
+        """Refuse a graph that reads what no task makes and is not ``available``; what is optional may be missing.
 
         Parameters
         ----------
@@ -136,10 +145,8 @@ class TaskGraph:
                 if connection.name in self._makers or connection.name in available or connection.minimum == 0:
                     continue
                 hint = did_you_mean(connection.name, [*self._makers, *available]) or f"; there is {_listed(available)}"
-                problems.append(
-                    f"{node.label}: no task makes {connection.name!r} for {own!r}, and it is not in {called}{hint}"
-                    f"{node.renamed_by(own)}"
-                )
+                words = f"{node.label}: no task makes {connection.name!r} for {own!r}, and it is not in {called}{hint}"
+                problems.append(_told(words, node.origin_of(own)))
         if problems:
             raise PipelineError("\n".join(problems))
 
@@ -152,57 +159,52 @@ class TaskGraph:
                 circle = trail[trail.index(following) :][::-1]
                 break
             trail.append(following)
-        steps = [
-            f"{label} makes {', '.join(name for name in listed[label].writes if name in listed[reader].reads)} "
-            f"for {reader}"
-            for label, reader in zip(circle, [*circle[1:], circle[0]], strict=True)
-        ]
-        return f"tasks wait for each other: {'; '.join(steps)}"
+        steps, renamed, origins = [], [], []
+        for label, reader in zip(circle, [*circle[1:], circle[0]], strict=True):
+            passed = [name for name in listed[reader].reads if self._makers.get(name) == label]
+            steps.append(f"{label} makes {', '.join(passed)} for {reader}")
+            arguments = listed[reader].connections.arguments
+            renamed += [listed[reader].renamed_by(own) for own, each in arguments.items() if each.name in passed]
+            origins.append(listed[reader].origin)
+        return _told(f"tasks wait for each other: {'; '.join(steps)}", *(renamed if any(renamed) else origins))
 
 
 def _makers(nodes: Iterable[TaskNode]) -> tuple[dict[str, str], list[str]]:
-    makers: dict[str, str] = {}
+    makers: dict[str, TaskNode] = {}
     problems = []
     for node in nodes:
-        for name in node.writes:
-            if name in makers:
-                problems.append(
-                    f"{node.label} and {makers[name]} both make {name!r}; rename one, as in {node.label}:connections."
-                )
-            makers.setdefault(name, node.label)
-    return makers, problems
+        for own, output in node.connections.outputs.items():
+            other = makers.setdefault(output.name, node)
+            if other is not node:
+                words = f"{node.label} and {other.label} both make {output.name!r}"
+                advice = f"; rename one with {node.label}:connections.{own}"
+                problems.append(_told(words + advice, node.origin_of(own)))
+    return {name: node.label for name, node in makers.items()}, problems
 
 
-def _type_problems(nodes: Collection[TaskNode], makers: Mapping[str, str]) -> list[str]:
-    by_label = {node.label: node for node in nodes}
+def _misfits(readers: Iterable[TaskNode], nodes: Mapping[str, TaskNode], makers: Mapping[str, str]) -> list[str]:
+    """Tell every dataset that ``readers`` take as something else than it is made."""
     problems = []
-    for node in nodes:
-        for name, taken in node.reads.items():
-            if name not in makers:
+    for node in readers:
+        for own, taken in node.connections.arguments.items():
+            if taken.name not in makers:
                 continue
-            maker = by_label[makers[name]]
-            given = maker.writes[name]
-            if not _is_kind(given.type, taken.type):
-                problems.append(
-                    f"{node.label} takes {name!r} as {_named(taken.type)}, "
-                    f"but {maker.label} makes it as {_named(given.type)}"
-                )
+            maker = nodes[makers[taken.name]]
+            given = maker.writes[taken.name]
+            start = f"{node.label} takes {taken.name!r}"
+            if not is_kind(given.type, taken.type):
+                words = f"{start} as {type_name(taken.type)}, but {maker.label} makes it as {type_name(given.type)}"
+                problems.append(_told(words, node.origin_of(own)))
             there, here = maker.connections.dimensions, node.connections.dimensions_of(taken)
             if there != here:
-                problems.append(
-                    f"{node.label} takes {name!r} for each {', '.join(here)}, "
-                    f"but {maker.label} makes it for each {', '.join(there)}"
-                )
+                words = f"{start} for each {', '.join(here)}, but {maker.label} makes it for each {', '.join(there)}"
+                problems.append(_told(words, node.origin_of(own)))
     return problems
 
 
-def _is_kind(given: Any, taken: Any) -> bool:
-    narrow, wide = get_origin(given) or given, get_origin(taken) or taken
-    return not (isinstance(narrow, type) and isinstance(wide, type)) or issubclass(narrow, wide)
-
-
-def _named(kind: Any) -> str:
-    return getattr(kind, "__name__", str(kind))
+def _told(words: str, *origins: str) -> str:
+    known = " and ".join(dict.fromkeys(filter(None, origins)))
+    return f"{words} (from {known})" if known else words
 
 
 def _listed(names: Collection[str]) -> str:
@@ -212,6 +214,10 @@ def _listed(names: Collection[str]) -> str:
 def _ordered(labels: Sequence[str], before: Mapping[str, set[str]]) -> list[str]:
     """Return the labels that can be ordered; of those that are ready, the one listed first comes first."""
     place = {label: index for index, label in enumerate(labels)}
+    after: dict[str, list[str]] = {label: [] for label in labels}
+    for label in labels:
+        for needed in before[label]:
+            after[needed].append(label)
     waiting = {label: len(before[label]) for label in labels}
     ready = [place[label] for label in labels if waiting[label] == 0]
     heapq.heapify(ready)
@@ -219,9 +225,8 @@ def _ordered(labels: Sequence[str], before: Mapping[str, set[str]]) -> list[str]
     while ready:
         label = labels[heapq.heappop(ready)]
         order.append(label)
-        for other in labels:
-            if label in before[other]:
-                waiting[other] -= 1
-                if waiting[other] == 0:
-                    heapq.heappush(ready, place[other])
+        for other in after[label]:
+            waiting[other] -= 1
+            if waiting[other] == 0:
+                heapq.heappush(ready, place[other])
     return order

@@ -105,7 +105,7 @@ class SumTask(PipelineTask[SumConfig]):
         numbers = inputs["numbers"]
         if len(numbers) < self.config.least:
             raise NoWorkFound(f"visit has {len(numbers)} numbers, fewer than {self.config.least}.")
-        return {"numbers": tuple(sorted(numbers, key=lambda ref: ref.data_id.get("detector", 0)))}
+        return {**inputs, "numbers": tuple(sorted(numbers, key=lambda ref: ref.data_id.sort_key()))}
 
     def run(self, numbers: tuple[Handle[float], ...]) -> SumResult:
         """Return the sum."""
