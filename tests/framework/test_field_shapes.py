@@ -183,6 +183,7 @@ def test_every_kind_of_field_is_built_from_plain_values():
         [{"bands.g.low": 0.7}, {"bands.g": None}, {"bands.g.high": 3}],
         [{"shape.radius": 3, "shape.weight": 2}, {"shape.kind": "square"}],
         [{"grid": None, "grid.i.g": 2}, {"spare": {}}],
+        [{"bands": None}, {"bands": {"r": {}, "g": {}}}],
     ],
 )
 def test_every_kind_of_field_survives_saving_with_its_history(tmp_path, settings):

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat
 from firstlight.errors import ConfigError
 from firstlight.framework import Config, Layer, Subtask, build_config, diff_configs, load_config, save_config, subtask
 from firstlight.framework.lookup import name_of
-from firstlight.framework.yaml_lines import read_value
+from firstlight.framework.yaml_lines import read_leaves, read_value
 from firstlight.framework.yaml_text import flow
 from firstlight.testing.arithmetic import AddTask, InvertTask, MultiplyTask, NightConfig, NumberTask
 
@@ -135,6 +135,12 @@ def tried(layers):
         return str(error)
 
 
+def written(config):
+    """Return every value and every history that is written to a file, by path."""
+    documents = read_leaves(config.to_yaml(history=True), source="a file")
+    return [{leaf.path: leaf.value for leaf in leaves} for leaves in documents]
+
+
 def saved_and_loaded(config):
     with tempfile.TemporaryDirectory() as folder:
         save_config(config, Path(folder) / "night.yaml")
@@ -157,7 +163,7 @@ def test_a_config_loaded_is_the_config_saved_with_its_history(layers):
     loaded = saved_and_loaded(config)
 
     assert loaded == config
-    assert loaded.to_yaml(history=True) == config.to_yaml(history=True)
+    assert written(loaded) == written(config)
     for path in every_path(config.to_dict()):
         assert loaded.history(path) == config.history(path)
         assert loaded.origin(path) == config.origin(path)
@@ -212,15 +218,15 @@ def test_settings_that_name_no_task_can_be_joined_in_any_way(one, two, three):
     for joined in ([a + b, c], [a, b + c], [a + b + c]):
         other = build_config(ObservingConfig, joined)
         assert other == config
-        assert other.to_yaml(history=True) == config.to_yaml(history=True)
+        assert written(other) == written(config)
 
 
 @quick
 @given(one=NIGHTS, two=NIGHTS, three=NIGHTS)
-def test_layers_that_name_tasks_give_the_same_in_every_way_of_joining_that_is_no_mistake(one, two, three):
+def test_joining_two_neighbouring_layers_gives_the_same_or_is_a_mistake(one, two, three):
     a, b, c = (Layer.from_mapping(night, origin=origin) for night, origin in ((one, "a"), (two, "b"), (three, "c")))
 
-    made = [tried(joined) for joined in ([a, b, c], [a + b, c], [a, b + c], [a + b + c])]
+    made = [tried(joined) for joined in ([a, b, c], [a + b, c], [a, b + c])]
 
     assert isinstance(made[0], ObservingConfig)
     assert all(each == made[0] for each in made if isinstance(each, ObservingConfig))

@@ -24,6 +24,7 @@ from firstlight.framework.subtask import Subtask
 from firstlight.framework.task import Task
 
 ConfigT = TypeVar("ConfigT", bound=Config)
+V = TypeVar("V")
 SettingsOfClass = Callable[[type[Task[Any]]], Iterable[Setting]]
 """Task class -> settings, relative to the task, that every label of the class starts with."""
 
@@ -162,11 +163,14 @@ class _Builder:
 
     def _plain(self, items: Sequence[Item], at: Path, changes: Changes) -> object | _Failed:
         """Return the last value of a field that nothing stands below."""
-        deeper = [item for item in items if len(item.path) > 1]
-        for item in deeper:
-            self._problem((*at, *item.path[1:]), f"{at[-1]!r} is one value and has no settings below it", item.origin)
-        changes.setdefault(at[-1], []).extend([Change(item.value, item.origin) for item in items])
-        return _FAILED if deeper else thawed(items[-1].value)
+        failed = False
+        notes = changes.setdefault(at[-1], [])
+        for path, value, origin, _ in items:
+            notes.append(Change(value, origin))
+            if len(path) > 1:
+                self._problem((*at, *path[1:]), f"{at[-1]!r} is one value and has no settings below it", origin)
+                failed = True
+        return _FAILED if failed else thawed(items[-1].value)
 
     def _nested(
         self, shape: FieldShape, current: object, items: Sequence[Item], at: Path, changes: Changes
@@ -231,8 +235,7 @@ class _Builder:
             changes.setdefault(f"{at[-1]}.{key}" if key else at[-1], []).extend(notes)
         if odd is not None:
             return thawed(odd.value)
-        kept = {name: value for name, value in merged.items() if value is not None}
-        return _FAILED if _FAILED in kept.values() else kept
+        return _FAILED if _FAILED in merged.values() else _kept(merged, current)
 
     def _values(
         self, shape: FieldShape, merged: dict[str, object], items: Sequence[Item], at: Path, changes: Changes
@@ -300,9 +303,7 @@ class _Builder:
                 changes.setdefault(f"{at[-1]}.{key}", []).extend(notes)
             failed = failed or isinstance(made, _Failed)
             plugins[name] = None if isinstance(made, _Failed) else made
-        return (
-            _FAILED if failed else ReadOnlyMapping({name: slot for name, slot in plugins.items() if slot is not None})
-        )
+        return _FAILED if failed else ReadOnlyMapping(_kept(plugins, current))
 
     def _told(self, state: Told, changes: Changes) -> bool:
         """Take over what putting settings together found out; return whether there was no mistake."""
@@ -319,21 +320,23 @@ class _Builder:
     def _validated(
         self, cls: type[Config], values: dict[str, object], changes: Changes, failed: set[str], at: Path
     ) -> Config | _Failed:
-        origins = {key: change.origin for key, notes in changes.items() for change in notes if not change.note}
         try:
             config = cls(**values)
         except ConfigError as error:
             found = (
                 mistakes(error.__cause__, cls) if isinstance(error.__cause__, ValidationError) else [((), str(error))]
             )
+            origins = _origins(changes)
             for path, words in found:
                 if not (failed and path[:1] in {(), *((name,) for name in failed)}):
                     self._problem((*at, *path), words, origin_of(origins, path, words))
             return _FAILED
-        for name in values:
-            if name in origins and (wrong := misread(values[name], vars(config)[name])):
+        fields = vars(config)
+        for name, value in values.items():
+            if value is not fields[name] and (wrong := misread(value, fields[name])):
                 path, expected, given = wrong
-                self._problem((*at, name, *path), f"should be of type {expected}; got {given!r}", origins[name])
+                words = f"should be of type {expected}; got {given!r}"
+                self._problem((*at, name, *path), words, origin_of(_origins(changes), (name, *path), words))
                 failed.add(name)
         return _FAILED if failed else config.with_changes({key: tuple(notes) for key, notes in changes.items()})
 
@@ -362,6 +365,17 @@ class _Builder:
         if self._labels_in:
             return len(at) == 2 and at[0] == self._labels_in
         return len(at) == 1 and at[0] in self._labels
+
+
+def _kept(values: Mapping[str, V | None], default: object) -> dict[str, V]:
+    """Return the values that were not removed, those that the default has too in its order, then the others."""
+    known = (str(name) for name in default) if isinstance(default, Mapping) else ()
+    return {name: value for name in dict.fromkeys((*known, *values)) if (value := values.get(name)) is not None}
+
+
+def _origins(changes: Changes) -> dict[str, str]:
+    """Return dotted path -> origin, for every setting that counts."""
+    return {key: change.origin for key, notes in changes.items() for change in notes if not change.note}
 
 
 def _in_order(shapes: Mapping[str, FieldShape], groups: Mapping[str, object]) -> Iterable[str]:

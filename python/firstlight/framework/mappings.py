@@ -43,6 +43,8 @@ def frozen(value: object) -> object:
     """Return ``value`` with every list made a tuple and every mapping read-only, at any depth."""
     if type(value) in _PLAIN:
         return value
+    if type(value) is tuple and _PLAIN.issuperset(map(type, value)):
+        return value
     if isinstance(value, Mapping):
         return ReadOnlyMapping({key: frozen(item) for key, item in value.items()})
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
@@ -54,6 +56,8 @@ def thawed(value: object) -> object:
     """Return ``value`` with every tuple made a list and every mapping a dict, at any depth."""
     if type(value) in _PLAIN:
         return value
+    if type(value) is tuple and _PLAIN.issuperset(map(type, value)):
+        return list(value)
     if isinstance(value, Mapping):
         return {key: thawed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
