@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from firstlight.cli.config_schema import write_schemas
+from firstlight.cli.schema_files import write_schemas
 
 from .language_client import LanguageClient
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft7Validator
 
-from firstlight.cli.config_schema import schemas, write_schemas
+from firstlight.cli.schema_files import schemas, write_schemas
 from firstlight.errors import ConfigError
 from firstlight.framework import Layer, build_config, known_tasks
 from firstlight.framework.json_schema import settings_schema
@@ -53,7 +53,7 @@ def test_there_is_a_schema_for_every_known_task():
 
 def test_schemas_written_again_are_the_same_bytes(tmp_path):
     written = write_schemas(tmp_path / "here")
-    program = "import sys, pathlib, firstlight.cli.config_schema as it; it.write_schemas(pathlib.Path(sys.argv[1]))"
+    program = "import sys, pathlib, firstlight.cli.schema_files as it; it.write_schemas(pathlib.Path(sys.argv[1]))"
     other = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", program, tmp_path / "there"], check=True, env=other)
 

@@ -10,7 +10,7 @@ COMMANDS = {
     "show": LazyCommand("firstlight.cli.config_show", "Print settings with their documentation, as YAML."),
     "history": LazyCommand("firstlight.cli.config_history", "Tell where the value of a setting came from."),
     "diff": LazyCommand("firstlight.cli.config_diff", "Tell what differs between two sets of settings."),
-    "schema": LazyCommand("firstlight.cli.config_write_schema", "Write schemas, with which an editor completes YAML."),
+    "schema": LazyCommand("firstlight.cli.config_schema", "Write schemas, with which an editor completes YAML."),
 }
 
 

@@ -1,58 +1,39 @@
-"""The schemas that let an editor complete and check the YAML files of firstlight."""
+"""``firstlight config schema``: files with which an editor completes and checks YAML."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from pathlib import Path
-from typing import IO
 
-from firstlight.errors import OutputError
-from firstlight.framework.json_schema import known_classes, settings_schema
-from firstlight.framework.json_schema_values import Schema
-from firstlight.framework.pipeline_json_schema import pipeline_schema
-from firstlight.images.atomic import write_atomically
-from firstlight.images.instrument_config import InstrumentConfig
-from firstlight.tasks.single_frame import SingleFrameConfig
+import click
+
+from firstlight.cli.logs import configure_logging, log_options
 
 
-def write_schemas(folder: Path) -> tuple[Path, ...]:
-    """Write one schema for each kind of YAML file, and return their paths.
+@click.command(context_settings={"max_content_width": 110})
+@click.option(
+    "-o",
+    "--output",
+    default="schemas",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the schemas; made if missing.",
+)
+@log_options
+def schema(output: Path) -> None:
+    """Write JSON Schema files for every kind of YAML file: settings, pipelines, instruments, each task.
 
-    Those are ``overrides``, ``pipeline`` and ``instrument``, and one for the settings of each known task. Writing again
-    gives the same bytes.
+    An editor that knows JSON Schema completes names, shows what they mean, and marks mistakes as you type. They list
+    the tasks of all installed packages: write them again after installing one.
 
-    Parameters
-    ----------
-    folder
-        Where the files ``<name>.schema.json`` appear; made if it is not there.
+    \b
+      firstlight config schema -o schemas/
+    and as the first line of a pipeline file:
+      # yaml-language-server: $schema=schemas/pipeline.schema.json
+    """  # noqa: D301 - click needs the real backspace character
+    configure_logging()
+    from firstlight.cli.schema_files import write_schemas
 
-    Raises
-    ------
-    OutputError
-        If a file cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {folder}: {error.strerror or error}.") from error
-    written = {folder / f"{name}.schema.json": schema for name, schema in schemas().items()}
-    for path, schema in written.items():
-        text = json.dumps(schema, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(path, partial(_write, text.encode()))
-    return tuple(written)
-
-
-def _write(content: bytes, file: IO[bytes]) -> None:
-    file.write(content)
-
-
-def schemas() -> dict[str, Schema]:
-    """Return name -> schema of each kind of file."""
-    tasks = {name.replace(":", "."): task for name, task in known_classes().items()}
-    return {
-        "overrides": settings_schema(SingleFrameConfig, title="Settings of firstlight process"),
-        "pipeline": pipeline_schema(title="Pipeline of firstlight"),
-        "instrument": settings_schema(InstrumentConfig, title="Instrument of firstlight", complete=True),
-        **{name: settings_schema(task.config_class, title=f"Settings of {name}") for name, task in tasks.items()},
-    }
+    written = write_schemas(output)
+    size = sum(path.stat().st_size for path in written)
+    click.echo(f"{len(written)} schemas in {output}, {size / 1e6:.1f} MB")
