@@ -40,11 +40,12 @@ def check_connections(task: Any) -> None:
         return
     problems = [*_declaration_problems(task)]
     if not hasattr(task, "run"):
-        problems.append(": a task with connections has a method run.")
+        problems.append(": a task with connections has a method run")
     else:
         problems += [*_argument_problems(task), *_result_problems(task)]
     if problems:
-        raise TypeError("\n".join(f"{task.__name__}{problem}" for problem in problems))
+        lines = [f"{task.__name__}{problem}" for problem in problems]
+        raise TypeError("\n".join(line if line.endswith("?") else f"{line}." for line in lines))
 
 
 def _declaration_problems(task: Any) -> Iterable[str]:
@@ -53,41 +54,41 @@ def _declaration_problems(task: Any) -> Iterable[str]:
         declared: Mapping[str, Connection] = getattr(task, place)
         for name, connection in declared.items():
             if type(connection) is not kind:
-                yield f".{place}: {name!r} takes {kind.__name__}(...); got {connection!r}."
+                yield f".{place}: {name!r} takes {kind.__name__}(...); got {connection!r}"
                 continue
             yield from _connection_problems(task, place, name, connection)
     names = [*task.inputs, *task.prerequisites, *task.outputs]
     if both := sorted({name for name in names if names.count(name) > 1}):
-        yield f": {', '.join(map(repr, both))} is the name of two connections."
+        yield f": {', '.join(map(repr, both))} is the name of two connections"
     if not issubclass(task.config_class, PipelineTaskConfig):
-        yield f": the config of a task with connections is a PipelineTaskConfig; {task.config_class.__name__} is none."
+        yield f": the config of a task with connections is a PipelineTaskConfig; {task.config_class.__name__} is none"
     yield from _dimension_problems(".dimensions", task.dimensions)
     if not task.dimensions:
-        yield ".dimensions: name what tells one piece of its work from another, such as ('visit', 'detector')."
+        yield ".dimensions: name what tells one piece of its work from another, such as ('visit', 'detector')"
     written = [output.name for output in task.outputs.values() if isinstance(output, Output)]
     if twice := sorted({name for name in written if written.count(name) > 1}):
-        yield f".outputs: {', '.join(map(repr, twice))} is written twice."
+        yield f".outputs: {', '.join(map(repr, twice))} is written twice"
 
 
 def _connection_problems(task: Any, place: str, name: str, connection: Connection) -> Iterable[str]:
     if connection.when and connection.when not in task.config_class.model_fields:
         hint = did_you_mean(connection.when, task.config_class.model_fields)
-        yield f".{place}: {name!r} depends on {connection.when!r}, which {task.config_class.__name__} has not{hint}."
+        yield f".{place}: {name!r} depends on {connection.when!r}, which {task.config_class.__name__} has not{hint}"
     if not isinstance(connection, Input):
         return
     yield from _dimension_problems(f".{place}: {name!r}", connection.dimensions or ())
     if connection.minimum < 0 or (connection.minimum > 1 and not connection.multiple):
-        yield f".{place}: {name!r} has minimum={connection.minimum}; one dataset has 0 or 1, multiple=True any number."
+        yield f".{place}: {name!r} has minimum={connection.minimum}; one dataset has 0 or 1, multiple=True any number"
 
 
 def _dimension_problems(place: str, names: Iterable[str]) -> Iterable[str]:
     if isinstance(names, str):
-        yield f"{place}: dimensions are a tuple of names, such as ({names!r},)."
+        yield f"{place}: dimensions are a tuple of names, such as ({names!r},)"
         return
     try:
         completed(names)
     except ConfigError as error:
-        yield f"{place}: {error}."
+        yield f"{place}: {error}"
 
 
 def _argument_problems(task: Any) -> Iterable[str]:
@@ -96,18 +97,18 @@ def _argument_problems(task: Any) -> Iterable[str]:
     declared: Mapping[str, Connection] = {**task.inputs, **task.prerequisites}
     for name, connection in declared.items():
         if name not in parameters:
-            yield f": run has no parameter {name!r}{did_you_mean(name, parameters)}."
+            yield f": run has no parameter {name!r}{did_you_mean(name, parameters)}"
         elif parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY:
-            yield f".run: {name!r} is handed over by name; take the '/' out."
+            yield f".run: {name!r} is handed over by name; take the '/' out"
         elif isinstance(connection, Input):
             if connection.optional and parameters[name].default is inspect.Parameter.empty:
-                yield f".run: {name!r} is optional, so it needs a default."
+                yield f".run: {name!r} is optional, so it needs a default"
             if expected := _misfit(connection, hints.get(name, _UNKNOWN)):
-                yield f".run: {name!r} should be annotated {expected}."
+                yield f".run: {name!r} should be annotated {expected}"
     for name, parameter in parameters.items():
         if name not in declared and parameter.default is inspect.Parameter.empty:
             hint = did_you_mean(name, declared)
-            yield f".run: parameter {name!r} is no connection and has no default{hint}."
+            yield f".run: parameter {name!r} is no connection and has no default{hint}"
 
 
 def _result_problems(task: Any) -> Iterable[str]:
@@ -115,15 +116,15 @@ def _result_problems(task: Any) -> Iterable[str]:
     if result is _UNKNOWN or isinstance(result, TypeVar):
         return
     if not (isinstance(result, type) and issubclass(result, Struct) and is_dataclass(result)):
-        yield f".run returns {type_name(result)}; a task with connections returns a Struct."
+        yield f".run returns {type_name(result)}; a task with connections returns a Struct"
         return
     made = {field.name for field in fields(result)}
     types = _hints(result, getattr(sys.modules.get(result.__module__), "__dict__", {}))
     for name, output in task.outputs.items():
         if name not in made:
-            yield f".outputs: {result.__name__} has no field {name!r}{did_you_mean(name, made)}."
+            yield f".outputs: {result.__name__} has no field {name!r}{did_you_mean(name, made)}"
         elif isinstance(output, Output) and (expected := _misfit(output, types.get(name, _UNKNOWN))):
-            yield f".outputs: field {name!r} of {result.__name__} should be annotated {expected}."
+            yield f".outputs: field {name!r} of {result.__name__} should be annotated {expected}"
 
 
 def _misfit(connection: Connection, annotation: object) -> str:
@@ -143,7 +144,7 @@ def _misfit(connection: Connection, annotation: object) -> str:
         members = [inner for member in members for inner in _items(member)] if NoneType not in members else []
     if connection.deferred:
         members = [inner for member in members for inner in _loaded(member)]
-    return "" if any(is_kind(kind, member) for member in members) else words
+    return "" if all(any(is_kind(each, member) for member in members) for each in _members(kind)) else words
 
 
 def is_kind(given: object, wanted: object) -> bool:
@@ -155,12 +156,10 @@ def is_kind(given: object, wanted: object) -> bool:
     if one == other or Any in (one, other) or isinstance(one, TypeVar) or isinstance(other, TypeVar):
         return True
     kind, kinds = get_origin(one) or one, get_origin(other) or other
+    if not (isinstance(kind, type) and isinstance(kinds, type)):
+        return False
     # As for every type checker, whole numbers are numbers.
-    return (
-        isinstance(kind, type)
-        and isinstance(kinds, type)
-        and (issubclass(kind, kinds) or (kind, kinds) == (int, float))
-    )
+    return issubclass(kind, kinds) or (issubclass(kind, int) and kinds is float)
 
 
 def _items(member: object) -> list[object]:
