@@ -106,7 +106,7 @@ region = Table(
     Column("solved", Boolean, nullable=False),
     Column("summary", Text),
 )
-"""Where one detector of a visit lies [deg], padded until it is solved; the summary numbers as JSON once there are any."""
+"""Where one detector of a visit lies [deg], padded until it is solved; summary numbers as JSON once there are any."""
 
 region_bucket = Table(
     "region_bucket",

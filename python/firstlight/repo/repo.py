@@ -1,0 +1,349 @@
+"""`Repo`: datasets in the files of one folder, found by type, collection and data id.
+
+Whatever lies in a run stays as it is: nothing is ever overwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from firstlight.errors import RepoError
+from firstlight.framework.dimensions import Value
+from firstlight.repo.collections import (
+    list_collections,
+    make_collection,
+    require_collection,
+    search_order,
+    set_members,
+)
+from firstlight.repo.database import Database
+from firstlight.repo.dataset_types import DatasetType
+from firstlight.repo.datasets import select_datasets
+from firstlight.repo.files import make_folder
+from firstlight.repo.names import require_data_id
+from firstlight.repo.quanta import list_quanta, save_quanta
+from firstlight.repo.query import where_clause
+from firstlight.repo.rows import CollectionInfo, DatasetRow, NewDataset, QuantumRow
+from firstlight.repo.searching import find_dataset
+from firstlight.repo.storage import find_storage
+from firstlight.repo.type_registry import TypeRegistry
+from firstlight.repo.writing import insert_datasets, put_object
+
+RawReader = Callable[[Path, Mapping[str, Value]], object]
+"""Returns the image in a file of a telescope, given its data id."""
+
+
+class Repo:
+    """A repository; made by `Repo.create` or `Repo.open`, and closed at the end of a ``with`` block.
+
+    Parameters
+    ----------
+    database
+        Where it keeps what it knows.
+    raw_reader
+        Reads raw images; None where nobody asks for any.
+    """
+
+    def __init__(self, database: Database, *, raw_reader: RawReader | None = None) -> None:
+        self.root = database.root
+        """Folder of the repository."""
+        self.database = database
+        """What the modules of this package read and write through."""
+        self._raw_reader = raw_reader
+        self._types = TypeRegistry(database)
+
+    @classmethod
+    def create(cls, path: str | Path, *, database: str | None = None) -> Self:
+        """Make a repository in a new or empty folder.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        database
+            Of a PostgreSQL server: ``postgresql://user@host/name``. None keeps an SQLite file in the folder.
+
+        Raises
+        ------
+        RepoError
+            If there is something in the folder, or the database cannot be used.
+        OutputError
+            If the folder cannot be written.
+        """
+        root = Path(path).resolve()
+        if root.exists() and not root.is_dir():
+            raise RepoError(f"{root} is a file; give a new or an empty folder.")
+        make_folder(root)
+        if any(root.iterdir()):
+            raise RepoError(f"{root} is not empty; give a new or an empty folder for the repository.")
+        return cls(Database.create(root, url=database))
+
+    @classmethod
+    def open(cls, path: str | Path, *, raw_reader: RawReader | None = None) -> Self:
+        """Open a repository.
+
+        Parameters
+        ----------
+        path
+            Its folder.
+        raw_reader
+            Reads raw images.
+
+        Raises
+        ------
+        RepoError
+            If there is none, it is damaged, or it was made by another version.
+        """
+        return cls(Database.open(Path(path).resolve()), raw_reader=raw_reader)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Repo({str(self.root)!r})"
+
+    def register_type(self, kind: DatasetType) -> None:
+        """Make a dataset type known; nothing happens if it is.
+
+        Raises
+        ------
+        RepoError
+            If another type has its name.
+        """
+        with self.database.write(exclusive=True) as connection:
+            self._types.register(connection, kind)
+
+    def dataset_type(self, name: str) -> DatasetType:
+        """Return the dataset type called ``name``.
+
+        Raises
+        ------
+        RepoError
+            If there is none.
+        """
+        return self._types.find(name).type
+
+    def type_names(self) -> list[str]:
+        """Return the names of all dataset types."""
+        return self._types.names()
+
+    def make_run(self, name: str) -> None:
+        """Make a run, which datasets can be put in; nothing happens if it is there.
+
+        Raises
+        ------
+        RepoError
+            If the name is not allowed, or belongs to a collection that is not a run.
+        """
+        with self.database.write(exclusive=True) as connection:
+            make_collection(connection, name, "RUN")
+
+    def make_calibration(self, name: str) -> None:
+        """Make a calibration collection, in which datasets can be certified; nothing happens if it is there.
+
+        Raises
+        ------
+        RepoError
+            As for `make_run`.
+        """
+        with self.database.write(exclusive=True) as connection:
+            make_collection(connection, name, "CALIBRATION")
+
+    def make_chain(self, name: str, members: Sequence[str]) -> None:
+        """Make a chain that does not exist; nothing happens if it is there with the same members.
+
+        Raises
+        ------
+        RepoError
+            If it is there with other members, which `chain` can change, and as for `chain`.
+        """
+        with self.database.write(exclusive=True) as connection:
+            for there in list_collections(connection, name):
+                if there.kind == "CHAINED" and there.members != tuple(members):
+                    raise RepoError(f"{name} is there and searches {', '.join(there.members) or 'nothing'}.")
+            set_members(connection, name, members)
+
+    def chain(self, name: str, members: Sequence[str]) -> None:
+        """Make a chain search ``members`` in this order, whatever it searched before.
+
+        Raises
+        ------
+        RepoError
+            If a member is not there, is given twice, or leads back to the chain.
+        """
+        with self.database.write(exclusive=True) as connection:
+            set_members(connection, name, members)
+
+    def collections(self, pattern: str = "*") -> list[CollectionInfo]:
+        """Return the collections whose names match ``pattern`` (``*``, ``?``, ``[...]``), ordered by name."""
+        with self.database.read() as connection:
+            return list_collections(connection, pattern)
+
+    def resolve(self, names: str | Iterable[str]) -> list[str]:
+        """Return the runs and calibration collections that are searched, in order: chains depth first, each one once.
+
+        Raises
+        ------
+        RepoError
+            If there is no collection of a name.
+        """
+        with self.database.read() as connection:
+            return [each.name for each in search_order(connection, names)]
+
+    def path_for(self, run: str, type_name: str, data_id: Mapping[str, Value]) -> Path:
+        """Return the path that the file of a dataset has; always the same, and below `root`.
+
+        Raises
+        ------
+        RepoError
+            If there is no such type, a value is missing or not allowed, or a run cannot be called so.
+        """
+        return self.root / self.dataset_type(type_name).path(run, require_data_id(data_id))
+
+    def put(
+        self,
+        obj: object,
+        type_name: str,
+        /,
+        *,
+        run: str,
+        partial: bool = False,
+        producer: str | None = None,
+        **data_id: Value,
+    ) -> DatasetRow:
+        """Write an object to a file and make it known.
+
+        Parameters
+        ----------
+        obj
+        type_name
+            Its dataset type.
+        run
+            Where it is put.
+        partial
+            Whether a later step of the work that made it failed.
+        producer
+            The piece of work that made it.
+        **data_id
+            ``instrument="ztf", visit=12, detector=3``.
+
+        Raises
+        ------
+        RepoError
+            If the run or the type is not there, the data id or the object does not fit, or the dataset is there.
+        OutputError
+            If the file or the database cannot be written.
+        """
+        given = require_data_id(data_id)
+        return put_object(
+            self.database, self._types, obj, type_name, given, run=run, partial=partial, producer=producer
+        )
+
+    def insert(self, run: str, rows: Sequence[NewDataset]) -> None:
+        """Make datasets known whose files are there, all of them or none.
+
+        Raises
+        ------
+        RepoError
+            If the run or a type is not there, a data id does not fit, or a dataset is there.
+        """
+        insert_datasets(self.database, self._types, run, rows)
+
+    def find(
+        self, type_name: str, /, *, collections: str | Iterable[str], date: float | None = None, **data_id: Value
+    ) -> DatasetRow:
+        """Return the dataset of a data id in the first of the collections that has one.
+
+        Parameters
+        ----------
+        type_name
+            Its dataset type.
+        collections
+            Searched in this order, chains depth first.
+        date : [MJD TAI]
+            When a calibration must hold; None takes that of the visit or exposure in the data id.
+        **data_id
+            What does not tell datasets of this type apart may be given too, and must not contradict.
+
+        Raises
+        ------
+        RepoError
+            If there is none, or a type, a collection or a dimension is not there.
+        """
+        return find_dataset(self.database, self._types, type_name, collections, require_data_id(data_id), date)
+
+    def get(
+        self, type_name: str, /, *, collections: str | Iterable[str], date: float | None = None, **data_id: Value
+    ) -> object:
+        """Return the object that `find` finds."""
+        return self.read(self.find(type_name, collections=collections, date=date, **data_id))
+
+    def read(self, row: DatasetRow) -> object:
+        """Return the object in the file of a dataset.
+
+        Raises
+        ------
+        RepoError
+            If the file is not there any more, or is a raw image and there is no reader for these.
+        """
+        storage = find_storage(self._types.find(row.type).type.storage)
+        if storage.name == "raw" and self._raw_reader is not None and row.path.is_file():
+            return self._raw_reader(row.path, row.data_id)
+        return storage.read(row.path)
+
+    def datasets(
+        self, type_name: str, /, *, collections: str | Iterable[str], where: str = "", find_first: bool = True
+    ) -> list[DatasetRow]:
+        """Return the datasets of a type in collections, in the order of their data ids.
+
+        Parameters
+        ----------
+        type_name
+        collections
+            Searched in this order, chains depth first; a calibration collection has what is certified in it.
+        where
+            A condition as in `firstlight.repo.query`; only what meets it is looked at.
+        find_first
+            Whether a data id that one collection has is not looked for in later ones.
+
+        Raises
+        ------
+        RepoError
+            If a type or a collection is not there, or ``where`` cannot be understood.
+        """
+        known = self._types.find(type_name)
+        clause = where_clause(where, dimensions=known.type.dimensions) if where.strip() else None
+        with self.database.read() as connection:
+            order = search_order(connection, collections)
+            return select_datasets(connection, known, self.root, order, clause, only_first=find_first)
+
+    def save_quanta(self, run: str, records: Sequence[QuantumRow]) -> None:
+        """Keep how pieces of work of a run ended; a record of the same label and data id is replaced.
+
+        Raises
+        ------
+        RepoError
+            If the run is not there, or a record holds what JSON cannot.
+        """
+        with self.database.write() as connection:
+            save_quanta(connection, require_collection(connection, run, "RUN").id, records)
+
+    def quanta(self, run: str) -> list[QuantumRow]:
+        """Return how the pieces of work of a run ended, by label and data id.
+
+        Raises
+        ------
+        RepoError
+            If the run is not there.
+        """
+        with self.database.read() as connection:
+            return list_quanta(connection, require_collection(connection, run, "RUN").id)

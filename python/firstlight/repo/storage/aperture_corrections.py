@@ -1,0 +1,22 @@
+"""Aperture corrections, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firstlight.images.aperture_correction import ApertureCorrectionMap
+from firstlight.repo.storage.model_files import read_models, write_models
+
+TYPES = (ApertureCorrectionMap,)
+NAME = "ApertureCorrectionMap"
+
+
+def write(model: ApertureCorrectionMap, path: Path) -> None:
+    """Write the model."""
+    write_models([model], path, names=[NAME])
+
+
+def read(path: Path) -> object:
+    """Return the model that `write` wrote."""
+    [model] = read_models(path, {NAME: ApertureCorrectionMap})
+    return model

@@ -1,0 +1,22 @@
+"""World coordinate systems, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from firstlight.images.wcs import SkyWcs
+from firstlight.repo.storage.model_files import read_models, write_models
+
+TYPES = (SkyWcs,)
+NAME = "SkyWcs"
+
+
+def write(model: SkyWcs, path: Path) -> None:
+    """Write the model."""
+    write_models([model], path, names=[NAME])
+
+
+def read(path: Path) -> object:
+    """Return the model that `write` wrote."""
+    [model] = read_models(path, {NAME: SkyWcs})
+    return model
