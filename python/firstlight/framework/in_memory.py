@@ -12,7 +12,7 @@ from firstlight.framework.built_pipeline import BuiltPipeline
 from firstlight.framework.connections import Handle, Input, Lookup, Prerequisite
 from firstlight.framework.datasets import DatasetRef, Quantum
 from firstlight.framework.dimensions import DataId, Value
-from firstlight.framework.memory_datasets import MemoryDataset, MemoryDatasets, Region, listed
+from firstlight.framework.memory_datasets import MemoryDataset, MemoryDatasets, Region, listed, of_a_visit
 from firstlight.framework.passes import PipelineTask
 from firstlight.framework.quantum import QuantumOutcome, QuantumStatus, adjusted_inputs, run_quantum
 from firstlight.framework.task_graph import TaskNode
@@ -125,7 +125,9 @@ class _Work:
             *(dataset.ref for dataset in self.datasets.of_type(connection.name)),
             *(ref for ref in self.unusable if ref.name == connection.name),
         ]
-        return dict.fromkeys(ref.data_id.only(node.connections.dimensions) for ref in refs)
+        dimensions = node.connections.dimensions
+        kept = (*dimensions, "visit") if "exposure" in dimensions else dimensions
+        return dict.fromkeys(ref.data_id.only(kept) for ref in refs)
 
     def _needless(self, node: TaskNode, data_id: DataId) -> QuantumRecord | None:
         """Return the record of a piece of work for which a needed input was not made; None if it can be done."""
@@ -221,7 +223,7 @@ def _overlap(some: Iterable[Region], others: Iterable[Region]) -> bool:
 
 
 def _quantum(node: TaskNode, data_id: DataId, inputs: Mapping[str, tuple[DatasetRef, ...]]) -> Quantum:
-    outputs = {name: DatasetRef(output.name, data_id) for name, output in node.connections.outputs.items()}
+    outputs = {name: of_a_visit(DatasetRef(output.name, data_id)) for name, output in node.connections.outputs.items()}
     return Quantum(node.label, data_id, inputs, outputs)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self, runtime_checkable
 
 from firstlight.errors import PipelineError
@@ -111,6 +111,7 @@ class MemoryDatasets:
         PipelineError
             If there is one of this type and data id that is valid at the same time.
         """
+        dataset = replace(dataset, ref=of_a_visit(dataset.ref))
         there = self._found.setdefault(dataset.ref.name, {}).setdefault(dataset.ref.data_id, [])
         if any(dataset.begin < other.end and other.begin < dataset.end for other in there):
             raise PipelineError(f"{dataset.ref}: there is one already.")
@@ -165,3 +166,10 @@ def listed(datasets: Iterable[MemoryDataset], *, at_most: int = 10) -> str:
     ids = [str(dataset.ref.data_id) or "one without data id" for dataset in datasets]
     more = f"; and {len(ids) - at_most} more" if len(ids) > at_most else ""
     return "; ".join(ids[:at_most]) + more
+
+
+def of_a_visit(ref: DatasetRef) -> DatasetRef:
+    """Return ``ref``; an exposure that belongs to no visit is a visit of the same number."""
+    if "exposure" not in ref.data_id or "visit" in ref.data_id:
+        return ref
+    return replace(ref, data_id=DataId(ref.data_id, visit=ref.data_id["exposure"]))
