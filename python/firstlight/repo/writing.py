@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,15 +85,9 @@ def insert_datasets(
         return []
     try:
         with database.write() as connection:
-            found = require_collection(connection, run, "RUN")
-            rows = list(_rows(connection, types, found, new, database))
-            if len(rows) > 1:
-                connection.execute(sa.insert(dataset), rows)
-                before_keeping()
-                return []
-            key = connection.execute(sa.insert(dataset), rows[0]).inserted_primary_key
+            made = add_datasets(connection, types, database.root, require_collection(connection, run, "RUN"), new)
             before_keeping()
-            return [_told(rows[0], key[0] if key else 0, run, new[0], database)]
+            return made
     except IntegrityError as error:
         with database.read() as connection:
             refuse_taken(connection, types, require_collection(connection, run, "RUN"), new)
@@ -115,8 +110,28 @@ def refuse_taken(connection: sa.Connection, types: TypeRegistry, run: Collection
             raise RepoError(f"{run.name} has {name} ({listed}) already; nothing is overwritten, so take a new run.")
 
 
+def add_datasets(
+    connection: sa.Connection, types: TypeRegistry, root: Path, run: Collection, new: Sequence[NewDataset]
+) -> list[DatasetRow]:
+    """Add the rows of `insert_datasets` in an open transaction.
+
+    Raises
+    ------
+    RepoError
+        If a type is not there or a data id does not fit.
+    sqlalchemy.exc.IntegrityError
+        If a dataset is there.
+    """
+    rows = _rows(connection, types, root, run, new)
+    if len(rows) != 1:
+        connection.execute(sa.insert(dataset), rows)
+        return []
+    key = connection.execute(sa.insert(dataset), rows[0]).inserted_primary_key
+    return [_told(rows[0], key[0] if key else 0, run.name, new[0], root)]
+
+
 def _rows(
-    connection: sa.Connection, types: TypeRegistry, run: Collection, new: Sequence[NewDataset], database: Database
+    connection: sa.Connection, types: TypeRegistry, root: Path, run: Collection, new: Sequence[NewDataset]
 ) -> list[dict[str, Any]]:
     data_ids = [require_data_id(each.data_id) for each in new]
     records = records_of(connection, data_ids)
@@ -132,7 +147,7 @@ def _rows(
                 "data_key": data_key(data_id, known.type.dimensions),
                 **empty,
                 **data_id,
-                "path": stored_path(each.path, database.root),
+                "path": stored_path(each.path, root),
                 "size": each.size,
                 "checksum": each.checksum,
                 "partial": each.partial,
@@ -142,7 +157,7 @@ def _rows(
     return rows
 
 
-def _told(row: dict[str, Any], number: int, run: str, new: NewDataset, database: Database) -> DatasetRow:
+def _told(row: dict[str, Any], number: int, run: str, new: NewDataset, root: Path) -> DatasetRow:
     data_id = DataId({name: row[name] for name in DIMENSIONS if row[name] is not None})
-    location = str(database.root / row["path"])
+    location = str(root / row["path"])
     return DatasetRow(number, new.type, run, data_id, location, new.size, new.checksum, new.partial, new.producer)
