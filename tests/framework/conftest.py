@@ -1,11 +1,12 @@
 """Building configs from settings as a user writes them, and a package installed for one test."""
 
 from contextlib import ExitStack
+from textwrap import dedent
 
 import pytest
 
-from firstlight.errors import ConfigError
-from firstlight.framework import Layer, build_config
+from firstlight.errors import ConfigError, UserError
+from firstlight.framework import Layer, Pipeline, build_config
 from firstlight.testing import installed_package
 from firstlight.testing.arithmetic import NightConfig
 
@@ -53,3 +54,30 @@ def installed(tmp_path):
             return site
 
         yield install
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Return a function that writes YAML files into a folder, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def write_files(**texts):
+        for name, text in texts.items():
+            path = tmp_path / f"{name.replace('__', '/')}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(text), encoding="utf-8")
+
+    return write_files
+
+
+@pytest.fixture
+def refused_pipeline(write):
+    """Return a function that gives the lines of the error to which a pipeline file leads."""
+
+    def refuse(text="", *settings, load="main.yaml", **files):
+        write(main=text, **files)
+        with pytest.raises(UserError) as raised:
+            Pipeline.load(load).build(*layers_of(*settings))
+        return str(raised.value).splitlines()
+
+    return refuse

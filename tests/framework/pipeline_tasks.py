@@ -1,12 +1,40 @@
-"""Pipeline tasks made for a test, each with the connections it is given."""
+"""Pipelines for tests: files over arithmetic tasks, and tasks made with the connections they are given."""
 
 from dataclasses import make_dataclass
 from types import new_class
 
-from firstlight.framework import Input, Output, PipelineTask, PipelineTaskConfig, Struct
+from firstlight.framework import Input, Layer, Output, Pipeline, PipelineTask, PipelineTaskConfig, Struct
 from firstlight.framework.connections import Connections
 from firstlight.framework.subtask import Subtask
 from firstlight.framework.task_graph import TaskNode
+
+TASKS = "firstlight.testing.arithmetic_pipeline"
+CORRECT = f"correct: {TASKS}:CorrectTask"
+NIGHT = f"""
+tasks:
+  correct:
+    class: {TASKS}:CorrectTask
+    config: {{step.amount: 1.0}}
+  sum: {TASKS}:SumTask
+  compare: {TASKS}:CompareTask
+subsets:
+  ends: [correct, compare]
+"""
+
+
+def layers(*texts):
+    """Return a layer of each text."""
+    return [Layer.from_assignment(text) for text in texts]
+
+
+def built(load="main.yaml", *texts, **more):
+    """Return a pipeline file, built with further settings."""
+    return Pipeline.load(load).build(*layers(*texts), **more)
+
+
+def labels(load="main.yaml"):
+    """Return the labels of a pipeline file, in order."""
+    return list(built(load).graph.nodes)
 
 
 def task_class(name, reads, writes, *, dimensions=("visit",), optional=(), kind=float, dimensions_of=None):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from firstlight.errors import ConfigError
-from firstlight.framework.lookup import did_you_mean, known_tasks
+from firstlight.framework.lookup import known_tasks
 from firstlight.framework.overrides import Layer, Setting
 from firstlight.framework.task import Task
 
 INSTRUMENT_FILE = "instrument.yaml"
 """The file in the folder that describes the camera itself."""
+
+MISSPELT = 0.9
+"""Names that are more alike than this, on the scale of `difflib`, are taken for one name."""
 
 
 class ClassOverrides:
@@ -29,8 +33,8 @@ class ClassOverrides:
     Raises
     ------
     ConfigError
-        If a file is named almost like a task, and like none: the name of a family or of a subclass has that of a
-        task in it, or is in it.
+        If a file is named like a task but for a letter or two. Other names may be those of families, or of classes
+        that pipelines name as ``package.module:Class``.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -38,10 +42,9 @@ class ClassOverrides:
         self._files = {path.stem: path for path in found if path.name != INSTRUMENT_FILE}
         self._read: dict[str, Layer] = {}
         problems = [
-            f"{path}: no task is named {name!r}{hint}"
+            f"{path}: no task is named {name!r}; did you mean {near[0]!r}?"
             for name, path in self._files.items()
-            if not any(name in known or known in name for known in known_tasks())
-            and (hint := did_you_mean(name, known_tasks()))
+            if name not in known_tasks() and (near := get_close_matches(name, known_tasks(), n=1, cutoff=MISSPELT))
         ]
         if problems:
             raise ConfigError("\n".join(problems))

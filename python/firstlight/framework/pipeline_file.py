@@ -128,6 +128,12 @@ class _Reader:
         self._problem(where, f"a mapping was expected; got {entry.plain()!r}", entry)
         return {}
 
+    def _text_or_mapping(self, where: str, item: Located) -> dict[str, Located] | None:
+        if isinstance(item.value, dict):
+            return item.value
+        self._problem(where, f"a text or a mapping was expected; got {item.plain()!r}", item)
+        return None
+
     def _list(self, key: str) -> list[Located]:
         entry = self._entries.get(key)
         if entry is None or entry.value is None:
@@ -165,7 +171,9 @@ class _Reader:
             if isinstance(item.value, str):
                 yield Import(item.value, (), (), self._origin(item))
                 continue
-            parts = self._entries_of("imports", item)
+            parts = self._text_or_mapping("imports", item)
+            if parts is None:
+                continue
             self._known_keys("imports", parts, ("location", "include", "exclude"))
             location = parts.get("location")
             if location is None or not isinstance(location.value, str):
@@ -251,7 +259,9 @@ class _Reader:
 
     def _contracts(self) -> Iterator[Contract]:
         for item in self._list("contracts"):
-            parts = {"contract": item} if isinstance(item.value, str) else self._entries_of("contracts", item)
+            parts = {"contract": item} if isinstance(item.value, str) else self._text_or_mapping("contracts", item)
+            if parts is None:
+                continue
             self._known_keys("contracts", parts, ("contract", "msg"))
             text, message = parts.get("contract"), parts.get("msg")
             if text is None or not isinstance(text.value, str):
