@@ -11,7 +11,7 @@ import pytest
 
 from .source_files import ROOT, imports, modules, within
 
-FLOORS = ["cli", "testing", "instruments", "tasks | qa", "algorithms | simulation | refcats | repo"]
+FLOORS = ["cli", "testing", "instruments", "execution | tasks | qa", "algorithms | simulation | refcats | repo"]
 FLOORS += ["images", "framework | kernels", "errors"]
 
 FORBIDDEN = {
@@ -29,6 +29,8 @@ ONLY_IN = {
     "rich": ("firstlight.cli",),
     "matplotlib": ("firstlight.qa",),
     "sqlalchemy": ("firstlight.repo",),
+    "parsl": ("firstlight.execution.parsl",),
+    "jinja2": ("firstlight.execution.report_page",),
 }
 """Library -> packages that may import it."""
 
@@ -86,7 +88,7 @@ def test_the_simulation_knows_nothing_of_the_project_but_its_errors():
     assert all(within(name, "firstlight.errors") for name in known), known
 
 
-def test_logging_is_configured_by_the_command_line_only():
+def test_logging_is_configured_by_the_command_line_and_by_workers_only():
     configuring = [module for module, path in modules().items() if "structlog.configure(" in path.read_text()]
 
-    assert configuring == ["firstlight.cli.logs"]
+    assert configuring == ["firstlight.cli.logs", "firstlight.execution.worker"]

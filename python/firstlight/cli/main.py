@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "process": LazyCommand("firstlight.cli.process", "Calibrate images: from pixels to a star catalogue."),
     "simulate": LazyCommand("firstlight.cli.simulate", "Make telescope images of a sky that is known exactly."),
     "demo": LazyCommand("firstlight.cli.demo", "Simulate a field, process it, compare with the truth."),
+    "run": LazyCommand("firstlight.cli.run", "Run a pipeline over the data of a repository."),
+    "report": LazyCommand("firstlight.cli.report_command", "Say what became of a run, and why."),
     "config": LazyCommand("firstlight.cli.config", "Look at settings: values, history, differences, schemas."),
     "pipeline": LazyCommand("firstlight.cli.pipeline", "Look at pipelines: tasks, datasets, checks, graphs."),
     "tasks": LazyCommand("firstlight.cli.tasks", "Look at tasks: what there is, and what fits into which slot."),

@@ -1,0 +1,176 @@
+"""What ``firstlight run`` does: plan, say what will be done, do it with a progress bar, say what became of it."""
+
+from __future__ import annotations
+
+import cProfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, NOTHING_TO_DO
+from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
+from firstlight.errors import RepoError
+from firstlight.execution.driver import BAD, DriverOptions
+from firstlight.execution.executor import Executor, InProcessExecutor
+from firstlight.execution.local import LocalExecutor
+from firstlight.execution.run import Prepared, RunOutcome, RunRequest, default_inputs, prepare, run_pipeline
+from firstlight.execution.work import Record
+from firstlight.repo.repo import Repo
+
+READERS = {"raw": "firstlight.instruments.raw_images:read_raw"}
+"""How workers read what only instruments understand."""
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What the options say."""
+
+    root: Path
+    pipeline: str
+    output: str
+    inputs: tuple[str, ...]
+    where: str
+    jobs: int
+    site: Path | None
+    mode: str
+    redo: tuple[str, ...]
+    dry_run: bool
+    save_plan: Path | None
+    timeout_s: float | None
+    memory_bytes: int | None
+    retries: int
+    fail_fast: bool
+    debug: bool
+    profile: Path | None
+    given: SettingsOptions
+
+
+def run_job(job: RunJob) -> int:
+    """Do what the options say and return the exit code.
+
+    Raises
+    ------
+    UserError
+        If a setting, a name or a collection does not fit.
+    """
+    console = Console(stderr=True)
+    with Repo.open(job.root) as repo:
+        pipeline = built_pipeline(job.pipeline, job.given)
+        request = RunRequest(
+            output=job.output,
+            inputs=job.inputs or default_inputs(repo, job.output),
+            where=job.where,
+            mode=cast("Literal['resume', 'new', 'redo']", job.mode),
+            redo=job.redo,
+        )
+        if job.dry_run:
+            return _say_plan(console, prepare(repo, pipeline, request), job)
+        options = DriverOptions(
+            jobs=job.jobs,
+            retries=job.retries,
+            timeout_s=job.timeout_s,
+            memory_bytes=job.memory_bytes,
+            fail_fast=job.fail_fast,
+            readers=READERS,
+        )
+        with _profiled(job.profile), _progress(console) as (planned, tell):
+
+            def begin(prepared: Prepared) -> None:
+                _say_plan(console, prepared, job)
+                planned(prepared)
+
+            outcome = run_pipeline(repo, pipeline, request, lambda: _executor(job), options, planned=begin, tell=tell)
+    return _say_outcome(console, outcome, job)
+
+
+def _executor(job: RunJob) -> Executor:
+    if job.site is not None:
+        from firstlight.execution.parsl import ParslExecutor
+
+        return ParslExecutor.from_file(job.site)
+    return (
+        LocalExecutor(job.jobs)
+        if job.jobs > 1 or job.timeout_s or job.memory_bytes
+        else InProcessExecutor(debug=job.debug)
+    )
+
+
+def _say_plan(console: Console, prepared: Prepared, job: RunJob) -> int:
+    for line in prepared.plan.ledger():
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    if job.save_plan is not None:
+        prepared.plan.save(job.save_plan)
+    if len(prepared.plan) and prepared.n_left:
+        done = f", {len(prepared.ended)} done before" if prepared.ended else ""
+        console.print(f"{prepared.n_left} to do in {prepared.run}{done}", highlight=False)
+    return DONE if len(prepared.plan) else NOTHING_TO_DO
+
+
+def _say_outcome(console: Console, outcome: RunOutcome, job: RunJob) -> int:
+    prepared, counts = outcome.prepared, outcome.counts
+    if not len(prepared.plan):
+        console.print("Nothing to run on; the lines above say which step found nothing.", highlight=False)
+        return NOTHING_TO_DO
+    if not prepared.n_left:
+        console.print(f"{job.output}: everything is done ({len(prepared.plan)} quanta).", highlight=False)
+        return DONE
+    told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+    console.print(f"{prepared.run}: {told}; 'firstlight report -b {job.root} {job.output}' says more.", highlight=False)
+    return FAILED_ON_DATA if any(counts[status] for status in (*BAD, "blocked")) else DONE
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[tuple[Callable[[Prepared], None], Callable[[Record], None]]]:
+    """Show a bar with counts, rate and the time that is left; and each failure as a line above it."""
+    seen: Counter[str] = Counter()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("running", total=None)
+
+        def planned(prepared: Prepared) -> None:
+            bar.update(task, total=prepared.n_left)
+
+        def tell(record: Record) -> None:
+            seen[record["status"]] += 1
+            bad = sum(number for status, number in seen.items() if status in BAD)
+            bar.update(task, advance=1, description=f"{record['label']}{f', {bad} failed' if bad else ''}")
+            if record["status"] in BAD:
+                step = f" at {record['step']}" if record.get("step") not in (None, "", "run") else ""
+                what = f"{record['label']} ({record['data_key'].replace(',', ' ')}) {record['status']}{step}"
+                bar.console.print(
+                    f"{what}: {record['error']['message']}", highlight=False, markup=False, soft_wrap=True
+                )
+
+        yield planned, tell
+
+
+def _profiled(path: Path | None) -> AbstractContextManager[object]:
+    """Profile the block into a file that pstats and snakeviz read."""
+    return nullcontext() if path is None else _profile(path)
+
+
+@contextmanager
+def _profile(path: Path) -> Iterator[None]:
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+        try:
+            profile.dump_stats(path)
+        except OSError as error:
+            raise RepoError(f"{path}: the profile cannot be written: {error.strerror}.") from error

@@ -1,0 +1,1 @@
+"""Running pipelines over a repository: planning, executing, resuming, reporting."""

@@ -1,0 +1,48 @@
+"""One driver at a time for each output collection."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from firstlight.errors import RepoError
+
+NAME = ".driver"
+
+
+@contextmanager
+def only_driver(folder: Path, *, output: str) -> Iterator[None]:
+    """Hold the output collection for the length of the block; a driver that is killed lets go of it.
+
+    Raises
+    ------
+    RepoError
+        If another driver holds it; the error says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / NAME
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise RepoError(f"{output}: is being run by {_who(file.read())}; wait for it, or stop it.") from error
+        file.seek(0)
+        file.truncate()
+        json.dump({"user": getpass.getuser(), "host": platform.node(), "pid": os.getpid()}, file)
+        file.flush()
+        yield
+
+
+def _who(text: str) -> str:
+    try:
+        said = json.loads(text)
+        return f"{said['user']} on {said['host']}, process {said['pid']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,356 @@
+"""Making a plan: one query for each input of a pipeline, then joins over data ids, task by task."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions, version
+from typing import Any
+
+from firstlight.errors import NoWorkFound, RepoError
+from firstlight.execution.plan import (
+    OUTPUTS,
+    Dropped,
+    Plan,
+    PlannedConnection,
+    PlannedInput,
+    PlannedQuantum,
+    PlannedStep,
+    key_values,
+    output_place,
+)
+from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, Lookup, PipelineTask, Prerequisite
+from firstlight.framework.dimensions import DIMENSIONS, Value
+from firstlight.framework.task_graph import TaskNode
+from firstlight.repo.repo import Repo
+from firstlight.repo.storage import storage_of
+
+REFCAT = "refcat"
+"""Storage of a reference catalogue, which lies outside the repository."""
+
+Key = tuple[Value | None, ...]
+
+
+def make_plan(pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str], where: str = "") -> Plan:
+    """Return the work that ``pipeline`` finds in a repository.
+
+    Parameters
+    ----------
+    pipeline
+        Tasks in order.
+    repo
+        Where the inputs are.
+    collections
+        Where to look for them, in this order.
+    where
+        Condition on the data ids of inputs (``visit in (1..5) and band = 'r'``).
+
+    Raises
+    ------
+    RepoError
+        If a collection or a name in ``where`` is not there.
+    """
+    return _Planner(pipeline, repo, collections, where).plan()
+
+
+@dataclass
+class _Found:
+    """The datasets of one type: their data ids, and numbers that stand for them in the plan."""
+
+    data_ids: list[DataId]
+    sources: list[int]
+    index: dict[tuple[str, ...], dict[Key, list[int]]] = field(default_factory=dict)
+
+    def by(self, names: tuple[str, ...]) -> dict[Key, list[int]]:
+        """Return values of ``names`` -> positions of the datasets that have them."""
+        if names not in self.index:
+            groups: dict[Key, list[int]] = {}
+            for position, data_id in enumerate(self.data_ids):
+                groups.setdefault(key_values(data_id, names), []).append(position)
+            self.index[names] = groups
+        return self.index[names]
+
+
+class _Planner:
+    def __init__(self, pipeline: BuiltPipeline, repo: Repo, collections: Sequence[str], where: str) -> None:
+        self._pipeline = pipeline
+        self._repo = repo
+        self._collections = collections
+        self._where = where
+        self._plan = Plan(steps=tuple(_planned_step(node) for node in pipeline))
+        self._found: dict[str, _Found] = {}
+        self._prerequisites: dict[str, Callable[[DataId], list[int]]] = {}
+        self._dates: dict[tuple[str, str], dict[Key, float]] = {}
+
+    def plan(self) -> Plan:
+        for number, node in enumerate(self._pipeline):
+            self._add(number, node)
+        return self._plan
+
+    def _add(self, number: int, node: TaskNode) -> None:
+        """Plan the work of one task."""
+        step, plan = self._plan.steps[number], self._plan
+        task = node.slot.make()
+        adjust = task if type(task).adjust_quantum is not PipelineTask.adjust_quantum else None
+        first, losses = len(plan.quanta), _Losses(node.label)
+        total = 0
+        inputs = {name: self._datasets(each.name) for name, each in node.connections.inputs.items()}
+        lookups = {name: self._lookup(node, name, each) for name, each in node.connections.prerequisites.items()}
+        for data_id in _pieces(node, inputs):
+            total += 1
+            gathered = _gathered(node, inputs, data_id, losses)
+            gathered = gathered and self._looked_up(node, lookups, data_id, gathered, losses)
+            gathered = gathered and (
+                gathered if adjust is None else self._adjusted(adjust, node, data_id, gathered, losses)
+            )
+            if gathered:
+                sources = tuple(tuple(gathered[argument.name]) for argument in step.arguments)
+                plan.quanta.append(PlannedQuantum(number, data_id, sources, self._key(step, sources)))
+        plan.found[node.label] = total
+        plan.dropped += losses.lines()
+        if not total:
+            plan.dropped += list(self._why_nothing(node, inputs))
+        for position, output in enumerate(step.outputs):
+            made = range(first, len(plan.quanta))
+            self._found[output.type] = _Found(
+                [plan.quanta[each].data_id for each in made], [output_place(each, position) for each in made]
+            )
+
+    def _datasets(self, name: str) -> _Found:
+        """Return the datasets of a type: those that an earlier step makes, or else those in the repository."""
+        if name not in self._found:
+            try:
+                rows = self._repo.datasets(name, collections=self._collections, where=self._where)
+            except RepoError:
+                if name in self._repo.type_names():
+                    raise
+                rows = []
+            storage = self._repo.dataset_type(name).storage if rows else ""
+            start = len(self._plan.inputs)
+            self._plan.inputs += [
+                PlannedInput(name, row.data_id, str(row.path), row.checksum, storage) for row in rows if not row.partial
+            ]
+            sources = list(range(start, len(self._plan.inputs)))
+            self._found[name] = _Found([self._plan.inputs[each].data_id for each in sources], sources)
+        return self._found[name]
+
+    def _lookup(self, node: TaskNode, name: str, connection: Prerequisite) -> Callable[[DataId], list[int]]:
+        """Return what finds the datasets of a prerequisite for a piece of work."""
+        if (refcat := self._repo.refcats().get(connection.name)) is not None:
+            place = len(self._plan.inputs)
+            self._plan.inputs.append(PlannedInput(connection.name, DataId(), refcat.path, refcat.checksum, REFCAT))
+            return lambda _: [place]
+        if connection.lookup is Lookup.VALIDITY:
+            return self._valid(connection)
+        if connection.lookup is Lookup.REGION and connection.minimum == 0:
+            known = ", ".join(self._repo.refcats()) or "none"
+            self._plan.notes.append(
+                f"{node.label} runs without {name!r}: no reference catalogue is registered as {connection.name!r} "
+                f"(registered: {known}; -c {node.label}:connections.{name}=NAME takes another one)"
+            )
+            return lambda _: []
+        found = self._datasets(connection.name)
+        names = _shared(found, node.connections.dimensions_of(connection))
+        return lambda data_id: [found.sources[each] for each in found.by(names).get(key_values(data_id, names), ())]
+
+    def _valid(self, connection: Prerequisite) -> Callable[[DataId], list[int]]:
+        """Return what finds the calibration that holds on the date of a piece of work."""
+        certified = self._repo.certified(connection.name, collections=self._collections)
+        storage = self._repo.dataset_type(connection.name).storage if certified else ""
+        entries: list[tuple[int, DataId, float, float, int]] = []
+        for each in certified:
+            entries.append((each.rank, each.row.data_id, each.begin_mjd, each.end_mjd, len(self._plan.inputs)))
+            row = each.row
+            self._plan.inputs.append(PlannedInput(row.type, row.data_id, str(row.path), row.checksum, storage))
+        entries.sort(key=lambda entry: entry[0])
+
+        def find(data_id: DataId) -> list[int]:
+            date = self._date(data_id)
+            for _, held, begin, end, place in entries:
+                if held.agrees(data_id) and (date is None or begin <= date < end):
+                    return [place]
+            return []
+
+        return find
+
+    def _date(self, data_id: DataId) -> float | None:
+        kind = "visit" if "visit" in data_id else "exposure"
+        if (kind, "") not in self._dates:
+            self._dates[kind, ""] = {
+                (one.instrument, getattr(one, kind)): one.mjd_tai
+                for one in (self._repo.visits() if kind == "visit" else self._repo.exposures())
+                if one.mjd_tai is not None
+            }
+        return self._dates[kind, ""].get(key_values(data_id, ("instrument", kind)))
+
+    def _looked_up(
+        self,
+        node: TaskNode,
+        lookups: Mapping[str, Callable[[DataId], list[int]]],
+        data_id: DataId,
+        gathered: dict[str, list[int]],
+        losses: _Losses,
+    ) -> dict[str, list[int]] | None:
+        """Add the prerequisites; every missing one is noted, not the first."""
+        whole = True
+        for name, find in lookups.items():
+            connection = node.connections.prerequisites[name]
+            found = find(data_id)
+            if len(found) < connection.minimum:
+                losses.note(f"no certified {connection.name}", data_id)
+                whole = False
+            gathered[name] = found if connection.multiple else found[:1]
+        return gathered if whole else None
+
+    def _adjusted(
+        self, task: PipelineTask[Any], node: TaskNode, data_id: DataId, gathered: dict[str, list[int]], losses: _Losses
+    ) -> dict[str, list[int]] | None:
+        """Let the task leave inputs out, put them in order, or refuse."""
+        refs = {
+            name: tuple(DatasetRef(connection.name, self._data_id_of(each)) for each in gathered[name])
+            for name, connection in node.connections.arguments.items()
+        }
+        numbers = {
+            (name, ref): each
+            for name, several in refs.items()
+            for ref, each in zip(several, gathered[name], strict=True)
+        }
+        try:
+            adjusted = task.adjust_quantum(data_id, refs)
+        except NoWorkFound as error:
+            losses.note(str(error).rstrip("."), data_id)
+            return None
+        kept = {name: [numbers[name, ref] for ref in adjusted.get(name, ())] for name in refs}
+        for name, connection in node.connections.arguments.items():
+            if len(kept[name]) < connection.minimum:
+                losses.note(f"too few {connection.name} left", data_id)
+                return None
+        return kept
+
+    def _data_id_of(self, source: int) -> DataId:
+        if source >= 0:
+            return self._plan.inputs[source].data_id
+        return self._plan.quanta[self._plan.made_by(source)[0]].data_id
+
+    def _key(self, step: PlannedStep, sources: tuple[tuple[int, ...], ...]) -> str:
+        parts = [step.config_key]
+        for several in sources:
+            parts.append("|")
+            for source in several:
+                if source >= 0:
+                    parts.append(self._plan.inputs[source].key)
+                else:
+                    quantum, position = divmod(~source, OUTPUTS)
+                    parts.append(f"{self._plan.quanta[quantum].key}.{position}")
+        return _hash(parts)
+
+    def _why_nothing(self, node: TaskNode, inputs: Mapping[str, _Found]) -> Iterator[Dropped]:
+        for name, found in inputs.items():
+            if not found.data_ids and node.connections.inputs[name].minimum:
+                kind = node.connections.inputs[name].name
+                made = self._pipeline.graph.made.get(kind)
+                matching = f" where {self._where}" if self._where and made is None else ""
+                place = f"{made} makes none" if made else f"none is in {', '.join(self._collections)}{matching}"
+                yield Dropped(node.label, f"no {kind}: {place}", 0)
+
+
+class _Losses:
+    """Counts why pieces of work were left out."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._seen: dict[str, tuple[int, DataId]] = {}
+
+    def note(self, reason: str, data_id: DataId) -> None:
+        number, example = self._seen.get(reason, (0, data_id))
+        self._seen[reason] = (number + 1, example)
+
+    def lines(self) -> list[Dropped]:
+        return [Dropped(self._label, reason, number, str(one)) for reason, (number, one) in self._seen.items()]
+
+
+def _pieces(node: TaskNode, inputs: Mapping[str, _Found]) -> Iterable[DataId]:
+    """Return the data ids of the work: every combination of required inputs whose values agree."""
+    dimensions = node.connections.dimensions
+    needed = [name for name, each in node.connections.inputs.items() if each.minimum] or list(inputs)
+    keys = {name: _shared(inputs[name], dimensions) for name in needed}
+    for name in needed:
+        if keys[name] == dimensions:
+            found = inputs[name]
+            for positions in found.by(dimensions).values():
+                yield _of_work([found.data_ids[each] for each in positions], dimensions)
+            return
+    joined: dict[DataId, None] = {DataId(): None}
+    for name in needed:
+        found = inputs[name]
+        parts = [found.data_ids[several[0]].only(keys[name]) for several in found.by(keys[name]).values()]
+        joined = {left.joined(right): None for left in joined for right in parts if left.agrees(right)}
+    yield from (each for each in joined if set(dimensions) <= set(each))
+
+
+def _of_work(members: Sequence[DataId], dimensions: tuple[str, ...]) -> DataId:
+    """Return the dimensions of the work and what they imply, from the data ids of its inputs."""
+    first = members[0]
+    if len(first) == len(dimensions):
+        return first
+    known = {name for dimension in dimensions for name in (dimension, *DIMENSIONS[dimension].implies)}
+    return first if known >= set(first) else first.only(known)
+
+
+def _gathered(
+    node: TaskNode, inputs: Mapping[str, _Found], data_id: DataId, losses: _Losses
+) -> dict[str, list[int]] | None:
+    """Return the inputs of a piece of work, or None and a note why it cannot be done."""
+    gathered: dict[str, list[int]] = {}
+    for name, connection in node.connections.inputs.items():
+        found = inputs[name]
+        names = _shared(found, node.connections.dimensions)
+        places = [found.sources[each] for each in found.by(names).get(key_values(data_id, names), ())]
+        if len(places) < connection.minimum:
+            losses.note(f"{len(places)} {connection.name} where {connection.minimum} is needed", data_id)
+            return None
+        if len(places) > 1 and not connection.multiple:
+            losses.note(f"{len(places)} {connection.name} where one is taken", data_id)
+            return None
+        gathered[name] = places
+    return gathered
+
+
+def _shared(found: _Found, dimensions: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of ``dimensions`` that the datasets have."""
+    have = found.data_ids[0] if found.data_ids else ()
+    return tuple(name for name in dimensions if name in have)
+
+
+def _planned_step(node: TaskNode) -> PlannedStep:
+    task = node.slot.task
+    arguments = tuple(_planned(name, each) for name, each in node.connections.arguments.items())
+    outputs = tuple(
+        PlannedConnection(name, each.name, storage_of(each.type).name)
+        for name, each in node.connections.outputs.items()
+    )
+    return PlannedStep(
+        label=node.label,
+        task=f"{task.__module__}:{task.__qualname__}",
+        config=node.slot.config.to_yaml(history=True),
+        config_key=_config_key(node),
+        dimensions=node.connections.dimensions,
+        arguments=arguments,
+        outputs=outputs,
+    )
+
+
+def _planned(name: str, connection: Input) -> PlannedConnection:
+    return PlannedConnection(name, connection.name, "", connection.multiple, connection.deferred, connection.minimum)
+
+
+def _config_key(node: TaskNode) -> str:
+    task = node.slot.task
+    package = task.__module__.partition(".")[0]
+    versions = [f"{name}=={version(name)}" for name in sorted(set(packages_distributions().get(package, ())))]
+    return _hash([f"{task.__module__}:{task.__qualname__}", node.slot.config.to_yaml(), *versions])
+
+
+def _hash(parts: Iterable[str]) -> str:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=12).hexdigest()

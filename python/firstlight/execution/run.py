@@ -1,0 +1,275 @@
+"""Running a pipeline over a repository: which RUN it goes into, what is done already, what is left to do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+from firstlight.errors import PipelineError, RepoError
+from firstlight.execution.driver import Driver, DriverOptions
+from firstlight.execution.executor import Executor
+from firstlight.execution.lock import only_driver
+from firstlight.execution.plan import Plan
+from firstlight.execution.planner import make_plan
+from firstlight.execution.run_folder import RunFolder
+from firstlight.execution.saving import adopt, save_records
+from firstlight.execution.schedule import Made, Schedule
+from firstlight.execution.work import SETTLED, Record, RecordStatus
+from firstlight.framework import BuiltPipeline, did_you_mean
+from firstlight.repo.dataset_types import DatasetType, data_key
+from firstlight.repo.repo import Repo
+
+Mode = Literal["resume", "new", "redo"]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What is to be run, and into which collection.
+
+    Parameters
+    ----------
+    output
+        Name of the chain that shows the results; its RUNs are ``output/1``, ``output/2``, ...
+    inputs
+        Collections in which inputs are looked for.
+    where
+        Condition on the data ids of inputs.
+    mode
+        ``resume``: do what is not done; ``new``: do everything once more in another RUN; ``redo``: do `redo` and what
+        hangs on it once more.
+    redo
+        Labels.
+    """
+
+    output: str
+    inputs: tuple[str, ...] = ()
+    where: str = ""
+    mode: Mode = "resume"
+    redo: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, and what of it is done already."""
+
+    plan: Plan
+    ended: Mapping[int, Made]
+    run: str
+    """The RUN that the rest goes into."""
+
+    is_new_run: bool
+
+    @property
+    def n_left(self) -> int:
+        """Pieces of work to do."""
+        return len(self.plan) - len(self.ended)
+
+
+@dataclass
+class RunOutcome:
+    """What became of a run."""
+
+    prepared: Prepared
+    counts: Mapping[str, int] = field(default_factory=Counter)
+    """Status -> pieces of work that ended now."""
+
+
+def default_inputs(repo: Repo, output: str) -> tuple[str, ...]:
+    """Return where inputs are looked for when nobody says.
+
+    What the output was made from; for a new one all raw images and calibrations.
+    """
+    chains = {each.name: each for each in repo.collections(output)}
+    if output in chains:
+        return tuple(name for name in chains[output].members if not _is_run_of(output, name))
+    raw = [each.name for each in repo.collections("raw/*") if each.kind == "RUN"]
+    certified = [each.name for each in repo.collections("*") if each.kind == "CALIBRATION"]
+    return (*certified, *raw)
+
+
+def prepare(repo: Repo, pipeline: BuiltPipeline, request: RunRequest) -> Prepared:
+    """Plan a run and find out what of it is done; nothing is changed.
+
+    Raises
+    ------
+    RepoError
+        If a collection is not there, or the output was made with other settings.
+    PipelineError
+        If a label to redo is not there.
+    """
+    plan = make_plan(pipeline, repo, collections=_without_missing(repo, request.inputs), where=request.where)
+    runs = runs_of(repo, request.output)
+    if request.mode == "resume" and runs:
+        _require_same_settings(RunFolder(repo.root, runs[0]), plan, request.output)
+    again = _to_do_again(pipeline, request)
+    ended = _ended(repo, plan, runs, again) if again is not None else {}
+    run, is_new = _run_for(repo, plan, request, runs, ended)
+    return Prepared(plan, ended, run, is_new)
+
+
+def execute(
+    repo: Repo,
+    prepared: Prepared,
+    request: RunRequest,
+    executor: Executor,
+    options: DriverOptions,
+    *,
+    tell: Callable[[Record], None],
+) -> RunOutcome:
+    """Do what is left of a prepared run.
+
+    Raises
+    ------
+    RepoError
+        If another driver holds the output.
+    """
+    folder = RunFolder(repo.root, prepared.run)
+    _open_run(repo, request, prepared)
+    folder.begin(prepared.plan, command=shlex.join(sys.argv), inputs=request.inputs, where=request.where)
+    schedule = Schedule(
+        prepared.plan,
+        ended=prepared.ended,
+        path_of=lambda name, data_id: str(repo.path_for(prepared.run, name, data_id)),
+        record_path_of=folder.record_path,
+    )
+    with executor:
+        driver = Driver(
+            prepared.plan,
+            schedule,
+            executor,
+            options,
+            save=lambda records: save_records(repo, prepared.run, records),
+            tell=tell,
+        )
+        driver.drive()
+    if schedule.left == 0:
+        folder.finish(driver.counts)
+    return RunOutcome(prepared, driver.counts)
+
+
+def run_pipeline(
+    repo: Repo,
+    pipeline: BuiltPipeline,
+    request: RunRequest,
+    executor: Callable[[], Executor],
+    options: DriverOptions,
+    *,
+    planned: Callable[[Prepared], None],
+    tell: Callable[[Record], None],
+) -> RunOutcome:
+    """Plan and do a run; what an interrupted driver left is taken over first.
+
+    Parameters
+    ----------
+    repo, pipeline, request, options
+    executor
+        Makes the executor, once there is something to do.
+    planned
+        Called with the plan before anything is run.
+    tell
+        Called with the record of each piece of work.
+
+    Raises
+    ------
+    RepoError
+        If another driver holds the output, a collection is not there, or the output was made with other settings.
+    """
+    with only_driver(repo.root / request.output, output=request.output):
+        for run in runs_of(repo, request.output):
+            if not RunFolder(repo.root, run).is_finished:
+                adopt(repo, run)
+        prepared = prepare(repo, pipeline, request)
+        planned(prepared)
+        if not prepared.n_left:
+            return RunOutcome(prepared)
+        return execute(repo, prepared, request, executor(), options, tell=tell)
+
+
+def runs_of(repo: Repo, output: str) -> tuple[str, ...]:
+    """Return the RUNs of an output, the newest first."""
+    names = [each.name for each in repo.collections(f"{output}/*") if _is_run_of(output, each.name)]
+    return tuple(sorted(names, key=lambda name: -int(name.rpartition("/")[2])))
+
+
+def _is_run_of(output: str, name: str) -> bool:
+    return re.fullmatch(re.escape(output) + r"/\d+", name) is not None
+
+
+def _without_missing(repo: Repo, inputs: Sequence[str]) -> Sequence[str]:
+    if not inputs:
+        raise RepoError("There is nothing to run on: ingest raw images first, or name collections with -i.")
+    repo.resolve(inputs)
+    return inputs
+
+
+def _require_same_settings(folder: RunFolder, plan: Plan, output: str) -> None:
+    """Refuse to put results of other settings beside those that are there."""
+    steps = folder.about().get("steps", {})
+    for step in plan.steps:
+        there = steps.get(step.label)
+        if there is not None and there["config_key"] != step.config_key:
+            raise RepoError(
+                f"{output}: was made with other settings or versions of {step.label!r}; --new starts another run in "
+                f"front, --redo {step.label} does it and what hangs on it again, -o takes another name."
+            )
+
+
+def _to_do_again(pipeline: BuiltPipeline, request: RunRequest) -> Collection[str] | None:
+    """Return the labels whose work does not count as done; None if none counts."""
+    if request.mode == "new":
+        return None
+    again: set[str] = set()
+    for label in request.redo:
+        if label not in pipeline.graph.nodes:
+            hint = did_you_mean(label, pipeline.graph.nodes) or f"; there are {', '.join(pipeline.graph.nodes)}"
+            raise PipelineError(f"--redo {label}: no such label{hint}")
+        again |= set(pipeline.graph.after(label))
+    return again
+
+
+def _ended(repo: Repo, plan: Plan, runs: Iterable[str], again: Collection[str]) -> dict[int, Made]:
+    """Return number of a quantum -> how it ended, for what the RUNs have with the same key."""
+    done: dict[tuple[str, str], Made] = {}
+    for run in runs:
+        for row in repo.quanta(run):
+            place = (row.label, row.input_key)
+            if (row.status in SETTLED or row.status == "blocked") and place not in done and row.label not in again:
+                outputs = {each["type"]: each for each in row.record.get("outputs", ())}
+                done[place] = Made(cast("RecordStatus", row.status), outputs)
+    ended: dict[int, Made] = {}
+    for number, quantum in enumerate(plan.quanta):
+        made = done.get((plan.label(quantum), quantum.key))
+        makers = (plan.made_by(source)[0] for several in quantum.inputs for source in several if source < 0)
+        if made is not None and (made.status != "blocked" or all(maker in ended for maker in makers)):
+            ended[number] = made
+    return ended
+
+
+def _run_for(
+    repo: Repo, plan: Plan, request: RunRequest, runs: Sequence[str], ended: Mapping[int, Made]
+) -> tuple[str, bool]:
+    """Return the RUN for what is left to do: the newest one while it is unfinished, or else another one."""
+    number = int(runs[0].rpartition("/")[2]) if runs else 0
+    if runs and request.mode == "resume" and not RunFolder(repo.root, runs[0]).is_finished:
+        there = {(row.label, row.data_key) for row in repo.quanta(runs[0]) if row.status in SETTLED}
+        left = (quantum for each, quantum in enumerate(plan.quanta) if each not in ended)
+        if not any((plan.label(q), data_key(q.data_id, plan.steps[q.step].dimensions)) in there for q in left):
+            return runs[0], False
+    return f"{request.output}/{number + 1}", True
+
+
+def _open_run(repo: Repo, request: RunRequest, prepared: Prepared) -> None:
+    """Make the RUN and put it in front of the chain."""
+    for step in prepared.plan.steps:
+        for output in step.outputs:
+            repo.register_type(DatasetType(output.type, step.dimensions, output.storage))
+    if not prepared.is_new_run:
+        return
+    repo.make_run(prepared.run)
+    members = (prepared.run, *runs_of(repo, request.output)[1:], *request.inputs)
+    repo.chain(request.output, tuple(dict.fromkeys(members)))
