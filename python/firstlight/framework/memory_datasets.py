@@ -140,8 +140,8 @@ class MemoryDatasets:
         if len(found) == 1:
             return found[0].value
         if name not in self._found:
-            hint = did_you_mean(name, self._found) or f"; there are {', '.join(self._found) or 'none'}"
-            raise PipelineError(f"no dataset is of type {name!r}{hint}.")
+            hint = did_you_mean(name, self._found) or f"; there are {', '.join(self._found) or 'none'}."
+            raise PipelineError(f"no dataset is of type {name!r}{hint}")
         raise PipelineError(
             f"{len(found)} datasets {DatasetRef(name, wanted)}; there are: {listed(found or self.of_type(name))}."
         )
