@@ -69,3 +69,10 @@ def test_a_file_that_is_named_almost_like_a_task_is_refused(camera, capsys):
         "firstlight: tiny/CalibrateImgTask.yaml: no task is named 'CalibrateImgTask'; "
         "did you mean 'CalibrateImageTask'?"
     ]
+
+
+def test_a_file_of_a_task_that_is_no_label_is_refused_rather_than_ignored(camera, capsys):
+    (camera.parent / "PixelPsfTask.yaml").write_text("order: 1\n")
+
+    assert run(["pipeline", "check", "--instrument", str(camera)]) == 2
+    assert "PixelPsfTask is no task of a pipeline, so nothing reads this file" in capsys.readouterr().err

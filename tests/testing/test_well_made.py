@@ -19,7 +19,8 @@ from firstlight.framework import (
     find_class,
     known_tasks,
 )
-from firstlight.testing import assert_same_config, assert_well_made, installed_package, run_task
+from firstlight.testing import assert_same_config, assert_well_made, installed_package, make_task, run_task
+from firstlight.testing.arithmetic import AddTask
 from firstlight.testing.arithmetic_pipeline import CorrectConfig, CorrectTask, SumTask
 
 OWN = sorted(name for name, (offer, *_) in known_tasks().items() if offer.value.startswith("firstlight."))
@@ -144,3 +145,9 @@ def test_configs_are_compared_with_their_history():
         assert_same_config(CorrectConfig(), CorrectConfig(with_bias=False))
     with pytest.raises(AssertionError, match="histories"):
         assert_same_config(CorrectConfig(), CorrectConfig(with_bias=True))
+
+
+def test_a_task_of_any_family_is_made_from_settings():
+    assert make_task(AddTask, ["amount=3"]).run(1.0).value == 4.0
+    with pytest.raises(ConfigError, match="did you mean 'amount'"):
+        make_task(AddTask, {"amuont": 3})

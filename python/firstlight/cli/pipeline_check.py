@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from firstlight.cli.logs import configure_logging, log_options
-from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline, settings_options
+from firstlight.cli.pipeline_options import SINGLE_FRAME, SettingsOptions, built_pipeline, settings_options
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("location", metavar="PIPELINE")
+@click.argument("location", metavar="[PIPELINE]", default=SINGLE_FRAME)
 @settings_options
 @log_options
 def check(location: str, given: SettingsOptions) -> None:

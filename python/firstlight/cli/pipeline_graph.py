@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from firstlight.cli.logs import configure_logging, log_options
-from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline, settings_options
+from firstlight.cli.pipeline_options import SINGLE_FRAME, SettingsOptions, built_pipeline, settings_options
 
 if TYPE_CHECKING:
     from firstlight.framework import TaskGraph
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("location", metavar="PIPELINE")
+@click.argument("location", metavar="[PIPELINE]", default=SINGLE_FRAME)
 @click.option(
     "--format",
     "form",

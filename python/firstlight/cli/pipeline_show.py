@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from firstlight.cli.logs import configure_logging, log_options
-from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline, settings_options
+from firstlight.cli.pipeline_options import SINGLE_FRAME, SettingsOptions, built_pipeline, settings_options
 
 if TYPE_CHECKING:
     from firstlight.framework import BuiltPipeline, Pipeline
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"max_content_width": 110})
-@click.argument("location", metavar="PIPELINE")
+@click.argument("location", metavar="[PIPELINE]", default=SINGLE_FRAME)
 @settings_options
 @log_options
 def show(location: str, given: SettingsOptions) -> None:
@@ -63,6 +63,8 @@ def _tail(pipeline: Pipeline, built: BuiltPipeline) -> list[str]:
         given = ", ".join(f"{name}={setting.value}" for name, setting in pipeline.parameters.items())
         lines.append(f"parameters: {given}")
     for name, subset in pipeline.subsets.items():
+        if not set(subset.labels) & set(built.graph.nodes):
+            continue
         about = f"   {subset.description}" if subset.description else ""
         lines.append(f"subset {name}: {', '.join(subset.labels)}{about}")
     lines += [f"contract: {contract.text}" for contract in pipeline.contracts]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import ConfigError
-from firstlight.framework.lookup import known_tasks
+from firstlight.framework.lookup import find_class, known_tasks
 from firstlight.framework.overrides import Layer, Setting
+from firstlight.framework.passes import PipelineTask
 from firstlight.framework.task import Task
 
 INSTRUMENT_FILE = "instrument.yaml"
@@ -33,8 +34,8 @@ class ClassOverrides:
     Raises
     ------
     ConfigError
-        If a file is named like a task but for a letter or two. Other names may be those of families, or of classes
-        that pipelines name as ``package.module:Class``.
+        If a file is named after a task that cannot be a label, or like a task but for a letter or two. Other names
+        may be those of families, or of classes that pipelines name as ``package.module:Class``.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
@@ -46,6 +47,7 @@ class ClassOverrides:
             for name, path in self._files.items()
             if name not in known_tasks() and (near := get_close_matches(name, known_tasks(), n=1, cutoff=MISSPELT))
         ]
+        problems += [words for name, path in self._files.items() if (words := _never_a_label(name, path))]
         if problems:
             raise ConfigError("\n".join(problems))
 
@@ -68,3 +70,13 @@ class ClassOverrides:
         if name not in self._read:
             self._read[name] = Layer.from_file(self._files[name])
         return self._read[name]
+
+
+def _never_a_label(name: str, path: Path) -> str:
+    """Return why a file has no effect: its task cannot stand in a pipeline; empty if it can."""
+    if name not in known_tasks() or issubclass(find_class(name), PipelineTask):
+        return ""
+    return (
+        f"{path}: {name} is no task of a pipeline, so nothing reads this file; put its settings below the slot, in the "
+        "file of the task that has the slot, as in CalibrateImageTask.yaml: psf: {order: 2}"
+    )

@@ -59,7 +59,8 @@ def _declaration_problems(task: Any) -> Iterable[str]:
             yield from _connection_problems(task, place, name, connection)
     names = [*task.inputs, *task.prerequisites, *task.outputs]
     if both := sorted({name for name in names if names.count(name) > 1}):
-        yield f": {', '.join(map(repr, both))} is the name of two connections"
+        listed = ", ".join(map(repr, both))
+        yield f": {listed} is the name of two connections; give one another name, or renaming it would mean both"
     if not issubclass(task.config_class, PipelineTaskConfig):
         yield f": the config of a task with connections is a PipelineTaskConfig; {task.config_class.__name__} is none"
     yield from _dimension_problems(".dimensions", task.dimensions)

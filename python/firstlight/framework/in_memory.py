@@ -32,8 +32,9 @@ class QuantumRecord:
         return "blocked" if self.outcome is None else self.outcome.status
 
     def __str__(self) -> str:
-        error = self.outcome.error if self.outcome else None
-        return f"{self.quantum}: {self.status}{f': {error}' if error else ''}"
+        error, step = (self.outcome.error, self.outcome.step) if self.outcome else (None, "")
+        where = f" at {step}" if step and step != "run" else ""
+        return f"{self.quantum}: {self.status}{where}{f': {error}' if error else ''}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ try things out without images.
 """
 
 from firstlight.testing.packages import installed_package
-from firstlight.testing.run_task import run_task
+from firstlight.testing.run_task import make_task, run_task
 from firstlight.testing.well_made import assert_same_config, assert_well_made
 
-__all__ = ["assert_same_config", "assert_well_made", "installed_package", "run_task"]
+__all__ = ["assert_same_config", "assert_well_made", "installed_package", "make_task", "run_task"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from firstlight.framework import (
     DataId,
@@ -12,11 +12,30 @@ from firstlight.framework import (
     PipelineTask,
     QuantumOutcome,
     Resources,
+    Task,
     build_config,
     did_you_mean,
     run_quantum,
 )
 from firstlight.framework.connections import Connections
+
+TaskT = TypeVar("TaskT", bound=Task[Any])
+
+
+def make_task(task: type[TaskT], settings: Mapping[str, object] | Iterable[str] = (), /) -> TaskT:
+    """Make a task of any family from settings as a user gives them: nested mappings, or texts such as ``clip=3``.
+
+    Raises
+    ------
+    ConfigError
+        If a setting does not fit.
+    """
+    layers = (
+        [Layer.from_mapping(settings, origin="test")]
+        if isinstance(settings, Mapping)
+        else [Layer.from_assignment(text) for text in settings]
+    )
+    return task(build_config(task.config_class, layers, labelled=False))
 
 
 def run_task(
@@ -56,13 +75,8 @@ def run_task(
     TypeError
         If an argument is no connection of the task or one is missing, or the result lacks what they promise.
     """
-    layers = (
-        [Layer.from_mapping(settings, origin="test")]
-        if isinstance(settings, Mapping)
-        else [Layer.from_assignment(text) for text in settings]
-    )
-    config = build_config(task.config_class, layers, labelled=False)
-    wanted = Connections.of(task, config).arguments
+    made = make_task(task, settings)
+    wanted = Connections.of(task, made.config).arguments
     for name in arguments:
         if name not in wanted:
             raise TypeError(f"{task.__name__} has no input {name!r}{did_you_mean(name, wanted)}.")
@@ -74,7 +88,7 @@ def run_task(
         if wanted[name].deferred:
             values = tuple(_handle(wanted[name].name, each) for each in values)
         given[name] = values if wanted[name].multiple else values[0]
-    return run_quantum(task(config), given, resources=resources)
+    return run_quantum(made, given, resources=resources)
 
 
 def _handle(name: str, value: object) -> Handle[object]:
