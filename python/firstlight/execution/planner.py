@@ -23,6 +23,9 @@ from firstlight.execution.plan import (
 from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, Lookup, PipelineTask, Prerequisite
 from firstlight.framework.dimensions import DIMENSIONS, Value
 from firstlight.framework.task_graph import TaskNode
+from firstlight.repo.exposure_visits import visits_of_exposures
+from firstlight.repo.records import exposures, visits
+from firstlight.repo.reference_catalogs import refcats
 from firstlight.repo.repo import Repo
 from firstlight.repo.storage import storage_of
 
@@ -81,7 +84,10 @@ class _Planner:
         self._plan = Plan(steps=tuple(_planned_step(node) for node in pipeline))
         self._found: dict[str, _Found] = {}
         self._prerequisites: dict[str, Callable[[DataId], list[int]]] = {}
-        self._dates: dict[tuple[str, str], dict[Key, float]] = {}
+        self._dates: dict[str, dict[Key, float]] = {}
+        self._refcats = refcats(repo)
+        self._for_visits = any("visit" in node.connections.dimensions for node in pipeline)
+        self._visits = visits_of_exposures(repo)
 
     def plan(self) -> Plan:
         for number, node in enumerate(self._pipeline):
@@ -128,23 +134,35 @@ class _Planner:
                 rows = []
             storage = self._repo.dataset_type(name).storage if rows else ""
             start = len(self._plan.inputs)
-            self._plan.inputs += [
-                PlannedInput(name, row.data_id, str(row.path), row.checksum, storage) for row in rows if not row.partial
+            found = [
+                PlannedInput(name, self._of_a_visit(row.data_id), row.location, row.checksum, storage)
+                for row in rows
+                if not row.partial
             ]
+            self._plan.inputs += [each for each in found if not (self._for_visits and _is_of_no_visit(each.data_id))]
+            if left := len(found) - (len(self._plan.inputs) - start):
+                self._plan.notes.append(f"{left} of {len(found)} {name} left out: part of no visit (bias, dark, flat)")
             sources = list(range(start, len(self._plan.inputs)))
             self._found[name] = _Found([self._plan.inputs[each].data_id for each in sources], sources)
         return self._found[name]
 
+    def _of_a_visit(self, data_id: DataId) -> DataId:
+        """Return a data id with the visit that its exposure is part of."""
+        if "exposure" not in data_id or "visit" in data_id:
+            return data_id
+        number = self._visits.get((str(data_id["instrument"]), int(data_id["exposure"])))
+        return data_id if number is None else DataId(data_id, visit=number)
+
     def _lookup(self, node: TaskNode, name: str, connection: Prerequisite) -> Callable[[DataId], list[int]]:
         """Return what finds the datasets of a prerequisite for a piece of work."""
-        if (refcat := self._repo.refcats().get(connection.name)) is not None:
+        if (refcat := self._refcats.get(connection.name)) is not None:
             place = len(self._plan.inputs)
             self._plan.inputs.append(PlannedInput(connection.name, DataId(), refcat.path, refcat.checksum, REFCAT))
             return lambda _: [place]
         if connection.lookup is Lookup.VALIDITY:
             return self._valid(connection)
         if connection.lookup is Lookup.REGION and connection.minimum == 0:
-            known = ", ".join(self._repo.refcats()) or "none"
+            known = ", ".join(self._refcats) or "none"
             self._plan.notes.append(
                 f"{node.label} runs without {name!r}: no reference catalogue is registered as {connection.name!r} "
                 f"(registered: {known}; -c {node.label}:connections.{name}=NAME takes another one)"
@@ -162,7 +180,7 @@ class _Planner:
         for each in certified:
             entries.append((each.rank, each.row.data_id, each.begin_mjd, each.end_mjd, len(self._plan.inputs)))
             row = each.row
-            self._plan.inputs.append(PlannedInput(row.type, row.data_id, str(row.path), row.checksum, storage))
+            self._plan.inputs.append(PlannedInput(row.type, row.data_id, row.location, row.checksum, storage))
         entries.sort(key=lambda entry: entry[0])
 
         def find(data_id: DataId) -> list[int]:
@@ -176,13 +194,13 @@ class _Planner:
 
     def _date(self, data_id: DataId) -> float | None:
         kind = "visit" if "visit" in data_id else "exposure"
-        if (kind, "") not in self._dates:
-            self._dates[kind, ""] = {
+        if kind not in self._dates:
+            self._dates[kind] = {
                 (one.instrument, getattr(one, kind)): one.mjd_tai
-                for one in (self._repo.visits() if kind == "visit" else self._repo.exposures())
+                for one in (visits(self._repo) if kind == "visit" else exposures(self._repo))
                 if one.mjd_tai is not None
             }
-        return self._dates[kind, ""].get(key_values(data_id, ("instrument", kind)))
+        return self._dates[kind].get(key_values(data_id, ("instrument", kind)))
 
     def _looked_up(
         self,
@@ -295,6 +313,7 @@ def _of_work(members: Sequence[DataId], dimensions: tuple[str, ...]) -> DataId:
     if len(first) == len(dimensions):
         return first
     known = {name for dimension in dimensions for name in (dimension, *DIMENSIONS[dimension].implies)}
+    known |= {"visit"} if "exposure" in dimensions else set()
     return first if known >= set(first) else first.only(known)
 
 
@@ -315,6 +334,10 @@ def _gathered(
             return None
         gathered[name] = places
     return gathered
+
+
+def _is_of_no_visit(data_id: DataId) -> bool:
+    return "exposure" in data_id and "visit" not in data_id
 
 
 def _shared(found: _Found, dimensions: tuple[str, ...]) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ def save_records(repo: Repo, run: str, records: Sequence[Record]) -> None:
             data_id = output["data_id"]
             solve_region(
                 repo,
-                data_id["instrument"],
-                data_id["visit"],
-                data_id["detector"],
+                instrument=data_id["instrument"],
+                visit=data_id["visit"],
+                detector=data_id["detector"],
                 **output["region"],
                 summary=output.get("summary"),
             )
