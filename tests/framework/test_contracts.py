@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstlight.errors import PipelineError
@@ -98,6 +98,7 @@ def refusal(text):
         "correct:step == null",
         "-plain:number == 0 - 3",
         "7 // 2 == 3 and 7 % 4 == 3 and 7 / 2 == 3.5",
+        "9 - 3 - 2 == 4 and 16 / 4 / 2 == 2 and 9 - 3 + 2 == 8",
         "2 + 3 * 4 == 14 and (2 + 3) * 4 == 20",
         "1e3 == 1000. and .5 == 0.5 and 1E-1 == 0.1",
         "plain:number\n  == 3",
@@ -290,7 +291,18 @@ def outcome(text):
         return error
 
 
-@given(CONDITIONS)
+SIGNS = [
+    *("+", "-", "*", "/", "//", "%"),
+    *("==", "!=", "<", "<=", ">", ">=", "in"),
+    *("and", "or", "and not", "or not"),
+]
+FLAT = st.lists(st.tuples(NUMBERS, st.sampled_from(SIGNS)), min_size=2, max_size=6).map(
+    lambda pairs: " ".join(word for pair in pairs for word in pair).removesuffix(pairs[-1][1])
+)
+
+
+@given(CONDITIONS | FLAT)
+@settings(max_examples=300)
 def test_conditions_mean_what_they_mean_in_python(text):
     found = outcome(text)
 

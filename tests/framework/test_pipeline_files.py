@@ -41,7 +41,7 @@ def test_an_empty_file_has_no_tasks(refused_pipeline):
 
 def test_settings_of_a_label_can_stand_in_files_below_those_beside_them(write):
     write(
-        main=f"""
+        place__main=f"""
         tasks:
           correct:
             class: {TASKS}:CorrectTask
@@ -49,13 +49,14 @@ def test_settings_of_a_label_can_stand_in_files_below_those_beside_them(write):
               step.amount: 3.0
               file: [folder/low.yaml, folder/high.yaml]
         """,
-        folder__low="step: {amount: 1.0, limit: 1.0, repeats: 2}",
-        folder__high="step.limit: 2.0",
+        place__folder__low="step: {amount: 1.0, limit: 1.0, repeats: 2}",
+        place__folder__high="step.limit: 2.0",
     )
-    values = {name: built().value(f"correct:step.{name}") for name in ("amount", "limit", "repeats")}
+    pipeline = built("place/main.yaml")
+    values = {name: pipeline.value(f"correct:step.{name}") for name in ("amount", "limit", "repeats")}
 
     assert values == {"amount": 3.0, "limit": 2.0, "repeats": 2}
-    assert built().config("correct").origin("step.limit") == f"{Path('folder/high.yaml')}:1"
+    assert pipeline.config("correct").origin("step.limit") == f"{Path('place/folder/high.yaml')}:1"
 
 
 def test_a_single_import_needs_no_list(write):
@@ -97,6 +98,17 @@ def test_subsets_and_contracts_about_what_was_left_fall_away(write):
     with pytest.raises(PipelineError, match=r"^contract broken: correct:step\.amount < 1; ") as raised:
         built("some.yaml")
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_contract_falls_away_with_its_label_also_where_another_task_takes_the_name(write):
+    write(
+        night=f"{NIGHT}contracts: [compare:connections == 3]\n",
+        main=f"imports: [{{location: night.yaml, exclude: compare}}]\ntasks: {{compare: {TASKS}:CompareTask}}",
+    )
+
+    assert labels() == ["correct", "sum", "compare"]
+    with pytest.raises(PipelineError, match=r"^contract broken: "):
+        built("night.yaml")
 
 
 def test_later_files_stand_above_earlier_ones_and_the_importing_one_above_all(write):
