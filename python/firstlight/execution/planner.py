@@ -23,6 +23,7 @@ from firstlight.execution.plan import (
 from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, Lookup, PipelineTask, Prerequisite
 from firstlight.framework.dimensions import DIMENSIONS, Value
 from firstlight.framework.task_graph import TaskNode
+from firstlight.repo.dataset_types import data_key
 from firstlight.repo.exposure_visits import visits_of_exposures
 from firstlight.repo.records import exposures, visits
 from firstlight.repo.reference_catalogs import refcats
@@ -112,7 +113,7 @@ class _Planner:
             )
             if gathered:
                 sources = tuple(tuple(gathered[argument.name]) for argument in step.arguments)
-                plan.quanta.append(PlannedQuantum(number, data_id, sources, self._key(step, sources)))
+                plan.quanta.append(PlannedQuantum(number, data_id, sources, self._key(step, data_id, sources)))
         plan.found[node.label] = total
         plan.dropped += losses.lines()
         if not total:
@@ -251,8 +252,8 @@ class _Planner:
             return self._plan.inputs[source].data_id
         return self._plan.quanta[self._plan.made_by(source)[0]].data_id
 
-    def _key(self, step: PlannedStep, sources: tuple[tuple[int, ...], ...]) -> str:
-        parts = [step.config_key]
+    def _key(self, step: PlannedStep, data_id: DataId, sources: tuple[tuple[int, ...], ...]) -> str:
+        parts = [step.config_key, data_key(data_id, step.dimensions)]
         for several in sources:
             parts.append("|")
             for source in several:
