@@ -16,6 +16,7 @@
     |   |-- TooManyMaskedPixelsError        no usable pixel for a background or a statistic
     |   |-- ConstantImageError              the pixels carry no noise and no signal
     |   |-- TooManyCosmicRaysError          more cosmic-ray pixels than the configured limit
+    |   |-- CalibrationError                frames that make no bias, dark or flat, or no overscan to measure
     |   |-- NoSourcesError                  nothing above the detection threshold
     |   |-- PsfError                        no usable stars, or a PSF that is not finite
     |   |-- ApertureCorrectionError         no star to measure the correction on
@@ -99,6 +100,10 @@ class ConstantImageError(AlgorithmError):
 
 class TooManyCosmicRaysError(AlgorithmError):
     """More cosmic-ray pixels than the configured limit."""
+
+
+class CalibrationError(AlgorithmError):
+    """Frames too few, too different or too dark to make a calibration, or an overscan without a level."""
 
 
 class NoSourcesError(AlgorithmError):

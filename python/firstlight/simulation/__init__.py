@@ -2,6 +2,13 @@
 
 from firstlight.simulation.exposure import SimulatedExposure, night_sky, simulate_exposure
 from firstlight.simulation.night import SimulatedNight, simulate_night, simulate_reference, write_night
+from firstlight.simulation.raw_frames import (
+    RawCamera,
+    RawCameraSettings,
+    RawFrame,
+    make_raw_camera,
+    take_raw_frame,
+)
 from firstlight.simulation.settings import (
     DetectorSettings,
     OpticsSettings,
@@ -13,14 +20,19 @@ from firstlight.simulation.settings import (
 __all__ = [
     "DetectorSettings",
     "OpticsSettings",
+    "RawCamera",
+    "RawCameraSettings",
+    "RawFrame",
     "ReferenceSettings",
     "SimulatedExposure",
     "SimulatedNight",
     "SimulationSettings",
     "SkySettings",
+    "make_raw_camera",
     "night_sky",
     "simulate_exposure",
     "simulate_night",
     "simulate_reference",
+    "take_raw_frame",
     "write_night",
 ]

@@ -74,27 +74,31 @@ class Defects:
     hot_counts: FloatArray
 
 
-def read_out(light: FloatArray, *, settings: DetectorSettings, seed: int, epoch: int) -> Readout:
+def read_out(
+    light: FloatArray, *, settings: DetectorSettings, seed: int, epoch: int, dark_time: float = 1.0
+) -> Readout:
     """Expose a detector to light and read it.
 
     Parameters
     ----------
     light : (ny, nx) [adu]
         Expected sky and sources.
+    dark_time
+        Length of the exposure in units of the one for which hot pixels and cosmic rays are given.
     """
     gain = settings.gain
     shape = (light.shape[0], light.shape[1])
     defects = draw_defects(shape, settings=settings, seed=seed)
     rays = draw_cosmic_rays(
         shape,
-        per_megapixel=settings.cosmic_rays,
+        per_megapixel=settings.cosmic_rays * dark_time,
         thickness=settings.silicon_thickness,
         rng=random_stream(seed, Stream.COSMIC_RAYS, epoch=epoch),
     )
     expected = light * gain
     for column, start, stop, response in defects.columns:
         expected[start:stop, column] *= response
-    expected[defects.hot_rows, defects.hot_columns] += defects.hot_counts * gain
+    expected[defects.hot_rows, defects.hot_columns] += defects.hot_counts * gain * dark_time
     noise = np.sqrt(expected + settings.read_noise**2)
     rng = random_stream(seed, Stream.NOISE, epoch=epoch)
     electrons = rng.poisson(expected).astype(np.float64) if settings.noise else expected

@@ -43,6 +43,12 @@ class Stream(enum.IntEnum):
     NOISE = 11
     """Photon and read noise of one epoch."""
 
+    CAMERA = 12
+    """Bias pattern, dark current and response of the pixels."""
+
+    ELECTRONICS = 13
+    """Drift of the bias level in one epoch."""
+
 
 def random_stream(seed: int, stream: Stream, *, epoch: int = 0) -> np.random.Generator:
     """Return the generator of one purpose, the same for the same arguments."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from astropy.table import Table
 
@@ -89,6 +90,9 @@ class SingleFrameState:
     astrometry_refcat: ReferenceCatalog | None
     photometry_refcat: ReferenceCatalog | None
     pointing: Pointing | None
+    calibrations: Mapping[str, Any] = field(default_factory=dict)
+    """Bias, dark, flat and defects for the slot `isr`, by name."""
+
     calibrated: CalibrateImageResult | None = None
     measured: MeasureImageResult | None = None
 
@@ -122,7 +126,10 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     dimensions = CalibrateImageTask.dimensions
     inputs = {"image": Input("post_isr_image", Exposure)}
-    prerequisites = CalibrateImageTask.prerequisites
+    prerequisites = {
+        **CalibrateImageTask.prerequisites,
+        **{name: replace(each, minimum=0, when="isr") for name, each in IsrTask.prerequisites.items()},
+    }
     outputs = {
         "exposure": Output("visit_image", Exposure),
         "background": Output("visit_image_background", BackgroundList),
@@ -154,8 +161,12 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
         astrometry_refcat: ReferenceCatalog | None = None,
         photometry_refcat: ReferenceCatalog | None = None,
         pointing: Pointing | None = None,
+        bias: Exposure | None = None,
+        dark: Exposure | None = None,
+        flat: Exposure | None = None,
+        defects: Table | None = None,
     ) -> SingleFrameResult:
-        """Process one exposure; the arguments are those of `CalibrateImageTask.run`.
+        """Process one exposure; the arguments are those of `CalibrateImageTask.run` and of `IsrTask.run`.
 
         Raises
         ------
@@ -168,6 +179,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,
+            calibrations={"bias": bias, "dark": dark, "flat": flat, "defects": defects},
         )
         self.run_passes(state)
         if state.calibrated is None:
@@ -176,8 +188,8 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def _isr(self, state: SingleFrameState) -> None:
         if self.isr:
-            state.exposure = self.isr.run(state.exposure).exposure
-            state.snap = self.isr.run(state.snap).exposure if state.snap else None
+            state.exposure = self.isr.run(state.exposure, **state.calibrations).exposure
+            state.snap = self.isr.run(state.snap, **state.calibrations).exposure if state.snap else None
 
     def _calibrate(self, state: SingleFrameState) -> None:
         state.calibrated = self.calibrate.run(
