@@ -354,3 +354,27 @@ def test_the_slot_of_single_frame_takes_it_with_its_calibrations(science, truth)
 
     np.testing.assert_array_equal(state_after.image, alone.image)
     assert {"bias", "dark", "flat", "defects"} <= set(SingleFrameTask.prerequisites)
+
+
+def test_the_noise_of_each_calibration_is_added(science, truth):
+    noisy = {name: truth[name].replace(variance=np.full((256, 320), 4.0)) for name in ("bias", "dark")}
+    exact_ones = isr(OVERSCAN, BIAS, DARK).run(science, **truth).exposure
+    exposure = isr(OVERSCAN, BIAS, DARK).run(science, **noisy).exposure
+
+    np.testing.assert_allclose(exposure.variance - exact_ones.variance, 4.0 + 60.0**2 * 4.0, rtol=1e-4)
+
+
+def test_the_noise_of_the_overscan_is_added(science):
+    corrected = isr(OVERSCAN, "variance=null").run(science).exposure
+    read_noise = science.detector.read_noise / science.detector.gain
+
+    added = corrected.variance - science.cutout(corrected.box).variance
+    np.testing.assert_allclose(added, read_noise**2 / 32, rtol=0.15)
+
+
+def test_a_bias_with_the_pedestal_takes_it_from_the_saturation_level(science):
+    trimmed = science.cutout(Box.of_shape((256, 320)))
+    corrected = isr(BIAS).run(trimmed, bias=exact(np.full((256, 320), 1000.0))).exposure
+
+    assert corrected.detector.saturation == trimmed.detector.saturation - 1000.0
+    assert np.median(corrected.variance) == pytest.approx(np.median(corrected.image) / 6.2 + (10 / 6.2) ** 2, rel=0.01)
