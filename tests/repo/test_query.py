@@ -10,7 +10,7 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from firstlight.errors import RepoError
@@ -60,18 +60,30 @@ DATASETS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def connection():
-    engine = create_engine("sqlite://")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def connection(request):
+    postgresql = request.param == "postgresql"
+    address = (
+        make_url(request.getfixturevalue("server")).set(drivername="postgresql+psycopg") if postgresql else "sqlite://"
+    )
+    engine = create_engine(address)
     with engine.connect() as connection:
+        if postgresql:
+            connection.execute(text("CREATE SCHEMA conditions"))
+            connection.execute(text("SET search_path TO conditions"))
+            connection.execute(text("SET jit TO off"))
         schema.METADATA.create_all(connection)
         connection.execute(schema.exposure.insert(), EXPOSURES)
         connection.execute(schema.visit.insert(), VISITS)
         pairs = [{"instrument": "cam", "visit": visit, "exposure": exposure} for visit, exposure in PAIRS]
         connection.execute(schema.visit_exposure.insert(), pairs)
+        connection.execute(schema.dataset_type.insert(), {"id": 1, "name": "t", "dimensions": "", "storage": "json"})
+        run = {"id": 1, "name": "run", "kind": "RUN", "created": ""}
+        connection.execute(schema.collection.insert(), run)
         for row in DATASETS:
             connection.execute(schema.dataset.insert(), row)
         yield connection
+        connection.rollback()
     engine.dispose()
 
 

@@ -84,6 +84,24 @@ class RawImage:
     hdu: int
 
 
+@dataclass(frozen=True)
+class RawHeader:
+    """The header of one HDU with an image, and the rows and columns of the image.
+
+    Parameters
+    ----------
+    header
+        Cards of the HDU, over those of the primary header.
+    shape
+    hdu
+        Number of the HDU.
+    """
+
+    header: Mapping[str, HeaderValue]
+    shape: tuple[int, int]
+    hdu: int
+
+
 def read_image(path: str | Path, *, hdu: int | str | None = None) -> RawImage:
     """Read a plain FITS image; ``.gz`` and ``.fz`` files are unpacked.
 
@@ -116,6 +134,20 @@ def read_header(path: str | Path, *, hdu: int | str | None = None) -> dict[str, 
     """
     with open_hdus(path) as hdus:
         return _merged_header(hdus, _image_index(path, hdus, hdu))
+
+
+def read_headers(path: str | Path) -> list[RawHeader]:
+    """Return the header of every two-dimensional image in a file, without reading the pixels.
+
+    Raises
+    ------
+    ImageFileError
+        If the file is not readable FITS, or has no such image.
+    """
+    with open_hdus(path) as hdus:
+        _image_index(path, hdus, None)
+        images = [index for index, hdu in enumerate(hdus) if _is_image(hdu)]
+        return [RawHeader(_merged_header(hdus, index), tuple(hdus[index].shape[-2:]), index) for index in images]
 
 
 def write_exposure(exposure: Exposure, path: str | Path, *, compression: Compression = "none") -> None:
