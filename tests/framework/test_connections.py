@@ -140,7 +140,7 @@ def gives_pair(self, value: float) -> PairResult: ...
         ({"run": good, "outputs": {"number": VALUE}}, ".outputs: 'number' takes Output(...); got " + repr(VALUE) + "."),
         (
             {"run": good, "prerequisites": {"value": Prerequisite("other", float)}},
-            ": 'value' is the name of two connections.",
+            ": 'value' is the name of two connections; give one another name, or renaming it would mean both.",
         ),
         (
             {"run": good, "config": Config},

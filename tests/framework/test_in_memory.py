@@ -160,7 +160,9 @@ def test_several_are_a_tuple_in_the_order_of_their_data_ids_and_too_few_are_no_w
         "lists (instrument=simulated visit=1)": "done",
         "lists (instrument=simulated visit=2)": "no_work",
     }
-    assert str(run.records[1]) == ("lists (instrument=simulated visit=2): no_work: 2 of 'value' are needed; got 1.")
+    assert str(run.records[1]) == (
+        "lists (instrument=simulated visit=2): no_work at adjust_quantum: 2 of 'value' are needed; got 1."
+    )
     assert not run.failures
 
 

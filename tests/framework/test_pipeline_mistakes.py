@@ -85,6 +85,12 @@ def test_every_mistake_of_a_file_is_told_at_once_with_its_line(refused_pipeline)
         ("tasks: {}\ntasks: {}", "main.yaml:2: 'tasks' is given twice; first on line 1."),
         (f"tasks:\n  {CORRECT}\n  {CORRECT}", "main.yaml:3: 'correct' is given twice; first on line 2."),
         ("- tasks", "main.yaml:1: a mapping was expected."),
+        ("tasks: &x {a: *x}", "main.yaml:1: aliases make more than 100000 values of it."),
+        (
+            "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(9)),
+            "main.yaml:1: aliases make more than 100000 values of it.",
+        ),
+        ("description: 'a\0b'", "main.yaml: unacceptable character #x0000: control characters are not allowed in"),
         ("tasks: [", "main.yaml:2: did not find expected node content."),
         ("tasks:\n  a: !!python/name:os.system ''", "main.yaml:2: could not determine a constructor for the tag"),
     ],
@@ -116,6 +122,7 @@ IMPORTED = f"tasks: {{{CORRECT}}}\nsubsets: {{some: [correct]}}\n"
             "imports: ['low.yaml#correct']",
             ["imports: an import takes include and exclude in place of '#' (from main.yaml:1)"],
         ),
+        ("imports: " + 300 * "x", [300 * "x" + ": there is no such pipeline file (from main.yaml:1)"]),
         ("imports: ['nopackage:x.yaml']", ["nopackage:x.yaml: no such package is installed (from main.yaml:1)"]),
         ("imports: ['__main__:x.yaml']", ["__main__:x.yaml: no such package is installed (from main.yaml:1)"]),
         (

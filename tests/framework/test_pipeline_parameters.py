@@ -2,7 +2,9 @@
 
 import pytest
 
-from firstlight.framework import Pipeline
+from firstlight.framework import Layer, Pipeline, Setting
+from firstlight.framework.mappings import frozen
+from firstlight.framework.parameters import with_parameters
 
 from .pipeline_tasks import NIGHT, TASKS, built, layers
 
@@ -98,3 +100,21 @@ def test_connections_and_contracts_that_do_not_fit_are_told_together(refused_pip
     assert [line.split(":")[0] for line in refused_pipeline(text, given[1])] == [
         *("correct", "correct", "compare", "contract broken", "contract 'sum")
     ]
+
+
+def test_parameters_stand_inside_mappings_inside_lists():
+    value = frozen(
+        [{"a": "parameters.amount", "b": ["parameters.amount", "parameters.amounts"]}, "my parameters.amount"]
+    )
+    layer = Layer((Setting(("label", "items"), value, "here"),))
+    problems = []
+
+    (filled,) = with_parameters([layer], {"amount": Setting(("parameters", "amount"), 2, "there")}, problems)
+
+    assert not filled.settings
+    assert problems == ["label:items: no parameter 'amounts'; did you mean 'amount'? (from here)"]
+    given = {name: Setting(("parameters", name), 2, "there") for name in ("amount", "amounts")}
+    (filled,) = with_parameters([layer], given, [])
+    assert filled.settings == (
+        Setting(("label", "items"), frozen([{"a": 2, "b": [2, 2]}, "my parameters.amount"]), "here with there, there"),
+    )

@@ -166,15 +166,22 @@ def _found(place: str, *, beside: Path) -> Path:
     """Return the file that a location names: beside the importing one, of an installed package, or our own."""
     path = beside / place
     package, colon, inside = place.partition(":")
-    if colon and package.isidentifier() and not path.exists():
+    if colon and package.isidentifier() and not _is_file(path):
         return _in_package(package, inside, place)
     shipped = config_folder() / "pipelines"
-    if path.is_file():
+    if _is_file(path):
         return path
-    if (shipped / place).is_file():
+    if _is_file(shipped / place):
         return shipped / place
     hint = did_you_mean(place, [each.name for each in (*shipped.glob("*.yaml"), *path.parent.glob("*.yaml"))])
     raise PipelineError(f"{place}: there is no such pipeline file{hint}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
 
 
 def _in_package(package: str, inside: str, place: str) -> Path:

@@ -29,7 +29,7 @@ def pipeline_schema(*, title: str) -> Schema:
         "description": _said({"type": ["string", "null"]}, "What the pipeline does."),
         "instrument": _said({"type": ["string", "null"]}, "Instrument whose settings lie below those of the pipeline."),
         "parameters": _said(_named({"not": {"type": "object"}}), "Values that settings take by `parameters.name`."),
-        "imports": _said(_list_of(_import(), TEXT), "Pipelines that this one starts from, in their order."),
+        "imports": _said(_list_of(_import(), _import()), "Pipelines that this one starts from, in their order."),
         "inputs": _said(TEXTS, "Dataset types that come from outside."),
         "tasks": _said({**_named(_labelled(builder)), "propertyNames": NAME}, "Label -> task; null removes a label."),
         "subsets": _said(_named(_subset()), "Name -> labels that run together."),

@@ -33,6 +33,10 @@ for _tag, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 
 
+MOST_VALUES = 100_000
+"""Values in one YAML text, those of aliases counted wherever they stand."""
+
+
 @dataclass(frozen=True)
 class Leaf:
     """A value in a YAML text that is not a mapping with entries, and where it stands."""
@@ -68,7 +72,7 @@ def read_located(text: str, *, source: str) -> dict[str, Located]:
     """
     loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = _finite(loader.get_single_node(), source)
         if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
             return {}
         if not isinstance(node, yaml.MappingNode):
@@ -101,7 +105,7 @@ def read_leaves(text: str, *, source: str) -> list[list[Leaf]]:
     try:
         documents = []
         while loader.check_node():
-            documents.append(_document(loader, loader.get_node(), source))
+            documents.append(_document(loader, _finite(loader.get_node(), source), source))
     except yaml.YAMLError as error:
         raise ConfigError(_where(error, source)) from error
     finally:
@@ -119,7 +123,7 @@ def read_value(text: str) -> object:
     """
     loader = _Loader(text)
     try:
-        node = loader.get_single_node()
+        node = _finite(loader.get_single_node(), "")
         return None if node is None else _plain(loader, node, "")
     except yaml.YAMLError as error:
         raise ConfigError(_where(error, "").lstrip(":")) from error
@@ -127,8 +131,25 @@ def read_value(text: str) -> object:
         loader.dispose()
 
 
-def _document(loader: yaml.SafeLoader, node: yaml.Node, source: str) -> list[Leaf]:
-    if isinstance(node, yaml.ScalarNode) and node.value == "":
+def _finite(node: yaml.Node | None, source: str) -> yaml.Node | None:
+    """Return ``node``, once it is known that its aliases (``*name``) do not make it endless."""
+    waiting: list[yaml.Node] = [] if node is None else [node]
+    left = MOST_VALUES
+    while waiting:
+        each = waiting.pop()
+        left -= 1
+        if left < 0:
+            where = f"{source}:{each.start_mark.line + 1}"
+            raise ConfigError(f"{where}: aliases make more than {MOST_VALUES} values of it.".lstrip(":"))
+        if isinstance(each, yaml.SequenceNode):
+            waiting += each.value
+        elif isinstance(each, yaml.MappingNode):
+            waiting += [part for pair in each.value for part in pair]
+    return node
+
+
+def _document(loader: yaml.SafeLoader, node: yaml.Node | None, source: str) -> list[Leaf]:
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value == ""):
         return []
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(f"{source}:{node.start_mark.line + 1}: a mapping of settings was expected.")
@@ -185,5 +206,5 @@ def _twice(key: str, first: int, second: int, source: str) -> str:
 
 def _where(error: yaml.YAMLError, source: str) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
     return f"{source}:{mark.line + 1}: {problem}." if mark is not None else f"{source}: {problem}."
