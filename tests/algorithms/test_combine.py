@@ -76,6 +76,16 @@ def test_neighbours_of_a_hit_are_left_out_when_asked():
     assert mean.rejected[49:52, 59:62].tolist() == [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 
 
+def test_where_growth_would_leave_nothing_the_hits_alone_are_left_out():
+    image, variance, bad, pattern = stack(2)
+    image[0, 50, 60] += 3000.0
+    image[1, 50, 61] += 3000.0
+    mean = combined(image, variance, bad, grow=1)
+
+    np.testing.assert_array_equal(mean.count[50, 60:62], 1)
+    assert np.abs(mean.image - pattern)[50, 60:62].max() < 5 * 4.0
+
+
 def test_bad_pixels_are_not_used_and_where_all_are_bad_none_counts():
     image, variance, bad, pattern = stack(5)
     image[0, :10] = 1e6

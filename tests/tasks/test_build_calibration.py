@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from firstlight.algorithms.combine import clipped_moments
 from firstlight.algorithms.isr import pixels_of_boxes
 from firstlight.errors import CalibrationError, HeaderError, InputError, NoWorkFound
 from firstlight.framework import Resources, worst
@@ -92,10 +93,27 @@ def test_a_dark_is_the_rate_of_one_second_within_its_errors_without_cosmic_rays(
     assert {gate.name: gate.value for gate in dark.gates}["dark_rejected"] > 1e-4
 
 
+def test_long_darks_count_more_than_short_ones(cam, bias):
+    times = [10.0] * 4 + [100.0] * 3
+    task = isr(OVERSCAN, BIAS)
+    frames = [
+        task.run(raw(cam, "dark", 500 + number, exposure_time=time), bias=bias.bias).exposure
+        for number, time in enumerate(times)
+    ]
+    built = BuildDarkTask().run(handles(frames), bias=bias.bias).dark
+    pulls = pulls_of(built, cam.dark_rate)
+    sound = ~cam.defect_pixels & (cam.dark_rate < 0.1)
+    best = cam.variance_of_reading / np.sum(np.square(times))
+
+    assert pulls[sound].std() == pytest.approx(1.0, abs=0.03)
+    assert best < np.median(built.variance[sound]) < 1.6 * best
+
+
 def test_a_flat_is_the_response_within_its_errors(cam, flat):
     truth = cam.flat * np.median(flat.flat.image / cam.flat)
     pulls = pulls_of(flat.flat, truth)
 
+    assert clipped_moments(flat.flat.image)[0] == pytest.approx(1.0, abs=1e-6)
     assert pulls.std() == pytest.approx(1.0, abs=0.02)
     assert np.abs(pulls).max() < 6
     assert worst(flat.gates) == "ok"
@@ -178,6 +196,15 @@ def test_frames_of_another_kind_are_left_out(biases, darks, bias):
 
     np.testing.assert_array_equal(built.bias.image, bias.bias.image)
     assert str(built.funnels[0]) == "bias_frames: given 13 -> of_the_kind 12"
+
+
+def test_frames_that_do_not_say_their_kind_are_used_when_asked(biases, bias):
+    silent = [each.replace(observation=replace(each.observation, observation_type=None)) for each in biases]
+    built = BuildBiasTask(BuildBiasConfig(observation_types=())).run(handles(silent)).bias
+
+    np.testing.assert_array_equal(built.image, bias.bias.image)
+    with pytest.raises(NoWorkFound, match=r"they are None\."):
+        BuildBiasTask().run(handles(silent))
 
 
 def test_where_no_frame_is_of_the_kind_there_is_no_work(darks):

@@ -9,7 +9,8 @@ import pytest
 from astropy.table import Table
 
 from firstlight.errors import HeaderError, InputError, NoWorkFound
-from firstlight.framework import Layer, build_config
+from firstlight.framework import Layer, build_config, run_until
+from firstlight.framework.connections import Connections
 from firstlight.images.box import Box
 from firstlight.images.mask import Mask
 from firstlight.tasks.isr import IsrTask
@@ -349,11 +350,12 @@ def test_the_slot_of_single_frame_takes_it_with_its_calibrations(science, truth)
         )
     ]
     task = SingleFrameTask(build_config(SingleFrameConfig, layers))
-    alone = isr(OVERSCAN, BIAS).run(science, bias=truth["bias"]).exposure
-    state_after = task.isr.run(science, **truth).exposure
+    stopped = run_until("isr", task.run, science, **truth)
+    alone = isr(OVERSCAN, BIAS).run(science, **truth).exposure
 
-    np.testing.assert_array_equal(state_after.image, alone.image)
-    assert {"bias", "dark", "flat", "defects"} <= set(SingleFrameTask.prerequisites)
+    np.testing.assert_array_equal(stopped.products["exposure"].image, alone.image)
+    assert {"bias", "dark", "flat", "defects"} <= set(Connections.of(SingleFrameTask, task.config).prerequisites)
+    assert "bias" not in Connections.of(SingleFrameTask, SingleFrameConfig()).prerequisites
 
 
 def test_the_noise_of_each_calibration_is_added(science, truth):
