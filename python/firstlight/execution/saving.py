@@ -19,7 +19,7 @@ CALIBRATED = "preliminary_visit_image"
 
 def save_records(repo: Repo, run: str, records: Sequence[Record]) -> None:
     """Write datasets and quanta of ``records`` into the database, and where images really lie."""
-    repo.insert(run, [row for record in records for row in _datasets(record)])
+    repo.insert(run, [row for record in records for row in _datasets(repo, record)])
     repo.save_quanta(run, [_quantum(record) for record in records])
     for output in (output for record in records for output in record["outputs"]):
         if output["type"] == CALIBRATED and "region" in output:
@@ -46,7 +46,7 @@ def adopt(repo: Repo, run: str) -> int:
     whole = [record for record in folder.records() if record["status"] in SETTLED and _is_whole(record)]
     new = [record for record in whole if known.get((record["label"], record["data_key"])) not in SETTLED]
     there = _paths(repo, run)
-    rows = [row for record in new for row in _datasets(record) if str(row.path) not in there]
+    rows = [row for record in new for row in _datasets(repo, record) if str(row.path) not in there]
     repo.insert(run, rows)
     repo.save_quanta(run, [_quantum(record) for record in new])
     keep = _paths(repo, run)
@@ -75,11 +75,11 @@ def _size(path: Path) -> int:
         return -1
 
 
-def _datasets(record: Record) -> Iterable[NewDataset]:
+def _datasets(repo: Repo, record: Record) -> Iterable[NewDataset]:
     for output in record["outputs"]:
         yield NewDataset(
             type=output["type"],
-            data_id=DataId(output["data_id"]),
+            data_id=DataId(output["data_id"]).only(repo.dataset_type(output["type"]).known_dimensions),
             path=Path(output["path"]),
             size=output["size"],
             checksum=output["checksum"],
