@@ -57,6 +57,8 @@ def new_repo(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewRepo
     numbers, made = count(), []
 
     def make() -> Repo:
+        for older in made[:-4]:
+            older.close()
         repo = Repo.create(tmp_path / f"repo_{next(numbers)}", database=address())
         made.append(repo)
         for kind in TYPES:

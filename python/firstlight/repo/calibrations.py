@@ -108,7 +108,7 @@ def list_certified(
     query = sa.select(*period, *reader.columns).join(dataset, dataset.c.id == certification.c.dataset)
     found = connection.execute(query.where(certification.c.type == known.id, certification.c.collection.in_(rank)))
     certified = [
-        Certified(reader.row(values), begin, end, rank[place]) for place, begin, end, *values in found.tuples()
+        Certified(reader.row(values), begin, end, rank[place]) for place, begin, end, *values in found
     ]
     own = known.type.dimensions
     return sorted(

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from firstlight.errors import RepoError
 from firstlight.repo.database import Database
+from firstlight.repo.file_systems import is_there
 from firstlight.repo.files import TEMPORARY, checksum_of
 from firstlight.repo.rows import Problem
 from firstlight.repo.schema import dataset, dataset_type
@@ -30,14 +31,12 @@ def find_problems(database: Database, *, checksums: bool) -> list[Problem]:
 
 
 def _difference(path: Path, size: int, checksum: str | None) -> Problem | None:
-    if not path.is_file():
-        return Problem("missing", path, "the file is gone; put it back, or prune the dataset and make it again.")
-    found = path.stat().st_size
-    if found != size:
-        return Problem(
-            "checksum", path, f"it has {found} bytes instead of {size}; prune the dataset and make it again."
-        )
     try:
+        if not is_there(path):
+            return Problem("missing", path, "the file is gone; put it back, or prune the dataset and make it again.")
+        if (found := path.stat().st_size) != size:
+            advice = f"it has {found} bytes instead of {size}; prune the dataset and make it again."
+            return Problem("checksum", path, advice)
         if checksum is not None and checksum_of(path) != checksum:
             return Problem("checksum", path, "its content has changed; prune the dataset and make it again.")
     except RepoError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from firstlight.errors import RepoError
-from firstlight.repo.names import no_such, require_collection_name
+from firstlight.repo.names import is_collection_name, no_such, require_collection_name
 from firstlight.repo.rows import CollectionInfo, CollectionKind
 from firstlight.repo.schema import certification, chain, collection, dataset
 
@@ -52,7 +52,7 @@ def make_collection(connection: sa.Connection, name: str, kind: CollectionKind) 
 
 def known_collection(connection: sa.Connection, name: str) -> Collection | None:
     """Return the collection called ``name``; None if there is none."""
-    found = connection.execute(_NAMED, {"wanted": name}).one_or_none()
+    found = connection.execute(_NAMED, {"wanted": name}).one_or_none() if is_collection_name(name) else None
     return None if found is None else Collection(*found)
 
 
@@ -119,7 +119,8 @@ def reachable(connection: sa.Connection, names: Sequence[str]) -> list[Collectio
     by_name: dict[str, Collection] = {}
     by_id: dict[int, Collection] = {}
     members: dict[int, list[tuple[int, int]]] = {}
-    for parent, position, number, name, kind in connection.execute(_REACHABLE, {"wanted": list(names)}).all():
+    wanted = [name for name in names if is_collection_name(name)]
+    for parent, position, number, name, kind in connection.execute(_REACHABLE, {"wanted": wanted}).all():
         one = by_id.setdefault(number, Collection(number, name, kind))
         by_name[one.name] = one
         if parent:
@@ -146,7 +147,7 @@ def list_collections(connection: sa.Connection, pattern: str) -> list[Collection
         members.setdefault(parent, []).append(child)
     counts: dict[int, int] = {}
     for query in (_COUNT_OF_RUNS, _COUNT_OF_CALIBRATIONS):
-        counts.update(connection.execute(query).tuples().all())
+        counts.update(connection.execute(query).all())
 
     def led_to(current: int, seen: set[int]) -> Iterator[int]:
         if current not in seen:

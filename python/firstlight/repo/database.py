@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from firstlight.errors import RepoError
 from firstlight.images.atomic import write_text_atomically
 from firstlight.repo import schema
 from firstlight.repo.database_errors import explained
-from firstlight.repo.file_systems import network_file_system
+from firstlight.repo.file_systems import is_there, network_file_system
 
 SQLITE_FILE = "firstlight.sqlite"
 SETTINGS_FILE = "repo.yaml"
@@ -64,15 +65,15 @@ class Database:
         """
         database = cls(_local(root), None) if url is None else cls(root, _server_url(url))
         identity = uuid.uuid4().hex
-        with database.write(exclusive=True) as connection:
+        with database.closed_on_error(leave_files=False), database.write(exclusive=True) as connection:
             if sa.inspect(connection).has_table(schema.about.name):
                 raise RepoError(f"{database} holds a repository; give another database, or another schema of it.")
             schema.METADATA.create_all(connection)
             rows = {"schema": str(schema.VERSION), "id": identity}
             connection.execute(sa.insert(schema.about), [{"name": name, "value": rows[name]} for name in rows])
-        if url is not None:
-            settings = yaml.safe_dump({"database": url, "id": identity}, sort_keys=False)
-            write_text_atomically(root / SETTINGS_FILE, settings)
+            if url is not None:
+                settings = yaml.safe_dump({"database": url, "id": identity}, sort_keys=False)
+                write_text_atomically(root / SETTINGS_FILE, settings)
         return database
 
     @classmethod
@@ -85,14 +86,15 @@ class Database:
             If there is none, it is damaged, or it was made by another version.
         """
         settings = root / SETTINGS_FILE
-        if settings.is_file():
+        if is_there(settings):
             url, identity = _read_settings(settings)
             database = cls(root, _server_url(url))
-        elif (root / SQLITE_FILE).is_file():
+        elif is_there(root / SQLITE_FILE):
             identity, database = None, cls(_local(root), None)
         else:
             raise RepoError(f"There is no repository at {root}; 'firstlight repo create {root}' makes one.")
-        database.require_version(identity)
+        with database.closed_on_error():
+            database.require_version(identity)
         return database
 
     def __str__(self) -> str:
@@ -102,6 +104,20 @@ class Database:
         """Close the connection."""
         if self._pid == os.getpid():
             self._engine.dispose()
+
+    @contextmanager
+    def closed_on_error(self, *, leave_files: bool = True) -> Iterator[None]:
+        """Close the connection if the block fails; without ``leave_files``, delete SQLite's too."""
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            if not done:
+                self.close()
+            if not done and not leave_files:
+                for path in self.root.glob(f"{SQLITE_FILE}*"):
+                    path.unlink()
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -150,7 +166,7 @@ class Database:
         with self.read() as connection:
             if not sa.inspect(connection).has_table(schema.about.name):
                 raise RepoError(f"{self} holds no repository; 'firstlight repo create' makes one.")
-            about: dict[str, str] = dict(connection.execute(sa.select(schema.about)).tuples().all())
+            about: dict[str, str] = dict(connection.execute(sa.select(schema.about)).all())
         version = int(about.get("schema", 0))
         if version > schema.VERSION:
             raise RepoError(
@@ -169,6 +185,7 @@ class Database:
         if self._url is not None:
             arguments = {"connect_timeout": WAIT_SECONDS}
             self._engine = sa.create_engine(self._url, connect_args=arguments, pool_size=1, max_overflow=8)
+            event.listen(self._engine, "connect", _without_jit)
             return
         # What may only be read is opened anew for every transaction: see `_open_sqlite`.
         pool = sa.QueuePool if _is_writable(self.root) else sa.NullPool
@@ -217,6 +234,13 @@ def _is_writable(root: Path) -> bool:
     return os.access(root, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 
+def _without_jit(connection: Any, _record: object) -> None:
+    """Keep the server from compiling queries: for a long condition that takes half a minute, and running it none."""
+    connection.autocommit = True
+    connection.execute("SET jit TO off")
+    connection.autocommit = False
+
+
 def _begin_sqlite(connection: sa.Connection) -> None:
     kind = "IMMEDIATE" if connection.get_execution_options().get("for_writing") else "DEFERRED"
     connection.exec_driver_sql(f"BEGIN {kind}")
@@ -238,7 +262,7 @@ def _server_url(text: str) -> sa.URL:
         if url.get_backend_name() != "postgresql":
             raise RepoError(f"{text!r} is not the address of a PostgreSQL database (postgresql://user@host/name).")
         if url.password is not None or "password" in url.query:
-            shown = url.set(password=None).difference_update_query(["password"]).render_as_string()
+            shown = _without_password(url).render_as_string()
             raise RepoError(
                 f"A password does not belong into the address of a database; give {shown}, and keep the password in "
                 "PGPASSWORD or ~/.pgpass."
@@ -254,6 +278,11 @@ def _server_url(text: str) -> sa.URL:
             "PostgreSQL needs the package psycopg; 'pip install firstlight[postgres]' brings it."
         ) from error
     return url
+
+
+def _without_password(url: sa.URL) -> sa.URL:
+    query = {name: value for name, value in url.query.items() if name != "password"}
+    return sa.URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
 
 
 def _read_settings(path: Path) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from firstlight.errors import FirstlightError, OutputError, RepoError
 
@@ -56,6 +56,8 @@ def explained(error: DBAPIError, database: str) -> FirstlightError | DBAPIError:
     for kind, sentence, signs, states in _MEANINGS:
         if state in states or any(sign in text for sign in signs):
             return kind(f"{database} {sentence.format(first)}")
+    if isinstance(error, DataError):
+        return RepoError(f"{database} cannot keep a value ({first}); put in another one.")
     if error.connection_invalidated or (state is None and type(error.orig).__name__ == "OperationalError"):
         return RepoError(f"{database} cannot be reached ({first}); look whether the server runs and lets you in.")
     return error

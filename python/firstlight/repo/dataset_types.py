@@ -42,7 +42,7 @@ class DatasetType:
         try:
             object.__setattr__(self, "dimensions", completed(self.dimensions))
         except ConfigError as error:
-            raise RepoError(f"Dataset type {self.name!r}: {error}.") from error
+            raise RepoError(f"Dataset type {self.name!r}: {error}{'' if str(error).endswith('?') else '.'}") from error
 
     @cached_property
     def known_dimensions(self) -> frozenset[str]:

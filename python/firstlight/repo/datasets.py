@@ -173,7 +173,7 @@ def select_datasets(
 def run_names(connection: sa.Connection) -> dict[int, str]:
     """Return number -> name of every run."""
     query = sa.select(collection.c.id, collection.c.name).where(collection.c.kind == "RUN")
-    return dict(connection.execute(query).tuples().all())
+    return dict(connection.execute(query).all())
 
 
 def elsewhere(connection: sa.Connection, known: KnownType, key: str) -> list[str]:

@@ -1,8 +1,11 @@
-"""Whether a folder is on a file system of another host, where SQLite's locks do not hold."""
+"""What a path leads to: whether a file is there, and whether on a file system of another host."""
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
+
+from firstlight.errors import RepoError
 
 MOUNTS = Path("/proc/self/mountinfo")
 NETWORK = frozenset(
@@ -11,7 +14,7 @@ NETWORK = frozenset(
         *("ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "weka", "wekafs"),
     }
 )
-"""File systems by the names that the kernel gives them."""
+"""File systems by the names that the kernel gives them; the locks that SQLite needs do not hold there."""
 
 NETWORK_HELPERS = (
     "fuse.sshfs",
@@ -23,6 +26,25 @@ NETWORK_HELPERS = (
     "fuse.cvmfs",
 )
 """The same, in user space; the kernel's name begins so."""
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a file is there.
+
+    Raises
+    ------
+    RepoError
+        If its folder cannot be looked into, or it is a folder.
+    """
+    try:
+        kind = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise RepoError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not stat.S_ISREG(kind):
+        raise RepoError(f"{path} is not a file.")
+    return True
 
 
 def network_file_system(folder: Path, *, mounts: str | None = None) -> str:

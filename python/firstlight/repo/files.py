@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -92,11 +91,10 @@ def delete_file(path: Path, *, root: Path) -> None:
     """
     try:
         path.unlink(missing_ok=True)
-        for folder in path.parents:
-            if folder == root or not folder.is_relative_to(root) or any(os.scandir(folder)):
-                break
-            folder.rmdir()
-    except FileNotFoundError:
-        return
     except OSError as error:
         raise OutputError(f"Cannot delete {path}: {error.strerror or error}.") from error
+    with suppress(OSError):  # a folder that is not empty stays, and those above it
+        for folder in path.parents:
+            if folder == root or not folder.is_relative_to(root):
+                break
+            folder.rmdir()

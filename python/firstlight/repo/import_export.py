@@ -1,4 +1,4 @@
-"""Importing what `firstlight.repo.export` wrote: all of it or nothing."""
+"""Importing what `firstlight.repo.export` wrote: all datasets or none; new dataset types stay known in any case."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from firstlight.errors import OutputError, RepoError
-from firstlight.framework.dimensions import DataId
 from firstlight.repo import import_rows
 from firstlight.repo.collections import require_collection
 from firstlight.repo.database import Database
@@ -92,7 +91,7 @@ def _register_types(database: Database, types: TypeRegistry, rows: Iterable[Row]
 def _arriving(types: TypeRegistry, row: Row) -> _Arriving:
     """Return a dataset whose file will lie below its run, and nowhere else."""
     kind, run = types.find(row["type"]).type, require_collection_name(row["run"])
-    data_id, path = require_data_id(DataId(row["data_id"])), Path(row["path"])
+    data_id, path = require_data_id(row["data_id"]), Path(row["path"])
     if path.is_absolute() or ".." in path.parts or not path.is_relative_to(run):
         raise RepoError(f"The manifest puts a file at {str(path)!r}; it should be below {run}.")
     producer = row["producer"]
@@ -129,7 +128,7 @@ def _checksums(connection: sa.Connection, type_id: int, run: str) -> dict[str, s
         collection, collection.c.id == dataset_table.c.run
     )
     found = connection.execute(query.where(dataset_table.c.type == type_id, collection.c.name == run))
-    return dict(found.tuples().all())
+    return dict(found.all())
 
 
 def _refuse_other_files(connection: sa.Connection, new: Sequence[_Arriving]) -> None:

@@ -65,9 +65,10 @@ def add_records(connection: sa.Connection, by_kind: Mapping[str, Sequence[Row]])
                 continue
             if key not in there:
                 new.append(row)
-            elif kind in ("exposure", "visit") and there[key] != row:
-                different = ", ".join(name for name in row if row[name] != there[key][name])
-                raise RepoError(f"{kind} {key[1]} of {key[0]} is there with another {different}.")
+            elif kind in ("exposure", "visit"):
+                different = [name for name in row if not _same(row[name], there[key][name])]
+                if different:
+                    raise RepoError(f"{kind} {key[1]} of {key[0]} is there with another {', '.join(different)}.")
         if new:
             connection.execute(sa.insert(table), new)
 
@@ -126,6 +127,11 @@ def add_refcats(connection: sa.Connection, rows: Iterable[Row]) -> None:
     new = [record for row in rows if (record := _record(refcat, row))["name"] not in there]
     if new:
         connection.execute(sa.insert(refcat), new)
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values are equal, or both are no number."""
+    return one == other or (one != one and other != other)
 
 
 def _record(table: sa.Table, row: Row) -> dict[str, Any]:

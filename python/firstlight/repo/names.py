@@ -48,6 +48,11 @@ def require_collection_name(name: str) -> str:
     return name
 
 
+def is_collection_name(name: str) -> bool:
+    """Return whether a collection could be called so; only then is it looked for."""
+    return len(name) <= LONGEST_COLLECTION and COLLECTION.fullmatch(name) is not None
+
+
 def require_type_name(name: str) -> str:
     """Return ``name`` if a dataset type can have it.
 
@@ -75,7 +80,7 @@ def require_data_id(values: Mapping[str, Value]) -> DataId:
     try:
         data_id = values if isinstance(values, DataId) else DataId(values)
     except ConfigError as error:
-        raise RepoError(f"{error}.") from error
+        raise RepoError(_sentence(error)) from error
     for name, value in data_id.items():
         if isinstance(value, int):
             if not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
@@ -138,6 +143,11 @@ def no_such(what: str, name: str, known: list[str]) -> RepoError:
         return RepoError(f"There is no {what} {_shown(name)}{hint}")
     listed = f"{', '.join(sorted(known)[:10])}{', ...' if len(known) > 10 else ''}" or "none yet"
     return RepoError(f"There is no {what} {_shown(name)}; there are: {listed}.")
+
+
+def _sentence(error: ConfigError) -> str:
+    text = str(error)
+    return text if text.endswith("?") else f"{text}."
 
 
 def _path_part(value: Value) -> str:

@@ -27,6 +27,7 @@ from firstlight.repo.database import Database
 from firstlight.repo.dataset_types import DatasetType
 from firstlight.repo.datasets import select_datasets
 from firstlight.repo.export import Selection, export_datasets
+from firstlight.repo.file_systems import is_there
 from firstlight.repo.files import make_folder
 from firstlight.repo.import_export import import_datasets
 from firstlight.repo.names import require_data_id
@@ -83,8 +84,6 @@ class Repo:
             If the folder cannot be written.
         """
         root = Path(path).resolve()
-        if root.exists() and not root.is_dir():
-            raise RepoError(f"{root} is a file; give a new or an empty folder.")
         make_folder(root)
         if any(root.iterdir()):
             raise RepoError(f"{root} is not empty; give a new or an empty folder for the repository.")
@@ -234,7 +233,7 @@ class Repo:
     def read(self, row: DatasetRow) -> object:
         """Return the object in the file of a dataset."""
         storage = find_storage(self._types.find(row.type).type.storage)
-        if storage.name == "raw" and self._raw_reader is not None and row.path.is_file():
+        if storage.name == "raw" and self._raw_reader is not None and is_there(row.path):
             return self._raw_reader(row.path, row.data_id)
         return storage.read(row.path)
 
@@ -364,7 +363,7 @@ class Repo:
         return export_datasets(self.database, self._types, place, chosen)
 
     def import_(self, folder: str | Path) -> int:
-        """Take in everything that `export` wrote, or nothing; return how many datasets were not there yet."""
+        """Take in all datasets that `export` wrote, or none; return how many were not there yet."""
         return import_datasets(self.database, self._types, Path(folder).resolve())
 
 

@@ -29,6 +29,7 @@ from typing import Any, get_origin
 
 from firstlight.errors import RepoError
 from firstlight.framework.lookup import did_you_mean
+from firstlight.repo.file_systems import is_there
 
 GROUP = "firstlight.storages"
 """Entry-point group in which packages name their storages."""
@@ -71,7 +72,7 @@ class Storage:
         """
         if not isinstance(obj, self.types):
             names = " or ".join(cls.__name__ for cls in self.types) or "nothing: such files are only read"
-            raise RepoError(f"Storage {self.name!r} keeps {names}; got a {type(obj).__name__}.")
+            raise RepoError(f"Storage {self.name!r} keeps {names}; got an object of class {type(obj).__name__}.")
         write: Callable[[Any, Path], None] = _loaded(self.module).write
         try:
             write(obj, path)
@@ -86,7 +87,7 @@ class Storage:
         RepoError
             If the file is not there or holds something else.
         """
-        if not path.is_file():
+        if not is_there(path):
             raise RepoError(f"{path} is not there any more; 'firstlight repo check' lists all such files.")
         read: Callable[[Path], object] = _loaded(self.module).read
         return read(path)

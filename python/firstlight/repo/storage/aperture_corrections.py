@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from firstlight.images.aperture_correction import ApertureCorrectionMap
-from firstlight.repo.storage.model_files import read_models, write_models
+from firstlight.repo.storage.model_files import read_model, write_models
 
 TYPES = (ApertureCorrectionMap,)
 NAME = "ApertureCorrectionMap"
@@ -18,5 +18,4 @@ def write(model: ApertureCorrectionMap, path: Path) -> None:
 
 def read(path: Path) -> object:
     """Return the model that `write` wrote."""
-    [model] = read_models(path, {NAME: ApertureCorrectionMap})
-    return model
+    return read_model(path, {NAME: ApertureCorrectionMap})

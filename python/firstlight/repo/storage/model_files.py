@@ -60,6 +60,20 @@ def read_models(path: Path, classes: Mapping[str, Any]) -> list[Any]:
         raise RepoError(f"{path} does not hold the models that it should: {error}.") from error
 
 
+def read_model(path: Path, classes: Mapping[str, Any]) -> object:
+    """Return the only model of a file; see `read_models`.
+
+    Raises
+    ------
+    RepoError
+        If it cannot be read, or there is not exactly one.
+    """
+    models = read_models(path, classes)
+    if len(models) != 1:
+        raise RepoError(f"{path} holds {len(models)} models where one should be.")
+    return models[0]
+
+
 def read_json(path: Path) -> Any:
     """Return the value in a file of JSON.
 

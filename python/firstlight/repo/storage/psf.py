@@ -7,7 +7,7 @@ from typing import Any
 
 from firstlight.images.fits import psf_classes
 from firstlight.images.psf import Psf
-from firstlight.repo.storage.model_files import read_models, write_models
+from firstlight.repo.storage.model_files import read_model, write_models
 
 TYPES = (Psf,)
 
@@ -28,5 +28,4 @@ def write(psf: Any, path: Path) -> None:
 
 def read(path: Path) -> object:
     """Return the PSF that `write` wrote."""
-    [psf] = read_models(path, psf_classes())
-    return psf
+    return read_model(path, psf_classes())
