@@ -24,7 +24,7 @@ TABLES = {
 
 
 def inputs_of(field: Field) -> dict[str, object]:
-    return {"post_isr_image": field.exposure, **field.references}
+    return {"raw": field.exposure, **field.references}
 
 
 def assert_same_exposure(one: Exposure, two: Exposure) -> None:
@@ -42,7 +42,7 @@ def test_the_pipeline_gives_the_bits_of_the_single_task(small, settings):
         inputs_of(small), *[Layer.from_assignment(text) for text in settings]
     )
 
-    assert [record.status for record in run.records] == ["done", "done"]
+    assert [record.status for record in run.records] == ["done"] * 3
     assert_same_exposure(run["visit_image"], whole.exposure)
     for name, dataset in TABLES.items():
         assert_same_table(run[dataset], getattr(whole, name))
@@ -67,10 +67,10 @@ def type_of_single_frame():
 
 def test_a_failure_keeps_what_is_true_and_leaves_the_rest_undone(small):
     elsewhere = small.moved_reference(20.0)
-    inputs = {"post_isr_image": small.exposure, "astrometry_refcat": elsewhere, "photometry_refcat": elsewhere}
+    inputs = {"raw": small.exposure, "astrometry_refcat": elsewhere, "photometry_refcat": elsewhere}
     run = Pipeline.load("single_frame.yaml").run_in_memory(inputs, raise_failures=False)
 
-    calibrate, measure = run.records
+    _, calibrate, measure = run.records
     assert (calibrate.status, calibrate.outcome.step) == ("partial", "astrometry")
     assert run["preliminary_visit_image"].psf is not None
     assert "initial_photoCalib_detector" not in run
@@ -83,8 +83,8 @@ def test_a_failure_keeps_what_is_true_and_leaves_the_rest_undone(small):
 def test_several_images_are_told_apart_by_their_data_ids(small):
     ids = [DataId(instrument="simulated", visit=visit, detector=0) for visit in (1, 2)]
     dimmer = small.exposure.replace(image=small.exposure.image * np.float32(0.5) + np.float32(100.0))
-    run = Pipeline.load("single_frame.yaml#calibrate").run_in_memory(
-        {"post_isr_image": dict(zip(ids, (small.exposure, dimmer), strict=True)), **small.references}
+    run = Pipeline.load("single_frame.yaml#..calibrate").run_in_memory(
+        {"raw": dict(zip(ids, (small.exposure, dimmer), strict=True)), **small.references}
     )
 
     first, second = (run.get("initial_photoCalib_detector", visit=visit) for visit in (1, 2))
@@ -95,11 +95,10 @@ def test_several_images_are_told_apart_by_their_data_ids(small):
 
 def test_a_missing_input_is_told_before_anything_runs(small):
     with pytest.raises(PipelineError) as raised:
-        Pipeline.load("single_frame.yaml").run_in_memory({"post_isr_imgae": small.exposure})
+        Pipeline.load("single_frame.yaml").run_in_memory({"rwa": small.exposure})
 
     assert str(raised.value).startswith(
-        "calibrate: no task makes 'post_isr_image' for 'post_isr', and it is not in what is given; "
-        "did you mean 'post_isr_imgae'?"
+        "isr: no task makes 'raw' for 'raw', and it is not in what is given; did you mean 'rwa'?"
     )
 
 
