@@ -36,6 +36,7 @@ Mode = Literal["copy", "link", "direct"]
 """``copy``: into the repository. ``link``: a second name for the file, in the repository. ``direct``: it stays where it
 is, and the repository remembers where."""
 
+MODES: Mapping[str, Mode] = {"copy": "copy", "link": "link", "direct": "direct"}
 SAME_EXPOSURE = 60.0 / 86_400.0
 """How far apart [day] the dates of two detectors of one exposure may be."""
 
@@ -44,7 +45,7 @@ _AT_ONCE = 1000
 
 
 class Reject(NamedTuple):
-    """A file that was not ingested, and why."""
+    """A file that was not ingested, and why: what follows its name in a sentence."""
 
     path: Path
     reason: str
@@ -126,6 +127,10 @@ def ingest(
     )
 
 
+class _UnusableError(Exception):
+    """Why a file cannot be ingested, as what follows its name in a sentence."""
+
+
 @dataclass(frozen=True)
 class _File:
     """A file that could be ingested."""
@@ -147,18 +152,24 @@ def _examined(files: Iterable[str | Path], translate: Translate, run: str | None
     for path in dict.fromkeys(Path(file).absolute() for file in files):
         try:
             found.append(_examine(path, translate, run))
+        except _UnusableError as error:
+            rejected.append(Reject(path, str(error)))
         except FirstlightError as error:
-            rejected.append(Reject(path, str(error).removeprefix(f"{path} ")))
+            text = str(error)
+            about_it = text.startswith(f"{path} ")
+            rejected.append(Reject(path, text.removeprefix(f"{path} ") if about_it else f"cannot be used: {text}"))
     return found, rejected
 
 
 def _examine(path: Path, translate: Translate, run: str | None) -> _File:
     images = tuple(translate(path))
     if not images:
-        raise InputError("holds no image.")
+        raise _UnusableError("holds no image.")
     for image in images:
         if image.observation.mjd_tai is None:
-            raise InputError("has no date that can be read; name its keyword under 'keywords: date' of the instrument.")
+            raise _UnusableError(
+                "has no date that can be read; name its keyword under 'keywords: date' of the instrument."
+            )
     name = run or f"raw/{images[0].observation.instrument}"
     return _File(
         path, require_collection_name(name), checksum_of(path), images, tuple(_data_id(image) for image in images)
