@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "decertify": LazyCommand("firstlight.cli.decertify", "Take back that calibrations hold."),
     "export": LazyCommand("firstlight.cli.export", "Copy part of a repository into a folder."),
     "import": LazyCommand("firstlight.cli.import_command", "Take in what was exported.", "import_"),
+    "provenance": LazyCommand("firstlight.cli.provenance", "Tell how a file of a repository came to be."),
     "config": LazyCommand("firstlight.cli.config", "Look at settings: values, history, differences, schemas."),
     "pipeline": LazyCommand("firstlight.cli.pipeline", "Look at pipelines: tasks, datasets, checks, graphs."),
     "tasks": LazyCommand("firstlight.cli.tasks", "Look at tasks: what there is, and what fits into which slot."),

@@ -11,7 +11,7 @@ from firstlight.errors import AlgorithmError, NoWorkFound, PartialResult, Pipeli
 from firstlight.framework.built_pipeline import BuiltPipeline
 from firstlight.framework.connections import Handle, Input, Lookup, Prerequisite
 from firstlight.framework.datasets import DatasetRef, Quantum
-from firstlight.framework.dimensions import DataId, Value
+from firstlight.framework.dimensions import DIMENSIONS, DataId, Value
 from firstlight.framework.memory_datasets import MemoryDataset, MemoryDatasets, Region, listed, of_a_visit
 from firstlight.framework.passes import PipelineTask
 from firstlight.framework.quantum import QuantumOutcome, QuantumStatus, adjusted_inputs, run_quantum
@@ -127,7 +127,8 @@ class _Work:
             *(ref for ref in self.unusable if ref.name == connection.name),
         ]
         dimensions = node.connections.dimensions
-        kept = (*dimensions, "visit") if "exposure" in dimensions else dimensions
+        kept = {name for dimension in dimensions for name in (dimension, *DIMENSIONS[dimension].implies)}
+        kept |= {"visit"} if "exposure" in dimensions else set()
         return dict.fromkeys(ref.data_id.only(kept) for ref in refs)
 
     def _needless(self, node: TaskNode, data_id: DataId) -> QuantumRecord | None:

@@ -58,7 +58,7 @@ def simulate_reference(settings: SimulationSettings | None = None, *, seed: int 
 
 
 def write_night(
-    folder: Path, settings: SimulationSettings | None = None, *, seed: int = 0, n_epochs: int = 1
+    folder: str | Path, settings: SimulationSettings | None = None, *, seed: int = 0, n_epochs: int = 1
 ) -> tuple[Path, ...]:
     """Simulate and write a night, one exposure in memory at a time.
 
@@ -77,7 +77,7 @@ def write_night(
     OutputError
         If the folder cannot be written.
     """
-    settings = settings or SimulationSettings()
+    settings, folder = settings or SimulationSettings(), Path(folder)
     _make_folder(folder)
     sky = night_sky(settings, seed=seed, n_epochs=n_epochs)
     images, others, tables = [], [], []
