@@ -236,7 +236,7 @@ MOUNTS = """22 27 0:21 / /proc rw - proc proc rw
     ("folder", "kind"),
     {
         "/data/repo": "",
-        "/home/jane/repo": "nfs4",
+        "/mnt/jane/repo": "nfs4",
         "/homes": "",
         "/mnt/scratch/repo": "",
         "/mnt/big disk/repo": "lustre",
