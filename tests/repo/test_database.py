@@ -225,8 +225,8 @@ def test_a_writer_that_keeps_the_database_too_long_is_named(root, monkeypatch):
 
 MOUNTS = """22 27 0:21 / /proc rw - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-40 27 0:50 / /home rw - nfs4 server:/home rw
-41 27 0:51 / /mnt/scratch rw - tmpfs none rw
+40 27 0:50 / /nfs rw - nfs4 server:/nfs rw
+41 27 0:51 / /nfs/scratch rw - tmpfs none rw
 42 27 0:52 / /mnt/big\\040disk rw - lustre lnet:/fs rw
 43 27 0:53 / /mnt/far rw - fuse.sshfs jane@far: rw
 """
@@ -236,9 +236,9 @@ MOUNTS = """22 27 0:21 / /proc rw - proc proc rw
     ("folder", "kind"),
     {
         "/data/repo": "",
-        "/mnt/jane/repo": "nfs4",
-        "/homes": "",
-        "/mnt/scratch/repo": "",
+        "/nfs/jane/repo": "nfs4",
+        "/nfss": "",
+        "/nfs/scratch/repo": "",
         "/mnt/big disk/repo": "lustre",
         "/mnt/far": "fuse.sshfs",
     }.items(),
