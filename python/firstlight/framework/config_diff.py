@@ -124,11 +124,18 @@ def _compared(left: _Place, right: _Place, at: Path) -> Iterator[tuple[Path, _Pl
     one, other = left.config(), right.config()
     if one is not None or other is not None:
         yield from _compared_configs(left, right, at)
-    elif isinstance(left.value, Mapping) and isinstance(right.value, Mapping):
-        for name in [*left.value, *(name for name in right.value if name not in left.value)]:
+    elif (names := _names_in(left.value, right.value)) is not None:
+        for name in names:
             yield from _compared(left.inside(name), right.inside(name), (*at, str(name)))
     else:
         yield at, left, right
+
+
+def _names_in(left: object, right: object) -> list[str] | None:
+    """Return the names in two mappings, one of which may be absent; None where they are no mappings, or empty."""
+    sides = [side for side in (left, right) if side is not ABSENT]
+    mappings = [side for side in sides if isinstance(side, Mapping)]
+    return list(dict.fromkeys(name for side in mappings for name in side)) or None if mappings == sides else None
 
 
 def _compared_configs(left: _Place, right: _Place, at: Path) -> Iterator[tuple[Path, _Place, _Place]]:
