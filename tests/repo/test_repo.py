@@ -136,6 +136,19 @@ def test_many_datasets_become_known_together_or_not_at_all(repo):
     assert [row.data_id["detector"] for row in repo.datasets("number", collections="run")] == [0, 1, 2, 3]
 
 
+def test_ten_thousand_datasets_are_registered_at_once_and_found(repo):
+    repo.make_run("run")
+    new = [
+        NewDataset("number", DataId(instrument="cam", visit=n // 10, detector=n % 10), repo.root / f"run/{n}", 1, "x")
+        for n in range(10_000)
+    ]
+    repo.insert("run", new)
+
+    assert len(repo.datasets("number", collections="run")) == 10_000
+    [one] = repo.datasets("number", collections="run", where="visit = 77 and detector = 7")
+    assert one == repo.find("number", collections="run", instrument="cam", visit=77, detector=7)
+
+
 def test_what_follows_from_a_visit_is_known_of_its_datasets(repo):
     repo.make_run("run")
     with repo.database.write() as connection:

@@ -23,6 +23,9 @@ from firstlight.repo.schema import dataset
 from firstlight.repo.storage import find_storage
 from firstlight.repo.type_registry import TypeRegistry
 
+_CHANGES_STATISTICS = 10_000
+"""So many datasets at once, and the database counts again what its indexes hold; otherwise it chooses bad ones."""
+
 
 def put_object(
     database: Database,
@@ -86,6 +89,8 @@ def insert_datasets(
     try:
         with database.write() as connection:
             made = add_datasets(connection, types, database.root, require_collection(connection, run, "RUN"), new)
+            if len(new) >= _CHANGES_STATISTICS:
+                connection.execute(sa.text(f"ANALYZE {dataset.name}"))
             before_keeping()
             return made
     except IntegrityError as error:
