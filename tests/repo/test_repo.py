@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from firstlight.errors import RepoError
@@ -85,6 +85,11 @@ def test_the_first_collection_that_has_a_dataset_gives_it(new_repo, placed, orde
 
 @law
 @given(left=st.tuples(names, names), right=st.tuples(names, names))
+@example(left=("a,physical_filter=b", "c"), right=("a", "b,physical_filter=c"))
+@example(left=("a%2C", "b"), right=("a,", "b"))
+@example(left=("a", "x" * 90 + "y" + "z" * 9), right=("a", "x" * 90 + "z" * 10))
+@example(left=("a/b", "c"), right=("a", "b/c"))
+@example(left=("a_b", "c"), right=("a", "b_c"))
 def test_different_data_ids_have_different_keys_and_paths(left, right):
     kind = DatasetType("flat", ("instrument", "physical_filter"), "json")
     ids = [DataId(instrument=camera, physical_filter=name) for camera, name in (left, right)]
