@@ -107,9 +107,7 @@ def list_certified(
     period = (certification.c.collection, certification.c.begin_mjd, certification.c.end_mjd)
     query = sa.select(*period, *reader.columns).join(dataset, dataset.c.id == certification.c.dataset)
     found = connection.execute(query.where(certification.c.type == known.id, certification.c.collection.in_(rank)))
-    certified = [
-        Certified(reader.row(values), begin, end, rank[place]) for place, begin, end, *values in found
-    ]
+    certified = [Certified(reader.row(values), begin, end, rank[place]) for place, begin, end, *values in found]
     own = known.type.dimensions
     return sorted(
         certified, key=lambda each: (each.rank, tuple(each.row.data_id[name] for name in own), each.begin_mjd)
