@@ -71,8 +71,9 @@ def run_job(job: RunJob) -> int:
         )
         if job.dry_run:
             return _say_plan(console, prepare(repo, pipeline, request), job)
+        executor = _executor(job)
         options = DriverOptions(
-            jobs=job.jobs,
+            jobs=executor.jobs,
             retries=job.retries,
             timeout_s=job.timeout_s,
             memory_bytes=job.memory_bytes,
@@ -85,7 +86,7 @@ def run_job(job: RunJob) -> int:
                 _say_plan(console, prepared, job)
                 planned(prepared)
 
-            outcome = run_pipeline(repo, pipeline, request, lambda: _executor(job), options, planned=begin, tell=tell)
+            outcome = run_pipeline(repo, pipeline, request, executor, options, planned=begin, tell=tell)
     return _say_outcome(console, outcome, job)
 
 

@@ -18,6 +18,10 @@ Announce = Callable[[Record], None]
 class Executor(Protocol):
     """Runs batches of work, in whatever place and order."""
 
+    @property
+    def jobs(self) -> int:
+        """Pieces of work at a time."""
+
     def submit(self, batch: Batch, announce: Announce) -> Future[list[Record]]:
         """Run ``batch`` some time; ``announce`` is called with every record, from any thread."""
 
@@ -37,6 +41,8 @@ class InProcessExecutor:
     debug
         Open the debugger where a bug is raised.
     """
+
+    jobs = 1
 
     def __init__(self, *, debug: bool = False) -> None:
         self._debug = debug

@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from firstlight.execution.executor import Announce
 from firstlight.execution.work import Batch, Limits, Quantum, Record, RecordStatus, batch_of, lost_record
-from firstlight.execution.worker import run_batch
+from firstlight.execution.worker import prepare_batch, run_batch
 
 ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA", "VECLIB")
 """Libraries that would otherwise compute with a thread on each core."""
@@ -50,6 +50,7 @@ class LocalExecutor:
     """
 
     def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(jobs)]
@@ -97,7 +98,6 @@ class LocalExecutor:
         rest: Sequence[Quantum] = job.batch["quanta"]
         records: list[Record] = []
         while rest and not self._stopping.is_set():
-            worker.send(batch_of(job.batch, rest))
             done, end = self._collected(worker, job, rest)
             records += done
             rest = rest[len(done) :]
@@ -115,11 +115,14 @@ class LocalExecutor:
     ) -> tuple[list[Record], tuple[RecordStatus, str] | None]:
         """Return the records that a process sends, and how it ended where it did not send all."""
         records: list[Record] = []
+        try:
+            worker.begin(batch_of(job.batch, expected))
+        except (EOFError, OSError):
+            return records, ("lost", f"the worker process ended ({worker.how_it_ended()}).")
         since = time.monotonic()
         while len(records) < len(expected):
             try:
-                there = worker.pipe.poll(LOOK_EVERY_S)
-                if there:
+                if worker.pipe.poll(LOOK_EVERY_S):
                     records.append(worker.pipe.recv())
                     job.announce(records[-1])
                     since = time.monotonic()
@@ -150,11 +153,19 @@ class _Worker:
         self._process: Any = None
         self.pipe: Connection
 
-    def send(self, batch: Batch) -> None:
-        """Give the process a batch; one that has ended is started anew."""
+    def begin(self, batch: Batch) -> None:
+        """Give the process a batch, and wait until it begins; one that has ended is started anew.
+
+        Raises
+        ------
+        EOFError, OSError
+            If the process ends meanwhile.
+        """
         if self._process is None or not self._process.is_alive():
+            self.stop(kill=True)
             self._start()
         self.pipe.send(batch)
+        self.pipe.recv()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -199,6 +210,8 @@ def _work(pipe: Connection, driver: int) -> None:
     threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
     with suppress(EOFError, OSError):
         while (batch := pipe.recv()) is not None:
+            prepare_batch(batch)
+            pipe.send(None)
             run_batch(batch, announce=pipe.send)
 
 

@@ -35,9 +35,17 @@ def only_driver(folder: Path, *, output: str) -> Iterator[None]:
             raise RepoError(f"{output}: is being run by {_who(file.read())}; wait for it, or stop it.") from error
         file.seek(0)
         file.truncate()
-        json.dump({"user": getpass.getuser(), "host": platform.node(), "pid": os.getpid()}, file)
+        json.dump({"user": user_name(), "host": platform.node(), "pid": os.getpid()}, file)
         file.flush()
         yield
+
+
+def user_name() -> str:
+    """Return who runs this process; its number where the system has no name for it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return str(os.getuid())
 
 
 def _who(text: str) -> str:

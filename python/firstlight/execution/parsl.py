@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -15,6 +18,7 @@ from parsl.providers import CondorProvider, LocalProvider, PBSProProvider, Slurm
 from pydantic import PositiveInt
 
 from firstlight.execution.executor import Announce
+from firstlight.execution.local import LocalExecutor
 from firstlight.execution.work import Batch, Record, lost_record
 from firstlight.execution.worker import run_batch
 from firstlight.framework import Config, load_config
@@ -69,7 +73,7 @@ class ParslExecutor:
 
     def __init__(self, site: SiteConfig) -> None:
         self._site = site
-        self._folder = tempfile.TemporaryDirectory(prefix="firstlight-parsl-")
+        self._folder: tempfile.TemporaryDirectory[str]
         self._kernel: Any = None
         self._app: Any = None
 
@@ -83,6 +87,11 @@ class ParslExecutor:
             If the file does not fit `SiteConfig`.
         """
         return cls(load_config(SiteConfig, path))
+
+    @property
+    def jobs(self) -> int:
+        """Pieces of work at a time, when the site gives all that is asked of it."""
+        return self._site.workers_per_node * self._site.nodes_per_block * self._site.max_blocks
 
     def submit(self, batch: Batch, announce: Announce) -> Future[list[Record]]:
         """Run ``batch`` on a node."""
@@ -102,11 +111,14 @@ class ParslExecutor:
         return promised
 
     def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="firstlight-parsl-")
+        # Parsl starts its own programs by name; they lie beside Python, also where the environment is not activated.
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         config = ParslConfig(
             executors=[self._executor()], run_dir=self._folder.name, strategy="simple", initialize_logging=False
         )
         self._kernel = parsl.load(config)
-        self._app = parsl.python_app(run_batch, data_flow_kernel=self._kernel)
+        self._app = parsl.python_app(run_within_limits, data_flow_kernel=self._kernel)
         return self
 
     def __exit__(
@@ -143,6 +155,18 @@ class ParslExecutor:
         elif site.provider == "pbs":
             special |= {"queue": site.partition, "account": site.account}
         return PROVIDERS[site.provider](**common, **special)
+
+
+def run_within_limits(batch: Batch) -> list[Record]:
+    """Run a batch on a node; where it has limits, in a process that is watched and can be stopped."""
+    if all(limit is None for limit in batch["limits"].values()):
+        return run_batch(batch)
+    return _watched().submit(batch, lambda _: None).result()
+
+
+@cache
+def _watched() -> LocalExecutor:
+    return LocalExecutor(1).__enter__()
 
 
 ONE_THREAD = "\n".join(f"export {name}_NUM_THREADS=1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA"))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from firstlight.errors import RepoError
+from firstlight.errors import ConfigError, RepoError
 from firstlight.framework.dimensions import DataId, Value
 from firstlight.images.atomic import write_atomically
 
@@ -157,6 +158,7 @@ class Plan:
             "dropped": [asdict(line) for line in self.dropped],
             "notes": self.notes,
             "inputs": len(self.inputs),
+            "quanta": len(self.quanta),
         }
         for one in self.inputs:
             yield [one.type, dict(one.data_id), one.path, one.key, one.storage]
@@ -189,9 +191,34 @@ class Plan:
                 for line in file:
                     step, data_id, inputs, key = json.loads(line)
                     plan.quanta.append(PlannedQuantum(step, DataId(data_id), tuple(map(tuple, inputs)), key))
-        except (OSError, EOFError, ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
-            raise RepoError(f"{path}: is not a saved plan ({error}).") from error
+                plan._require_whole(head["quanta"])
+        except (OSError, EOFError, StopIteration, zlib.error) as error:
+            raise RepoError(f"{path}: cannot be read to its end ({str(error) or 'it is cut off'}).") from error
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, ConfigError) as error:
+            raise RepoError(f"{path}: is not a saved plan ({' '.join(str(error).split())}).") from error
         return plan
+
+    def _require_whole(self, quanta: int) -> None:
+        """Make sure that each number stands for something that is there, and was made before.
+
+        Raises
+        ------
+        ValueError
+            If one does not.
+        """
+        if len(self.quanta) != quanta:
+            raise ValueError(f"{quanta} quanta are announced, {len(self.quanta)} are there")
+        for number, quantum in enumerate(self.quanta):
+            step = self.steps[quantum.step]
+            whole = quantum.step >= 0 and len(quantum.inputs) == len(step.arguments) and isinstance(quantum.key, str)
+            for source in (source for several in quantum.inputs for source in several):
+                maker, position = self.made_by(source) if source < 0 else (0, 0)
+                if source >= 0:
+                    whole = whole and source < len(self.inputs)
+                else:
+                    whole = whole and maker < number and position < len(self.steps[self.quanta[maker].step].outputs)
+            if not whole:
+                raise ValueError(f"quantum {number} names what is not there")
 
 
 def output_place(quantum: int, position: int) -> int:

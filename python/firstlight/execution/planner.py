@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
 from firstlight.errors import NoWorkFound, RepoError
+from firstlight.execution.joins import Found, Key, pieces_of_work, shared_names
 from firstlight.execution.plan import (
     OUTPUTS,
     Dropped,
@@ -21,19 +22,18 @@ from firstlight.execution.plan import (
     output_place,
 )
 from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, Lookup, PipelineTask, Prerequisite
-from firstlight.framework.dimensions import DIMENSIONS, Value
+from firstlight.framework.quantum import adjusted_inputs
 from firstlight.framework.task_graph import TaskNode
 from firstlight.repo.dataset_types import data_key
 from firstlight.repo.exposure_visits import visits_of_exposures
 from firstlight.repo.records import exposures, visits
 from firstlight.repo.reference_catalogs import refcats
 from firstlight.repo.repo import Repo
+from firstlight.repo.rows import Certified
 from firstlight.repo.storage import storage_of
 
 REFCAT = "refcat"
 """Storage of a reference catalogue, which lies outside the repository."""
-
-Key = tuple[Value | None, ...]
 
 
 def make_plan(pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str], where: str = "") -> Plan:
@@ -58,24 +58,6 @@ def make_plan(pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str]
     return _Planner(pipeline, repo, collections, where).plan()
 
 
-@dataclass
-class _Found:
-    """The datasets of one type: their data ids, and numbers that stand for them in the plan."""
-
-    data_ids: list[DataId]
-    sources: list[int]
-    index: dict[tuple[str, ...], dict[Key, list[int]]] = field(default_factory=dict)
-
-    def by(self, names: tuple[str, ...]) -> dict[Key, list[int]]:
-        """Return values of ``names`` -> positions of the datasets that have them."""
-        if names not in self.index:
-            groups: dict[Key, list[int]] = {}
-            for position, data_id in enumerate(self.data_ids):
-                groups.setdefault(key_values(data_id, names), []).append(position)
-            self.index[names] = groups
-        return self.index[names]
-
-
 class _Planner:
     def __init__(self, pipeline: BuiltPipeline, repo: Repo, collections: Sequence[str], where: str) -> None:
         self._pipeline = pipeline
@@ -83,7 +65,7 @@ class _Planner:
         self._collections = collections
         self._where = where
         self._plan = Plan(steps=tuple(_planned_step(node) for node in pipeline))
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, Found] = {}
         self._prerequisites: dict[str, Callable[[DataId], list[int]]] = {}
         self._dates: dict[str, dict[Key, float]] = {}
         self._refcats = refcats(repo)
@@ -104,7 +86,7 @@ class _Planner:
         total = 0
         inputs = {name: self._datasets(each.name) for name, each in node.connections.inputs.items()}
         lookups = {name: self._lookup(node, name, each) for name, each in node.connections.prerequisites.items()}
-        for data_id in _pieces(node, inputs):
+        for data_id in pieces_of_work(node, inputs):
             total += 1
             gathered = _gathered(node, inputs, data_id, losses)
             gathered = gathered and self._looked_up(node, lookups, data_id, gathered, losses)
@@ -120,11 +102,11 @@ class _Planner:
             plan.dropped += list(self._why_nothing(node, inputs))
         for position, output in enumerate(step.outputs):
             made = range(first, len(plan.quanta))
-            self._found[output.type] = _Found(
+            self._found[output.type] = Found(
                 [plan.quanta[each].data_id for each in made], [output_place(each, position) for each in made]
             )
 
-    def _datasets(self, name: str) -> _Found:
+    def _datasets(self, name: str) -> Found:
         """Return the datasets of a type: those that an earlier step makes, or else those in the repository."""
         if name not in self._found:
             try:
@@ -144,7 +126,7 @@ class _Planner:
             if left := len(found) - (len(self._plan.inputs) - start):
                 self._plan.notes.append(f"{left} of {len(found)} {name} left out: part of no visit (bias, dark, flat)")
             sources = list(range(start, len(self._plan.inputs)))
-            self._found[name] = _Found([self._plan.inputs[each].data_id for each in sources], sources)
+            self._found[name] = Found([self._plan.inputs[each].data_id for each in sources], sources)
         return self._found[name]
 
     def _of_a_visit(self, data_id: DataId) -> DataId:
@@ -170,26 +152,32 @@ class _Planner:
             )
             return lambda _: []
         found = self._datasets(connection.name)
-        names = _shared(found, node.connections.dimensions_of(connection))
+        names = shared_names(found, node.connections.dimensions_of(connection))
         return lambda data_id: [found.sources[each] for each in found.by(names).get(key_values(data_id, names), ())]
 
     def _valid(self, connection: Prerequisite) -> Callable[[DataId], list[int]]:
         """Return what finds the calibration that holds on the date of a piece of work."""
         certified = self._repo.certified(connection.name, collections=self._collections)
         storage = self._repo.dataset_type(connection.name).storage if certified else ""
-        entries: list[tuple[int, DataId, float, float, int]] = []
-        for each in certified:
-            entries.append((each.rank, each.row.data_id, each.begin_mjd, each.end_mjd, len(self._plan.inputs)))
-            row = each.row
-            self._plan.inputs.append(PlannedInput(row.type, row.data_id, row.location, row.checksum, storage))
-        entries.sort(key=lambda entry: entry[0])
+        places: dict[int, int] = {}
+        for row in (each.row for each in certified):
+            if row.id not in places:
+                places[row.id] = len(self._plan.inputs)
+                self._plan.inputs.append(PlannedInput(row.type, row.data_id, row.location, row.checksum, storage))
+        groups: dict[tuple[str, ...], dict[Key, list[Certified]]] = {}
 
         def find(data_id: DataId) -> list[int]:
+            """Return those of the first collection that has any; more than one where the work leaves it open."""
+            names = tuple(name for name in (certified[0].row.data_id if certified else ()) if name in data_id)
+            if names not in groups:
+                groups[names] = {}
+                for each in certified:
+                    groups[names].setdefault(key_values(each.row.data_id, names), []).append(each)
             date = self._date(data_id)
-            for _, held, begin, end, place in entries:
-                if held.agrees(data_id) and (date is None or begin <= date < end):
-                    return [place]
-            return []
+            there = groups[names].get(key_values(data_id, names), ())
+            held = [each for each in there if date is None or each.begin_mjd <= date < each.end_mjd]
+            first = min((each.rank for each in held), default=0)
+            return list(dict.fromkeys(places[each.row.id] for each in held if each.rank == first))
 
         return find
 
@@ -217,9 +205,12 @@ class _Planner:
             connection = node.connections.prerequisites[name]
             found = find(data_id)
             if len(found) < connection.minimum:
-                losses.note(f"no certified {connection.name}", data_id)
+                losses.note(f"no {connection.name} {_MISSING[connection.lookup]}", data_id)
                 whole = False
-            gathered[name] = found if connection.multiple else found[:1]
+            elif len(found) > 1 and not connection.multiple:
+                losses.note(f"{len(found)} {connection.name} where one is taken", data_id)
+                whole = False
+            gathered[name] = found
         return gathered if whole else None
 
     def _adjusted(
@@ -236,16 +227,11 @@ class _Planner:
             for ref, each in zip(several, gathered[name], strict=True)
         }
         try:
-            adjusted = task.adjust_quantum(data_id, refs)
+            adjusted = adjusted_inputs(task, data_id, refs)
         except NoWorkFound as error:
             losses.note(str(error).rstrip("."), data_id)
             return None
-        kept = {name: [numbers[name, ref] for ref in adjusted.get(name, ())] for name in refs}
-        for name, connection in node.connections.arguments.items():
-            if len(kept[name]) < connection.minimum:
-                losses.note(f"too few {connection.name} left", data_id)
-                return None
-        return kept
+        return {name: [numbers[name, ref] for ref in several] for name, several in adjusted.items()}
 
     def _data_id_of(self, source: int) -> DataId:
         if source >= 0:
@@ -264,7 +250,7 @@ class _Planner:
                     parts.append(f"{self._plan.quanta[quantum].key}.{position}")
         return _hash(parts)
 
-    def _why_nothing(self, node: TaskNode, inputs: Mapping[str, _Found]) -> Iterator[Dropped]:
+    def _why_nothing(self, node: TaskNode, inputs: Mapping[str, Found]) -> Iterator[Dropped]:
         for name, found in inputs.items():
             if not found.data_ids and node.connections.inputs[name].minimum:
                 kind = node.connections.inputs[name].name
@@ -272,6 +258,13 @@ class _Planner:
                 matching = f" where {self._where}" if self._where and made is None else ""
                 place = f"{made} makes none" if made else f"none is in {', '.join(self._collections)}{matching}"
                 yield Dropped(node.label, f"no {kind}: {place}", 0)
+
+
+_MISSING = {
+    Lookup.DATA_ID: "has its data id",
+    Lookup.VALIDITY: "is certified for its date",
+    Lookup.REGION: "is registered or overlaps it",
+}
 
 
 class _Losses:
@@ -289,43 +282,14 @@ class _Losses:
         return [Dropped(self._label, reason, number, str(one)) for reason, (number, one) in self._seen.items()]
 
 
-def _pieces(node: TaskNode, inputs: Mapping[str, _Found]) -> Iterable[DataId]:
-    """Return the data ids of the work: every combination of required inputs whose values agree."""
-    dimensions = node.connections.dimensions
-    needed = [name for name, each in node.connections.inputs.items() if each.minimum] or list(inputs)
-    keys = {name: _shared(inputs[name], dimensions) for name in needed}
-    for name in needed:
-        if keys[name] == dimensions:
-            found = inputs[name]
-            for positions in found.by(dimensions).values():
-                yield _of_work([found.data_ids[each] for each in positions], dimensions)
-            return
-    joined: dict[DataId, None] = {DataId(): None}
-    for name in needed:
-        found = inputs[name]
-        parts = [found.data_ids[several[0]].only(keys[name]) for several in found.by(keys[name]).values()]
-        joined = {left.joined(right): None for left in joined for right in parts if left.agrees(right)}
-    yield from (each for each in joined if set(dimensions) <= set(each))
-
-
-def _of_work(members: Sequence[DataId], dimensions: tuple[str, ...]) -> DataId:
-    """Return the dimensions of the work and what they imply, from the data ids of its inputs."""
-    first = members[0]
-    if len(first) == len(dimensions):
-        return first
-    known = {name for dimension in dimensions for name in (dimension, *DIMENSIONS[dimension].implies)}
-    known |= {"visit"} if "exposure" in dimensions else set()
-    return first if known >= set(first) else first.only(known)
-
-
 def _gathered(
-    node: TaskNode, inputs: Mapping[str, _Found], data_id: DataId, losses: _Losses
+    node: TaskNode, inputs: Mapping[str, Found], data_id: DataId, losses: _Losses
 ) -> dict[str, list[int]] | None:
     """Return the inputs of a piece of work, or None and a note why it cannot be done."""
     gathered: dict[str, list[int]] = {}
     for name, connection in node.connections.inputs.items():
         found = inputs[name]
-        names = _shared(found, node.connections.dimensions)
+        names = shared_names(found, node.connections.dimensions)
         places = [found.sources[each] for each in found.by(names).get(key_values(data_id, names), ())]
         if len(places) < connection.minimum:
             losses.note(f"{len(places)} {connection.name} where {connection.minimum} is needed", data_id)
@@ -339,12 +303,6 @@ def _gathered(
 
 def _is_of_no_visit(data_id: DataId) -> bool:
     return "exposure" in data_id and "visit" not in data_id
-
-
-def _shared(found: _Found, dimensions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of ``dimensions`` that the datasets have."""
-    have = found.data_ids[0] if found.data_ids else ()
-    return tuple(name for name in dimensions if name in have)
 
 
 def _planned_step(node: TaskNode) -> PlannedStep:
@@ -372,8 +330,13 @@ def _planned(name: str, connection: Input) -> PlannedConnection:
 def _config_key(node: TaskNode) -> str:
     task = node.slot.task
     package = task.__module__.partition(".")[0]
-    versions = [f"{name}=={version(name)}" for name in sorted(set(packages_distributions().get(package, ())))]
+    versions = [f"{name}=={version(name)}" for name in sorted(set(_distributions().get(package, ())))]
     return _hash([f"{task.__module__}:{task.__qualname__}", node.slot.config.to_yaml(), *versions])
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _hash(parts: Iterable[str]) -> str:

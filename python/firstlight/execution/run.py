@@ -19,9 +19,10 @@ from firstlight.execution.planner import make_plan
 from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.saving import adopt, save_records
 from firstlight.execution.schedule import Made, Schedule
-from firstlight.execution.work import SETTLED, Record, RecordStatus
+from firstlight.execution.work import SETTLED, TRANSIENT, Record, RecordStatus
 from firstlight.framework import BuiltPipeline, did_you_mean
 from firstlight.repo.dataset_types import DatasetType, data_key
+from firstlight.repo.names import require_collection_name
 from firstlight.repo.repo import Repo
 
 Mode = Literal["resume", "new", "redo"]
@@ -148,6 +149,8 @@ def execute(
         )
         driver.drive()
     if schedule.left == 0:
+        if any(driver.counts[status] for status in ("error", *TRANSIENT)):
+            adopt(repo, prepared.run)
         folder.finish(driver.counts)
     return RunOutcome(prepared, driver.counts)
 
@@ -156,7 +159,7 @@ def run_pipeline(
     repo: Repo,
     pipeline: BuiltPipeline,
     request: RunRequest,
-    executor: Callable[[], Executor],
+    executor: Executor,
     options: DriverOptions,
     *,
     planned: Callable[[Prepared], None],
@@ -168,7 +171,7 @@ def run_pipeline(
     ----------
     repo, pipeline, request, options
     executor
-        Makes the executor, once there is something to do.
+        Entered once there is something to do.
     planned
         Called with the plan before anything is run.
     tell
@@ -179,6 +182,7 @@ def run_pipeline(
     RepoError
         If another driver holds the output, a collection is not there, or the output was made with other settings.
     """
+    _require_output(repo, request.output)
     with only_driver(repo.root / request.output, output=request.output):
         for run in runs_of(repo, request.output):
             if not RunFolder(repo.root, run).is_finished:
@@ -187,7 +191,23 @@ def run_pipeline(
         planned(prepared)
         if not prepared.n_left:
             return RunOutcome(prepared)
-        return execute(repo, prepared, request, executor(), options, tell=tell)
+        return execute(repo, prepared, request, executor, options, tell=tell)
+
+
+def _require_output(repo: Repo, output: str) -> None:
+    """Refuse a name that is none, that is taken by something else, or that lies in the folder of a RUN.
+
+    Raises
+    ------
+    RepoError
+        If it cannot be the output of a run.
+    """
+    require_collection_name(output)
+    for there in repo.collections("*"):
+        if there.kind == "RUN" and f"{output}/".startswith(f"{there.name}/"):
+            raise RepoError(f"{output}: lies in the run {there.name}; take another name for the output.")
+        if there.name == output and there.kind != "CHAINED":
+            raise RepoError(f"{output}: is a {there.kind} collection; take another name for the output.")
 
 
 def runs_of(repo: Repo, output: str) -> tuple[str, ...]:
@@ -233,7 +253,10 @@ def _to_do_again(pipeline: BuiltPipeline, request: RunRequest) -> Collection[str
 
 
 def _ended(repo: Repo, plan: Plan, runs: Iterable[str], again: Collection[str]) -> dict[int, Made]:
-    """Return number of a quantum -> how it ended, for what the RUNs have with the same key."""
+    """Return number of a quantum -> how it ended, for what the RUNs have with the same key.
+
+    What hangs on work that has to be done again is not done: it may have been made without it.
+    """
     done: dict[tuple[str, str], Made] = {}
     for run in runs:
         for row in repo.quanta(run):
@@ -245,7 +268,7 @@ def _ended(repo: Repo, plan: Plan, runs: Iterable[str], again: Collection[str]) 
     for number, quantum in enumerate(plan.quanta):
         made = done.get((plan.label(quantum), quantum.key))
         makers = (plan.made_by(source)[0] for several in quantum.inputs for source in several if source < 0)
-        if made is not None and (made.status != "blocked" or all(maker in ended for maker in makers)):
+        if made is not None and all(maker in ended for maker in makers):
             ended[number] = made
     return ended
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import platform
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import RepoError
+from firstlight.execution.lock import user_name
 from firstlight.execution.plan import Plan
 from firstlight.execution.work import Record
 from firstlight.images.atomic import write_text_atomically
@@ -75,7 +75,7 @@ class RunFolder:
                 "command": command,
                 "inputs": list(inputs),
                 "where": where,
-                "user": getpass.getuser(),
+                "user": user_name(),
                 "host": platform.node(),
                 "started": time.time(),
                 "versions": versions(),
@@ -93,7 +93,10 @@ class RunFolder:
     @property
     def is_finished(self) -> bool:
         """Whether everything was done that could be done."""
-        return self.about().get("status") == "finished"
+        try:
+            return self.about().get("status") == "finished"
+        except RepoError:
+            return False
 
     def records(self) -> Iterator[Record]:
         """Yield every record that is whole."""

@@ -20,7 +20,11 @@ CALIBRATED = "preliminary_visit_image"
 def save_records(repo: Repo, run: str, records: Sequence[Record]) -> None:
     """Write datasets and quanta of ``records`` into the database, and where images really lie."""
     repo.insert(run, [row for record in records for row in _datasets(repo, record)])
+    _solve_regions(repo, records)
     repo.save_quanta(run, [_quantum(record) for record in records])
+
+
+def _solve_regions(repo: Repo, records: Sequence[Record]) -> None:
     for output in (output for record in records for output in record["outputs"]):
         if output["type"] == CALIBRATED and "region" in output:
             data_id = output["data_id"]
@@ -48,10 +52,11 @@ def adopt(repo: Repo, run: str) -> int:
     there = _paths(repo, run)
     rows = [row for record in new for row in _datasets(repo, record) if str(row.path) not in there]
     repo.insert(run, rows)
+    _solve_regions(repo, new)
     repo.save_quanta(run, [_quantum(record) for record in new])
     keep = _paths(repo, run)
     keep |= {folder.record_path(record["label"], record["data_key"]) for record in whole}
-    keep |= {folder.record_path(label, data_key) for (label, data_key), status in known.items() if status in SETTLED}
+    keep |= {folder.record_path(label, data_key) for label, data_key in known}
     folder.clear(keep)
     return len(new)
 

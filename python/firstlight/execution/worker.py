@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,19 @@ def run_batch(batch: Batch, *, announce: Callable[[Record], None] | None = None,
     catch
         Whether a bug becomes a record; otherwise it is raised, for a debugger.
     """
-    task = made_task(batch["task"], batch["config"])
     records = []
     for quantum in batch["quanta"]:
-        record = run_one(batch, task, quantum, catch=catch)
+        record = run_one(batch, quantum, catch=catch)
         records.append(record)
         if announce is not None:
             announce(record)
     return records
+
+
+def prepare_batch(batch: Batch) -> None:
+    """Make the task of a batch, so that the time this takes is not that of its first piece of work."""
+    with suppress(Exception):  # `run_one` meets it again, and records it
+        made_task(batch["task"], batch["config"])
 
 
 @cache
@@ -66,7 +72,7 @@ def made_task(name: str, config: str) -> PipelineTask[Any]:
     return task
 
 
-def run_one(batch: Batch, task: PipelineTask[Any], quantum: Quantum, *, catch: bool) -> Record:
+def run_one(batch: Batch, quantum: Quantum, *, catch: bool) -> Record:
     """Run one piece of work and return its record: how it ended, what it wrote, how good it is, what it took."""
     record: Record = {
         **head_of(batch["label"], quantum),
@@ -82,6 +88,7 @@ def run_one(batch: Batch, task: PipelineTask[Any], quantum: Quantum, *, catch: b
     )
     wall, cpu = time.perf_counter(), time.process_time()
     try:
+        task = made_task(batch["task"], batch["config"])
         outcome = run_quantum(task, _arguments(batch, quantum), resources=Resources(**batch["resources"]))
         record |= _told(outcome)
         record["outputs"] = [
@@ -89,19 +96,37 @@ def run_one(batch: Batch, task: PipelineTask[Any], quantum: Quantum, *, catch: b
             for name, product in outcome.products.items()
         ]
     except Exception as error:
+        _take_back(quantum)
         if not catch:
             raise
-        record |= {"status": "error", "error": _described(error)}
+        record |= _broken(error)
     finally:
         structlog.configure(**before)
     record |= {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "log": kept[-MOST_LOG_LINES:]}
+    text = json.dumps(record, default=_plain)
     path = Path(quantum["record_path"])
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        write_text_atomically(path, json.dumps(record, default=str, allow_nan=True))
-    except FirstlightError as error:
-        record |= {"status": "error", "error": _described(error)}
-    return record
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(path, text)
+    except (FirstlightError, OSError) as error:
+        _take_back(quantum)
+        record |= {**_broken(error), "outputs": []}
+        text = json.dumps(record, default=_plain)
+    return dict(json.loads(text))
+
+
+def _take_back(quantum: Quantum) -> None:
+    """Delete what was written for a piece of work that does not count."""
+    for output in quantum["outputs"].values():
+        with suppress(OSError):
+            Path(output["path"]).unlink(missing_ok=True)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold of a number of another library, or else a text."""
+    item = getattr(value, "item", None)
+    number = item() if callable(item) and getattr(value, "size", 0) == 1 else value
+    return number if isinstance(number, int | float | str) else str(value)
 
 
 def _arguments(batch: Batch, quantum: Quantum) -> dict[str, object]:
@@ -203,9 +228,18 @@ def _told(outcome: QuantumOutcome) -> Record:
     return told
 
 
+def _broken(error: Exception) -> Record:
+    """Return how work ended that raised something that is not about the data."""
+    return {
+        "status": "memory" if isinstance(error, MemoryError) else "error",
+        "error": _described(error),
+        "outputs": [],
+    }
+
+
 def _described(error: Exception) -> dict[str, Any]:
-    told: dict[str, Any] = {"class": type(error).__name__, "message": str(error), "facts": {}}
-    if not isinstance(error, UserError):
+    told: dict[str, Any] = {"class": type(error).__name__, "message": str(error) or type(error).__name__, "facts": {}}
+    if not isinstance(error, UserError | OSError):
         told["traceback"] = traceback.format_exc()
     return told
 
