@@ -162,3 +162,25 @@ def test_a_vanished_file_fails_the_work_that_needs_it_and_nothing_else(folder):
     assert ("corrected_number", 4, 1) not in shown
     assert shown["total_number", 4, None] == 41.5
     row.path.write_text("41.0")
+
+
+def test_a_repository_that_was_moved_goes_on_and_redoes_on_what_lies_there_now(folder, tmp_path_factory):
+    call(folder)
+    moved = tmp_path_factory.mktemp("moved")
+    (folder / "repo").rename(moved / "repo")
+    (moved / "night.yaml").write_text((folder / "night.yaml").read_text())
+    done = call(moved, "--redo", "total")
+
+    assert statuses(moved, "night/2") == {"blocked": 2, "done": 10}, done.stderr
+    assert numbers_of(moved) == expected(VISITS, negative=NEGATIVE)
+
+
+def test_what_was_pruned_is_made_again_when_it_is_needed(folder):
+    call(folder)
+    with Repo.open(folder / "repo") as repo:
+        repo.prune("corrected_number", collections="night/1")
+    done = call(folder, "--redo", "total")
+
+    assert done.returncode == 1, done.stderr
+    assert statuses(folder, "night/2")["done"] == 20
+    assert numbers_of(folder) == expected(VISITS, negative=NEGATIVE)

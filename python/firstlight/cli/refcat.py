@@ -19,6 +19,6 @@ def refcat() -> None:
 
     \b
       firstlight refcat ingest gaia/ gaia.parquet
-      firstlight refcat register -b R gaia/ --name gaia_dr3
+      firstlight refcat register -b R gaia/ --name astrometry_refcat
       firstlight refcat list -b R
     """  # noqa: D301 - click needs the real backspace character

@@ -19,7 +19,7 @@ def register(folder: Path, root: Path, name: str) -> None:
     """Make the store of reference stars in the folder STORE known to a repository; it stays where it is.
 
     \b
-      firstlight refcat register -b R tycho2/ --name tycho2
+      firstlight refcat register -b R tycho2/ --name astrometry_refcat
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     from firstlight.refcats.store import manifest_checksum

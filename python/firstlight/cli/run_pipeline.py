@@ -109,20 +109,28 @@ def _say_plan(console: Console, prepared: Prepared, job: RunJob) -> int:
         prepared.plan.save(job.save_plan)
     if len(prepared.plan) and prepared.n_left:
         done = f", {len(prepared.ended)} done before" if prepared.ended else ""
-        console.print(f"{prepared.n_left} to do in {prepared.run}{done}", highlight=False)
+        console.print(f"{prepared.n_left} to do in {prepared.run}{done}", highlight=False, soft_wrap=True)
     return DONE if len(prepared.plan) else NOTHING_TO_DO
 
 
 def _say_outcome(console: Console, outcome: RunOutcome, job: RunJob) -> int:
     prepared, counts = outcome.prepared, outcome.counts
     if not len(prepared.plan):
-        console.print("Nothing to run on; the lines above say which step found nothing.", highlight=False)
+        console.print(
+            "Nothing to run on; the lines above say which step found nothing.", highlight=False, soft_wrap=True
+        )
         return NOTHING_TO_DO
     if not prepared.n_left:
-        console.print(f"{job.output}: everything is done ({len(prepared.plan)} quanta).", highlight=False)
+        console.print(
+            f"{job.output}: everything is done ({len(prepared.plan)} quanta).", highlight=False, soft_wrap=True
+        )
         return DONE
     told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-    console.print(f"{prepared.run}: {told}; 'firstlight report -b {job.root} {job.output}' says more.", highlight=False)
+    console.print(
+        f"{prepared.run}: {told}; 'firstlight report -b {job.root} {job.output}' says more.",
+        highlight=False,
+        soft_wrap=True,
+    )
     return FAILED_ON_DATA if any(counts[status] for status in (*BAD, "blocked")) else DONE
 
 

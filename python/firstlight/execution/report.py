@@ -10,6 +10,7 @@ from typing import Any
 
 from firstlight.errors import RepoError
 from firstlight.execution.run import runs_of
+from firstlight.execution.run_folder import RunFolder
 from firstlight.repo.repo import Repo
 from firstlight.repo.rows import QuantumRow
 
@@ -165,11 +166,14 @@ def _failures(rows: Iterable[QuantumRow], repo: Repo, output: str) -> list[Failu
 
 
 def _rerun(row: QuantumRow, repo: Repo, output: str) -> str:
-    """Return the command that runs one piece of work again, with a debugger and into an output of its own."""
+    """Return the command that runs one piece of work again, into an output of its own; for a bug with a debugger."""
     names = ("visit", "exposure", "detector", "tract", "patch")
     data_id = row.record.get("data_id", {})
     where = " and ".join(f"{name}={data_id[name]}" for name in names if name in data_id)
-    return f'firstlight run -b {repo.root} -p PIPELINE -o {output}-debug -d "{where}" --pdb'
+    command = str(RunFolder(repo.root, runs_of(repo, output)[0]).about().get("command", ""))
+    named = re.search(r"(?:-p|--pipeline)[ =](\S+)", command)
+    pipeline, debugger = named[1] if named else "PIPELINE", " --pdb" if row.status == "error" else ""
+    return f'firstlight run -b {repo.root} -p {pipeline} -o {output}-debug -d "{where}"{debugger}'
 
 
 def _gates(rows: Iterable[QuantumRow]) -> list[GateCount]:

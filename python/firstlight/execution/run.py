@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast
 
 from firstlight.errors import PipelineError, RepoError
@@ -19,8 +20,8 @@ from firstlight.execution.planner import make_plan
 from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.saving import adopt, save_records
 from firstlight.execution.schedule import Made, Schedule
-from firstlight.execution.work import SETTLED, TRANSIENT, Record, RecordStatus
-from firstlight.framework import BuiltPipeline, did_you_mean
+from firstlight.execution.work import SETTLED, TRANSIENT, Dataset, Record, RecordStatus
+from firstlight.framework import BuiltPipeline, DataId, did_you_mean
 from firstlight.repo.dataset_types import DatasetType, data_key
 from firstlight.repo.names import require_collection_name
 from firstlight.repo.repo import Repo
@@ -262,7 +263,7 @@ def _ended(repo: Repo, plan: Plan, runs: Iterable[str], again: Collection[str]) 
         for row in repo.quanta(run):
             place = (row.label, row.input_key)
             if (row.status in SETTLED or row.status == "blocked") and place not in done and row.label not in again:
-                outputs = {each["type"]: each for each in row.record.get("outputs", ())}
+                outputs = {each["type"]: _where_now(repo, run, each) for each in row.record.get("outputs", ())}
                 done[place] = Made(cast("RecordStatus", row.status), outputs)
     ended: dict[int, Made] = {}
     for number, quantum in enumerate(plan.quanta):
@@ -270,7 +271,27 @@ def _ended(repo: Repo, plan: Plan, runs: Iterable[str], again: Collection[str]) 
         makers = (plan.made_by(source)[0] for several in quantum.inputs for source in several if source < 0)
         if made is not None and all(maker in ended for maker in makers):
             ended[number] = made
-    return ended
+    return _without_pruned(plan, ended)
+
+
+def _where_now(repo: Repo, run: str, output: Dataset) -> Dataset:
+    """Return an output with the path that it has in the repository where that lies now."""
+    return {**output, "path": str(repo.path_for(run, output["type"], DataId(output["data_id"])))}
+
+
+def _without_pruned(plan: Plan, ended: dict[int, Made]) -> dict[int, Made]:
+    """Leave out what is to be read again and is not there any more, so that it is made again."""
+    left = dict(ended)
+    for number in reversed(range(len(plan.quanta))):
+        if number in left:
+            continue
+        for source in (each for several in plan.quanta[number].inputs for each in several if each < 0):
+            maker, position = plan.made_by(source)
+            kind = plan.steps[plan.quanta[maker].step].outputs[position].type
+            output = left[maker].outputs.get(kind) if maker in left else None
+            if output is not None and not Path(output["path"]).exists():
+                del left[maker]
+    return left
 
 
 def _run_for(

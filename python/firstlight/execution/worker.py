@@ -97,7 +97,7 @@ def run_one(batch: Batch, quantum: Quantum, *, catch: bool) -> Record:
         ]
     except Exception as error:
         _take_back(quantum)
-        if not catch:
+        if not catch and not isinstance(error, FirstlightError):
             raise
         record |= _broken(error)
     finally:
