@@ -328,3 +328,10 @@ def test_a_bug_that_one_image_meets_does_not_stop_the_others(field, tmp_path, ca
     assert run([str(argument) for argument in arguments]) == 70
     assert "ZeroDivisionError" in complaints(capsys)[0]
     assert summary_of(tmp_path / "out", "epoch_0")["status"] == "stopped"
+
+
+def test_every_setting_that_cannot_be_read_is_told(field, tmp_path, capsys):
+    code = process(field / "epoch_0.fits", tmp_path, "-C", "gone.yaml", "-c", "calibrate:psf.order", "-c", "x")
+
+    assert code == 2
+    assert len(complaints(capsys)) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -63,12 +64,15 @@ def layers_of(config_files: Sequence[str | Path], settings: Sequence[str]) -> li
     from firstlight.framework import Layer
 
     layers, problems = [], []
-    for read, texts in ((Layer.from_file, config_files), (Layer.from_assignment, settings)):
-        for text in texts:
-            try:
-                layers.append(read(text))  # type: ignore[arg-type]  # each reader gets its own kind of text
-            except ConfigError as error:
-                problems.append(str(error))
+    readers = (
+        *(partial(Layer.from_file, path) for path in config_files),
+        *(partial(Layer.from_assignment, text) for text in settings),
+    )
+    for read in readers:
+        try:
+            layers.append(read())
+        except ConfigError as error:
+            problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
     return layers

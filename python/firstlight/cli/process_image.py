@@ -10,6 +10,7 @@ from typing import Any
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, USER_MISTAKE
 from firstlight.cli.image_job import ImageFiles, ImageJob, ImageOutcome, Status, StepTime
+from firstlight.cli.pipeline_options import layers_of
 from firstlight.cli.products import SUFFIXES, prepare_folder, write_page_of, write_products
 from firstlight.cli.summary_file import write_summary
 from firstlight.errors import AlgorithmError, HeaderError, ImageFileError, PartialResult
@@ -49,7 +50,7 @@ class ImageProcessor:
 
     def __init__(self, job: ImageJob) -> None:
         self.job = job
-        self._layers = [*(Layer.from_file(path) for path in job.config_files), Layer.from_assignments(job.settings)]
+        self._layers = layers_of(job.config_files, job.settings)
         self._instrument = None if job.instrument is None else get_instrument(job.instrument)
         self._prepared: dict[str, _Prepared] = {}
         self._prepare(self._instrument or get_instrument(GENERIC))

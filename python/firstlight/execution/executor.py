@@ -53,9 +53,8 @@ class InProcessExecutor:
         try:
             future.set_result(run_batch(batch, announce=announce, catch=not self._debug))
         except Exception:
-            if not self._debug:
-                raise
-            pdb.post_mortem(sys.exc_info()[2])
+            if self._debug:
+                pdb.post_mortem(sys.exc_info()[2])
             raise
         return future
 

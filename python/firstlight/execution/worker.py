@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import platform
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -19,7 +18,8 @@ import structlog
 
 from firstlight.errors import FirstlightError, UserError
 from firstlight.execution.work import Batch, Dataset, Quantum, Record, head_of
-from firstlight.framework import DataId, Handle, PipelineTask, QuantumOutcome, Resources, load_config, run_quantum
+from firstlight.framework import DataId, Handle, PipelineTask, QuantumOutcome, Resources, run_quantum
+from firstlight.framework.files import config_from_yaml
 from firstlight.framework.lookup import find_class
 from firstlight.images.atomic import write_text_atomically
 from firstlight.images.exposure import Exposure
@@ -63,13 +63,9 @@ def prepare_batch(batch: Batch) -> None:
 def made_task(name: str, config: str) -> PipelineTask[Any]:
     """Return the task of a class with its settings; made once in each worker."""
     cls = find_class(name)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(config, encoding="utf-8")
-        task = cls(load_config(cls.config_class, path))  # type: ignore[attr-defined]  # the plan names pipeline tasks only
-    if not isinstance(task, PipelineTask):
+    if not issubclass(cls, PipelineTask):
         raise TypeError(f"{name} is not a PipelineTask.")
-    return task
+    return cls(config_from_yaml(cls.config_class, config, source=f"settings of {cls.__name__}"))
 
 
 def run_one(batch: Batch, quantum: Quantum, *, catch: bool) -> Record:

@@ -42,12 +42,30 @@ def load_config(config_class: type[ConfigT], path: str | Path) -> ConfigT:
     ConfigError
         If the file cannot be read or does not fit ``config_class``.
     """
-    documents = read_leaves(read_text(Path(path)), source=str(path))
+    return config_from_yaml(config_class, read_text(Path(path)), source=str(path))
+
+
+def config_from_yaml(config_class: type[ConfigT], text: str, *, source: str) -> ConfigT:
+    """Make a config from what `Config.to_yaml` returned, with its history where that is in the text.
+
+    Parameters
+    ----------
+    config_class
+    text
+    source
+        What to call the text in errors and origins.
+
+    Raises
+    ------
+    ConfigError
+        If the text does not fit ``config_class``.
+    """
+    documents = read_leaves(text, source=source)
     leaves = documents[0] if documents else []
-    layer = Layer(tuple(Setting(leaf.path, frozen(leaf.value), f"{path}:{leaf.line}") for leaf in leaves))
+    layer = Layer(tuple(Setting(leaf.path, frozen(leaf.value), f"{source}:{leaf.line}") for leaf in leaves))
     config = build_config(config_class, [layer], labelled=False)
     if len(documents) > 1:
-        _restore(config, _read_history(documents[1], source=str(path)))
+        _restore(config, _read_history(documents[1], source=source))
     return config
 
 
