@@ -23,6 +23,7 @@ from firstlight.errors import ConfigError, PipelineError
 from firstlight.framework.config import Config, plain_value
 from firstlight.framework.lookup import did_you_mean
 from firstlight.framework.setting_value import value_at
+from firstlight.framework.words import Words
 
 LONGEST = 1000
 """Characters in the text of a contract."""
@@ -132,58 +133,33 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self._text = text
         self.paths: dict[str, None] = {}
-        self._words = list(self._split())
-        self._at = 0
-        self._depth = 0
+        if len(text) > LONGEST:
+            raise PipelineError(f"contract {' '.join(text[:40].split())!r}... is longer than {LONGEST} characters")
+        self._words = Words(text, _TOKEN, self._error, deepest=DEEPEST)
 
     def parsed(self) -> Term:
         term = self._or()
-        if self._at < len(self._words):
-            raise self._error(f"{self._peek()!r} was not expected")
+        self._words.require_end()
         return term
-
-    def _split(self) -> Iterator[tuple[str, str]]:
-        if len(self._text) > LONGEST:
-            raise PipelineError(
-                f"contract {' '.join(self._text[:40].split())!r}... is longer than {LONGEST} characters"
-            )
-        at, text = 0, self._text.rstrip()
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if found is None or found.lastgroup is None:
-                raise self._error(f"{text[at:].split()[0]!r} was not understood")
-            yield found.lastgroup, found[found.lastgroup]
-            at = found.end()
 
     def _error(self, words: str) -> PipelineError:
         return PipelineError(f"contract {' '.join(self._text.split())!r}: {words}")
 
-    def _peek(self) -> str:
-        return self._words[self._at][1] if self._at < len(self._words) else ""
-
-    def _takes(self, *words: str) -> str:
-        """Step over the next word if it is one of ``words``, and return it."""
-        kind, word = self._words[self._at] if self._at < len(self._words) else ("", "")
-        if kind in ("sign", "name") and word in words:
-            self._at += 1
-            return word
-        return ""
-
     def _or(self) -> Term:
         term = self._and()
-        while self._takes("or"):
+        while self._words.takes("or"):
             term = _either(term, self._and())
         return term
 
     def _and(self) -> Term:
         term = self._not()
-        while self._takes("and"):
+        while self._words.takes("and"):
             term = _both(term, self._not())
         return term
 
     def _not(self) -> Term:
-        if self._takes("not"):
-            inner = self._deeper(self._not)
+        if self._words.takes("not"):
+            inner = self._words.deeper(self._not)
             return lambda settings: not inner(settings)
         return self._comparison()
 
@@ -195,49 +171,48 @@ class _Parser:
         return _chain(terms, signs) if signs else terms[0]
 
     def _sign(self) -> str:
-        if sign := self._takes(*_COMPARISONS, "in"):
+        if sign := self._words.takes(*_COMPARISONS, "in"):
             return sign
-        if self._takes("not"):
-            if not self._takes("in"):
+        if self._words.takes("not"):
+            if not self._words.takes("in"):
                 raise self._error("'not' between two values belongs to 'in'")
             return "not in"
         return ""
 
     def _sum(self) -> Term:
         term = self._product()
-        while sign := self._takes(*_SUMS):
+        while sign := self._words.takes(*_SUMS):
             term = _applied(_SUMS[sign], term, self._product())
         return term
 
     def _product(self) -> Term:
         term = self._value()
-        while sign := self._takes(*_PRODUCTS):
+        while sign := self._words.takes(*_PRODUCTS):
             term = _applied(_PRODUCTS[sign], term, self._value())
         return term
 
     def _value(self) -> Term:
-        if self._takes("-"):
-            inner = self._deeper(self._value)
+        if self._words.takes("-"):
+            inner = self._words.deeper(self._value)
             return lambda settings: -_number(inner(settings))
-        if self._takes("("):
-            term = self._deeper(self._or)
-            self._require(")")
+        if self._words.takes("("):
+            term = self._words.deeper(self._or)
+            self._words.require(")")
             return term
-        if self._takes("["):
-            items = self._deeper(self._items)
+        if self._words.takes("["):
+            items = self._words.deeper(self._items)
             return lambda settings: [item(settings) for item in items]
-        if self._at == len(self._words):
+        if self._words.at_end:
             raise self._error("it ends where a value was expected")
-        kind, word = self._words[self._at]
-        self._at += 1
+        kind, word = self._words.next()
         return self._single(kind, word)
 
     def _items(self) -> list[Term]:
         items: list[Term] = []
-        while not self._takes("]"):
+        while not self._words.takes("]"):
             items.append(self._sum())
-            if not self._takes(","):
-                self._require("]")
+            if not self._words.takes(","):
+                self._words.require("]")
                 break
         return items
 
@@ -259,19 +234,6 @@ class _Parser:
             raise self._error(f"{word!r} is no setting; write label:setting")
         self.paths[word] = None
         return lambda settings: _setting(settings, word)
-
-    def _deeper(self, parse: Callable[[], T]) -> T:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._error("too many parentheses")
-        result = parse()
-        self._depth -= 1
-        return result
-
-    def _require(self, word: str) -> None:
-        if not self._takes(word):
-            found = self._peek()
-            raise self._error(f"{word!r} is missing" + (f" before {found!r}" if found else " at the end"))
 
 
 def _either(left: Term, right: Term) -> Term:

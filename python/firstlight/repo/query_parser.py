@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from firstlight.errors import RepoError
+from firstlight.framework.words import Words
 
 LONGEST = 10_000
 """Characters in the text of a condition."""
@@ -122,43 +123,28 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._words = list(self._split())
-        self._at = 0
-        self._depth = 0
+        self._require_plain()
+        self._words = Words(text, _TOKEN, self._error, deepest=DEEPEST, any_case=True)
         self._comparisons = 0
 
     def parsed(self) -> Condition:
         condition = self._or()
-        if self._at < len(self._words):
-            raise self._error(f"{self._peek()!r} was not expected")
+        self._words.require_end()
         return condition
 
-    def _split(self) -> Iterator[tuple[str, str]]:
+    def _require_plain(self) -> None:
         if len(self._text) > LONGEST:
             raise self._error(f"it is longer than {LONGEST} characters")
         if not re.sub(r"[\n\t]", " ", self._text).isprintable():
             raise self._error("it has a character that cannot be printed")
-        at, text = 0, self._text.rstrip()
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if found is None or found.lastgroup is None:
-                raise self._error(f"{text[at:].split()[0][:40]!r} was not understood")
-            yield found.lastgroup, found[found.lastgroup]
-            at = found.end()
+
+    def _next(self) -> tuple[str, str]:
+        if self._words.at_end:
+            raise self._error("it ends too early" if len(self._words) else "it is empty")
+        return self._words.next()
 
     def _error(self, words: str) -> RepoError:
         return mistake(self._text, words)
-
-    def _peek(self) -> str:
-        return self._words[self._at][1] if self._at < len(self._words) else ""
-
-    def _takes(self, *words: str) -> str:
-        """Step over the next word if it is one of ``words``, and return it in small letters."""
-        kind, word = self._words[self._at] if self._at < len(self._words) else ("", "")
-        if kind in ("sign", "name") and word.lower() in words:
-            self._at += 1
-            return word.lower()
-        return ""
 
     def _or(self) -> Condition:
         return self._terms("or", self._and)
@@ -168,16 +154,16 @@ class _Parser:
 
     def _terms(self, word: Literal["and", "or"], parse_term: Callable[[], Condition]) -> Condition:
         terms = [parse_term()]
-        while self._takes(word):
+        while self._words.takes(word):
             terms.append(parse_term())
         return Group(word, tuple(terms)) if len(terms) > 1 else terms[0]
 
     def _not(self) -> Condition:
-        if self._takes("not"):
-            return Not(self._deeper(self._not))
-        if self._takes("("):
-            condition = self._deeper(self._or)
-            self._require(")")
+        if self._words.takes("not"):
+            return Not(self._words.deeper(self._not))
+        if self._words.takes("("):
+            condition = self._words.deeper(self._or)
+            self._words.require(")")
             return condition
         return self._comparison()
 
@@ -187,18 +173,18 @@ class _Parser:
         if kind == "name" and word.lower() not in (*_WORDS, *_KEYWORDS):
             return self._about(word)
         value = self._value_of(kind, word)
-        sign = self._takes(*_SIGNS)
+        sign = self._words.takes(*_SIGNS)
         kind, field = self._next() if sign else ("", "")
         if kind != "name" or field.lower() in (*_WORDS, *_KEYWORDS):
             raise self._error(f"{word} is not compared with a field")
         return self._compared(field, _MIRRORED.get(sign, sign), value)
 
     def _about(self, field: str) -> Condition:
-        negated = bool(self._takes("not"))
-        if self._takes("in"):
-            among = self._deeper(lambda: self._among(field))
+        negated = bool(self._words.takes("not"))
+        if self._words.takes("in"):
+            among = self._words.deeper(lambda: self._among(field))
             return Not(among) if negated else among
-        if self._takes("like"):
+        if self._words.takes("like"):
             kind, word = self._next()
             if kind != "text":
                 raise self._error(f"{word!r} stands after 'like' where a text in quotes was expected")
@@ -206,7 +192,7 @@ class _Parser:
             return Not(like) if negated else like
         if negated:
             raise self._error(f"'not' after {field!r} belongs to 'in' or 'like'")
-        sign = self._takes(*_SIGNS)
+        sign = self._words.takes(*_SIGNS)
         if not sign:
             raise self._error(f"{field!r} is not compared with anything")
         return self._compared(field, sign, self._value_of(*self._next()))
@@ -218,20 +204,20 @@ class _Parser:
         return Not(comparison) if sign == "!=" else comparison
 
     def _among(self, field: str) -> Among:
-        self._require("(")
+        self._words.require("(")
         values: list[Plain] = []
         ranges: list[tuple[int, int]] = []
         while True:
             value = self._value_of(*self._next())
             if value is None:
                 raise self._error(f"null is in a list; write 'or {field} = null'")
-            if self._takes(".."):
+            if self._words.takes(".."):
                 ranges.append(self._range(value, self._value_of(*self._next())))
             else:
                 values.append(value)
-            if not self._takes(","):
+            if not self._words.takes(","):
                 break
-        self._require(")")
+        self._words.require(")")
         return Among(field, tuple(values), tuple(ranges))
 
     def _range(self, first: Plain, last: Plain) -> tuple[int, int]:
@@ -244,12 +230,6 @@ class _Parser:
         self._comparisons += 1
         if self._comparisons > MOST_COMPARISONS:
             raise self._error(f"it has more than {MOST_COMPARISONS} comparisons and ranges")
-
-    def _next(self) -> tuple[str, str]:
-        if self._at == len(self._words):
-            raise self._error("it ends too early" if self._words else "it is empty")
-        self._at += 1
-        return self._words[self._at - 1]
 
     def _value_of(self, kind: str, word: str) -> Plain:
         if kind == "sign" and word == "-":
@@ -271,16 +251,3 @@ class _Parser:
         if not -LARGEST <= number < LARGEST if isinstance(number, int) else not math.isfinite(number):
             raise self._error(f"the number {word[:30]} is too large")
         return number
-
-    def _deeper(self, parse_inner: Callable[[], T]) -> T:
-        self._depth += 1
-        if self._depth > DEEPEST:
-            raise self._error("too many parentheses")
-        result = parse_inner()
-        self._depth -= 1
-        return result
-
-    def _require(self, word: str) -> None:
-        if not self._takes(word):
-            found = self._peek()
-            raise self._error(f"{word!r} is missing" + (f" before {found!r}" if found else " at the end"))
