@@ -7,6 +7,7 @@ import pytest
 
 from firstlight.errors import ConfigError
 from firstlight.framework import did_you_mean, find_class, known_tasks
+from firstlight.framework.families import list_tasks, members
 from firstlight.framework.lookup import name_of
 from firstlight.testing.arithmetic import AddTask
 
@@ -25,6 +26,26 @@ def test_nothing_is_imported_before_a_task_is_used(installed):
     assert "EagerTask" in known_tasks()
     with pytest.raises(ConfigError, match=r"'eager:EagerTask' cannot be imported: No module named"):
         find_class("EagerTask")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise RuntimeError('no licence\\nfound')", "RuntimeError: no licence"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("raise KeyError", "KeyError"),
+        ("x ==", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_package_that_breaks_in_any_way_is_one_line_and_hides_no_other_task(installed, source, told):
+    installed("broken", source, {"BrokenTask": "BrokenTask"})
+
+    listed = {each.name: each for each in list_tasks()}
+
+    assert listed["BrokenTask"].problem.startswith(f"'broken:BrokenTask' cannot be imported: {told}")
+    assert "\n" not in listed["BrokenTask"].problem
+    assert [each.name for each in members("PsfTask") if each.name.endswith("PsfTask")]
 
 
 def test_a_clash_of_short_names_lists_both(installed):

@@ -83,8 +83,8 @@ def _load(path: str) -> type:
     _require_installed(module_name, path)
     try:
         found: object = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(f"{path!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # a package of somebody else's may break in any way
+        raise ConfigError(f"{path!r} cannot be imported: {_told(error)}") from error
     for part in class_name.split("."):
         owner, found = found, getattr(found, part, None)
         if found is None:
@@ -92,6 +92,12 @@ def _load(path: str) -> type:
     if not isinstance(found, type):
         raise ConfigError(f"{path!r} is not a class but a {type(found).__name__}")
     return found
+
+
+def _told(error: BaseException) -> str:
+    """Return the first line of what an error says, with its kind where that tells more than the text."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    return said if isinstance(error, ImportError) and said else f"{type(error).__name__}: {said}".removesuffix(": ")
 
 
 def _require_installed(module_name: str, path: str) -> None:
