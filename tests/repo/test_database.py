@@ -265,6 +265,12 @@ def test_a_password_is_refused_and_not_repeated(tmp_path):
         assert "postgresql://jane@host/db" in told
 
 
+def test_an_address_of_something_else_is_said_without_its_password(tmp_path):
+    told = message_of(lambda: Repo.create(tmp_path / "repo", database="mysql://jane:se/c:r@et@host/db"))
+
+    assert told.startswith("'mysql://jane:***@host/db' is not the address of a PostgreSQL database")
+
+
 @pytest.mark.parametrize("address", ["mysql://host/db", "db", "sqlite:///x", "", "postgresql://host:port/db"])
 def test_an_address_of_something_else_is_one_line(tmp_path, address):
     told = message_of(lambda: Repo.create(tmp_path / "repo", database=address))
@@ -296,6 +302,42 @@ def test_the_address_is_kept_beside_the_files_and_leads_back(tmp_path, new_datab
     assert "belongs to another repository" in message_of(lambda: Repo.open(tmp_path / "second"))
     settings.write_text("[")
     assert "cannot be read" in message_of(lambda: Repo.open(tmp_path / "second"))
+
+
+def test_a_schema_that_is_not_there_is_made(tmp_path, server):
+    address = f"{server}?options=-csearch_path%3Dnight_1"
+    with psycopg.connect(server, autocommit=True) as connection:
+        try:
+            with Repo.create(tmp_path / "repo", database=address) as repo:
+                repo.make_run("run")
+                assert str(repo.database) == address
+            with Repo.open(tmp_path / "repo") as repo:
+                assert repo.resolve("run") == ["run"]
+            tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'night_1'").fetchone()[0]
+            assert tables > 5
+        finally:
+            connection.execute("DROP SCHEMA IF EXISTS night_1 CASCADE")
+
+
+def test_a_schema_that_may_not_be_made_is_one_line_and_leaves_nothing(tmp_path, server):
+    address = f"{server}?options=-csearch_path%3Dnight_2".replace("tester@", "visitor@")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE ROLE visitor LOGIN")
+        try:
+            told = message_of(lambda: Repo.create(tmp_path / "repo", database=address), OutputError)
+            made = connection.execute("SELECT count(*) FROM pg_namespace WHERE nspname = 'night_2'").fetchone()[0]
+        finally:
+            connection.execute("DROP ROLE visitor")
+
+    assert told.startswith(f"{address} cannot be written (permission denied for database")
+    assert made == 0
+    assert list((tmp_path / "repo").iterdir()) == []
+
+
+def test_a_database_without_any_schema_is_one_line(tmp_path, server):
+    told = message_of(lambda: Repo.create(tmp_path / "repo", database=f"{server}?options=-csearch_path%3D%22$user%22"))
+
+    assert "has no schema for the tables (" in told
 
 
 def test_a_user_of_the_server_without_rights_is_one_line(tmp_path, new_database):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,14 @@ SQLITE_FILE = "firstlight.sqlite"
 SETTINGS_FILE = "repo.yaml"
 WAIT_SECONDS = 30
 """How long a writer waits for another one."""
+
+DRIVER = "postgresql+psycopg"
+PASSWORD = re.compile(r"(?<=//)([^:@/]*):.*@")
+"""Of a user, in an address that may be any text."""
+
+FIRST_SCHEMA = re.compile(r'\s*("(?:[^"]|"")*"|[^,]*)')
+USER_SCHEMA = "$user"
+"""Stands in a search path for a schema with the name of the role; PostgreSQL leaves it out where there is none."""
 
 LOCK_NUMBER = 0x6669727374
 """Advisory lock of PostgreSQL that whoever changes collections, types or validities holds."""
@@ -66,6 +75,8 @@ class Database:
         database = cls(_local(root), None) if url is None else cls(root, _server_url(url))
         identity = uuid.uuid4().hex
         with database.closed_on_error(leave_files=False), database.write(exclusive=True) as connection:
+            if url is not None:
+                _make_schema(connection)
             if sa.inspect(connection).has_table(schema.about.name):
                 raise RepoError(f"{database} holds a repository; give another database, or another schema of it.")
             schema.METADATA.create_all(connection)
@@ -98,7 +109,7 @@ class Database:
         return database
 
     def __str__(self) -> str:
-        return str(self.root / SQLITE_FILE) if self._url is None else self._url.render_as_string()
+        return str(self.root / SQLITE_FILE) if self._url is None else _as_typed(self._url)
 
     def close(self) -> None:
         """Close the connection."""
@@ -260,24 +271,42 @@ def _server_url(text: str) -> sa.URL:
     try:
         url = sa.make_url(text)
         if url.get_backend_name() != "postgresql":
-            raise RepoError(f"{text!r} is not the address of a PostgreSQL database (postgresql://user@host/name).")
+            raise RepoError(_no_address(text))
         if url.password is not None or "password" in url.query:
-            shown = _without_password(url).render_as_string()
+            shown = _as_typed(_without_password(url))
             raise RepoError(
                 f"A password does not belong into the address of a database; give {shown}, and keep the password in "
                 "PGPASSWORD or ~/.pgpass."
             )
-        url = url.set(drivername="postgresql+psycopg")
+        url = url.set(drivername=DRIVER)
         url.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise RepoError(
-            f"{text!r} is not the address of a PostgreSQL database (postgresql://user@host/name)."
-        ) from error
+        raise RepoError(_no_address(text)) from error
     except ImportError as error:
         raise RepoError(
             "PostgreSQL needs the package psycopg; 'pip install firstlight[postgres]' brings it."
         ) from error
     return url
+
+
+def _no_address(text: str) -> str:
+    shown = PASSWORD.sub(r"\1:***@", text)
+    return f"{shown!r} is not the address of a PostgreSQL database (postgresql://user@host/name)."
+
+
+def _as_typed(url: sa.URL) -> str:
+    """Return an address as a person writes it: without the name of the driver and without a password."""
+    return _without_password(url).set(drivername="postgresql").render_as_string()
+
+
+def _make_schema(connection: sa.Connection) -> None:
+    """Make the first schema in which the connection looks for tables, where the address or the role names one."""
+    path = str(connection.execute(sa.select(sa.func.current_setting("search_path"))).scalar_one())
+    first = FIRST_SCHEMA.match(path)
+    name = first[0].strip() if first else ""
+    name = name[1:-1].replace('""', '"') if name.startswith('"') else name
+    if name and name != USER_SCHEMA and not sa.inspect(connection).has_schema(name):
+        connection.execute(sa.schema.CreateSchema(name))
 
 
 def _without_password(url: sa.URL) -> sa.URL:

@@ -33,6 +33,12 @@ _MEANINGS: tuple[tuple[type[FirstlightError], str, tuple[str, ...], tuple[str, .
     ),
     (
         RepoError,
+        "has no schema for the tables ({}); name one in the address: '...?options=-csearch_path%3DNAME'.",
+        (),
+        ("3F000",),
+    ),
+    (
+        RepoError,
         "cannot be opened ({}); look whether its folder is there and may be read.",
         ("unable to open",),
         (),
