@@ -76,7 +76,7 @@ class ImageJob:
     output
         Folder for the results.
     refcat, photometry_refcat
-        Reference tables; the first serves for both when there is no second.
+        Reference tables or stores; the first serves for both when there is no second.
     instrument
         Name of an instrument or path of a file that describes one; None to recognise it from each header.
     area

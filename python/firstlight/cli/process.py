@@ -17,9 +17,12 @@ FILE = click.Path(path_type=Path)
     "-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for the results; made if missing."
 )
 @click.option(
-    "--refcat", type=FILE, metavar="TABLE", help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes."
+    "--refcat",
+    type=FILE,
+    metavar="TABLE|STORE",
+    help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes, or what 'refcat ingest' made.",
 )
-@click.option("--photometry-refcat", type=FILE, metavar="TABLE", help="Other reference stars for the zero point.")
+@click.option("--photometry-refcat", type=FILE, metavar="TABLE|STORE", help="Other reference stars for the zero point.")
 @click.option("--instrument", metavar="NAME|FILE", help="Camera; without it, recognised from the header.")
 @click.option("--ra", type=click.FloatRange(0, 360), metavar="DEG", help="Where the image is: right ascension.")
 @click.option("--dec", type=click.FloatRange(-90, 90), metavar="DEG", help="Where the image is: declination.")

@@ -29,7 +29,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.fits import read_image
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import GENERIC, find_instrument, get_instrument
-from firstlight.refcats import read_reference_catalog
+from firstlight.refcats.store import open_reference_catalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.single_frame import SingleFrameConfig, SingleFrameTask
 
@@ -54,8 +54,8 @@ class ImageProcessor:
         self._instrument = None if job.instrument is None else get_instrument(job.instrument)
         self._prepared: dict[str, _Prepared] = {}
         self._prepare(self._instrument or get_instrument(GENERIC))
-        refcat = None if job.refcat is None else read_reference_catalog(job.refcat)
-        second = refcat if job.photometry_refcat is None else read_reference_catalog(job.photometry_refcat)
+        refcat = None if job.refcat is None else open_reference_catalog(job.refcat)
+        second = refcat if job.photometry_refcat is None else open_reference_catalog(job.photometry_refcat)
         self._astrometry_refcat = refcat
         self._photometry_refcat = second
         self._pointing = Pointing(**vars(job.area)) if job.area.is_given else None
