@@ -15,8 +15,11 @@ SHAPE = (300, 300)
 every_detection = pytest.mark.parametrize("task_class", members(DetectTask))
 
 
-def made(task_class, **settings):
-    return task_class(type(task_class().config)(**settings))
+def made(task_class, threshold=5.0, include_multiplier=1.0):
+    """Return the task with this threshold, and not free to go below it."""
+    config = type(task_class().config)
+    bound = {"min_threshold": threshold} if "min_threshold" in config.model_fields else {}
+    return task_class(config(threshold=threshold, include_multiplier=include_multiplier, **bound))
 
 
 def nearest(stars, found):

@@ -37,7 +37,10 @@ class SmoothedImage:
 
 @dataclass(frozen=True)
 class Detections:
-    """What `detect_sources` found: one entry per peak, brightest first, in the order of the labels."""
+    """What `detect_sources` found: one entry per peak, brightest first, in the order of the labels.
+
+    Holes follow the sources, and empty positions both, where `firstlight.algorithms.detection_lists` added them.
+    """
 
     x: NDArray[np.float64]
     """Isophotal centroid [pixel]."""
@@ -86,6 +89,9 @@ class Detections:
     edge: BoolArray
     """The peak lies where the smoothing kernel reaches beyond the image."""
 
+    sky: BoolArray
+    """An empty position for the noise, not a source; it has no labelled pixels."""
+
     labels: NDArray[np.int32]
     """Label image [y, x]: 0 sky, i + 1 the pixels above the threshold of entry i."""
 
@@ -101,6 +107,11 @@ class Detections:
     def n_footprints(self) -> int:
         """Number of connected footprints."""
         return len(np.unique(self.parent))
+
+    @property
+    def n_isolated(self) -> int:
+        """Number of footprints with a single peak."""
+        return int(np.sum(~self.blended))
 
 
 def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolArray, psf_sigma: float) -> SmoothedImage:
@@ -234,6 +245,7 @@ def _collect(
         blended=np.asarray(size[family] > 1),
         merged=merged,
         edge=(peak_x < reach) | (peak_y < reach) | (peak_x >= nx - reach) | (peak_y >= ny - reach),
+        sky=np.zeros(len(peaks), dtype=bool),
         labels=labels,
         footprints=footprints,
     )

@@ -65,6 +65,9 @@ class MeshBackgroundConfig(BackgroundConfig):
     order: NonNegativeInt = 6
     """Total order of the Chebyshev surface; lowered when there are too few bins."""
 
+    source_passes: NonNegativeInt = 2
+    """How often sources lost in the noise are looked for; 0 for smoothed images, whose noise is correlated."""
+
 
 class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
     """Clipped means of square bins, joined by a smooth surface (LSST `SubtractBackgroundTask`)."""
@@ -77,6 +80,7 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
             bin_size=self.config.bin_size,
             order=self.config.order,
             method=self.config.method,
+            source_passes=self.config.source_passes,
         )
         self.log.info("background", sky=model.level, bin_size=self.config.bin_size)
         return BackgroundResult(background=model, image=model.evaluate())

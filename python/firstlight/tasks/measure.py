@@ -101,4 +101,5 @@ def catalog_of(detections: Detections, *, exposure_id: int = 0) -> Table:
     catalog["footprint_area"] = detections.area * pixel
     catalog["blended"] = detections.blended
     catalog["edge"] = detections.edge
+    catalog["sky_source"] = detections.sky
     return catalog
