@@ -8,7 +8,7 @@ import click
 
 from firstlight.errors import ConfigError
 
-_SETTING_NAMES = {"density": "star_density", "scale": "pixel_scale"}
+_SETTING_NAMES = {"density": "star_density", "scale": "pixel_scale", "big_galaxy": "big_galaxy_radius"}
 """Options whose setting has a longer name."""
 
 
@@ -36,7 +36,15 @@ def _parse_size(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.option("--dec", type=float, help="Declination of the field in degrees.  [default: from the seed]")
 @click.option("--distortion", type=float, help="Largest distortion of a full 3072 frame in arcsec.  [default: 1.5]")
 @click.option("--cosmic-rays", type=float, help="Tracks in 1024 x 1024 pixels.  [default: 40]")
+@click.option("--ellipticity", type=float, help="Ellipticity that all stars share.  [default: 0]")
 @click.option("--sky", "sky_level", type=float, help="Sky in counts.  [default: 300]")
+@click.option("--sky-gradient", type=float, help="Sky from side to side, relative to its middle.  [default: 0.05]")
+@click.option("--transparency", type=float, help="Share of the light that passes the clouds.  [default: 1]")
+@click.option(
+    "--bright-star", "bright_stars", type=float, multiple=True, help="Magnitude of a star to add; repeatable."
+)
+@click.option("--big-galaxy", type=float, help="Half-light radius of a galaxy to add in arcsec.")
+@click.option("--trails", "satellite_trails", type=click.IntRange(min=0), help="Satellites per image.  [default: 0]")
 @click.option("--pointing-error", type=float, help="Largest error of the header's position in arcsec.  [default: 20]")
 @click.option(
     "--header-wcs",

@@ -41,7 +41,7 @@ class Conditions:
     """FWHM at the image centre before pixel integration [pixel]."""
 
     transparency: float
-    """Share of the light that arrives, 1 at the first epoch."""
+    """Share of the light that arrives."""
 
     sky_level: float
     """Sky at the image centre [adu]."""
@@ -77,7 +77,7 @@ def draw_conditions(settings: SimulationSettings, *, seed: int, epoch: int) -> C
         dec=float(np.clip(dec + is_later * north, -90.0, 90.0)),
         rotation=rotation + is_later * turn,
         fwhm=settings.optics.fwhm * (seeing if is_later else 1.0),
-        transparency=transparency if is_later else 1.0,
+        transparency=settings.transparency * (transparency if is_later else 1.0),
         sky_level=settings.sky_level * (brightening if is_later else 1.0),
         sky_gradient=(
             0.5 * settings.sky_gradient * float(np.cos(angle)),

@@ -36,6 +36,9 @@ class TruthBit(enum.IntFlag):
     SATURATED = 16
     """At or above the saturation level."""
 
+    TRAIL = 32
+    """A satellite left more than the noise of the sky."""
+
 
 @dataclass(frozen=True)
 class Readout:

@@ -18,6 +18,7 @@ from firstlight.simulation.point_spread import PointSpread, add_stars, draw_poin
 from firstlight.simulation.settings import SimulationSettings
 from firstlight.simulation.sky import apply_proper_motion, draw_sky, magnitudes_at
 from firstlight.simulation.streams import Stream, random_stream
+from firstlight.simulation.trails import Trail, add_trails, draw_trails
 
 FloatArray = NDArray[np.float64]
 
@@ -54,6 +55,8 @@ class SimulatedExposure:
     cosmic_ray_charge : (ny, nx) float32 [adu]
     mask : (ny, nx) uint8
         Sum of `TruthBit`.
+    trails
+        Satellites that crossed.
     zero_point
         AB magnitude of a source with one count in total [mag].
     conditions
@@ -72,6 +75,7 @@ class SimulatedExposure:
     sky: NDArray[np.float32]
     cosmic_ray_charge: NDArray[np.float32]
     mask: NDArray[np.uint8]
+    trails: tuple[Trail, ...]
     zero_point: float
     conditions: Conditions
     settings: SimulationSettings
@@ -124,7 +128,11 @@ def simulate_exposure(
     sources = _observe(sky, settings=settings, conditions=conditions, wcs=wcs, zero_point=zero_point)
     background = sky_surface(settings.shape, conditions=conditions)
     light = background + _render(sources, settings=settings, conditions=conditions, wcs=wcs, spread=spread)
+    noise = sky_noise(settings, conditions=conditions)
+    trails = draw_trails(settings, seed=seed, epoch=epoch, noise=noise)
+    trailed = add_trails(light, trails, spread=spread) > noise
     readout = read_out(light, settings=settings.detector, seed=seed, epoch=epoch)
+    readout.mask[trailed] |= np.uint8(TruthBit.TRAIL)
     return SimulatedExposure(
         image=readout.image,
         header=_camera_header(settings, seed=seed, conditions=conditions, exact_cards=cards),
@@ -136,6 +144,7 @@ def simulate_exposure(
         sky=background.astype(np.float32),
         cosmic_ray_charge=readout.cosmic_ray_charge,
         mask=readout.mask,
+        trails=trails,
         zero_point=zero_point,
         conditions=conditions,
         settings=settings,
@@ -148,6 +157,12 @@ def night_sky(settings: SimulationSettings, *, seed: int, n_epochs: int = 1) -> 
     half_diagonal = 0.5 * float(np.hypot(*settings.shape)) * settings.optics.pixel_scale / 3600.0
     radius = half_diagonal + max(settings.reference.margin_arcmin / 60.0, 0.02) + 4.0 * settings.dither / 3600.0
     return draw_sky(settings, seed=seed, radius=min(radius, 90.0), n_epochs=n_epochs)
+
+
+def sky_noise(settings: SimulationSettings, *, conditions: Conditions) -> float:
+    """Return the standard deviation of a pixel of empty sky at the image centre [adu]."""
+    detector = settings.detector
+    return float(np.sqrt(conditions.sky_level / detector.gain + (detector.read_noise / detector.gain) ** 2))
 
 
 def sky_surface(shape: tuple[int, int], *, conditions: Conditions) -> FloatArray:
@@ -185,8 +200,7 @@ def _observe(sky: Table, *, settings: SimulationSettings, conditions: Conditions
 def _render(
     sources: Table, *, settings: SimulationSettings, conditions: Conditions, wcs: WCS, spread: PointSpread
 ) -> FloatArray:
-    detector = settings.detector
-    noise = np.sqrt(conditions.sky_level / detector.gain + (detector.read_noise / detector.gain) ** 2)
+    noise = sky_noise(settings, conditions=conditions)
     image = np.zeros(settings.shape)
     stars, galaxies = sources[sources["kind"] != "galaxy"], sources[sources["kind"] == "galaxy"]
     add_stars(

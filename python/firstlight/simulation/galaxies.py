@@ -12,7 +12,7 @@ from firstlight.simulation.point_spread import PointSpread, add_stamp
 
 FloatArray = NDArray[np.float64]
 
-STAMP_SIZES = (32, 48, 64, 96, 128, 192, 256, 384)
+STAMP_SIZES = (32, 48, 64, 96, 128, 192, 256, 384, 576, 864, 1296)
 """Sides of the stamps [pixel]."""
 
 OVERSAMPLING = 3

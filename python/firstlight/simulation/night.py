@@ -13,7 +13,7 @@ from astropy.table import Table
 
 from firstlight.errors import OutputError
 from firstlight.simulation.detector import TruthBit
-from firstlight.simulation.exposure import SimulatedExposure, night_sky, simulate_exposure
+from firstlight.simulation.exposure import SimulatedExposure, night_sky, simulate_exposure, sky_noise
 from firstlight.simulation.point_spread import FieldPolynomial
 from firstlight.simulation.reference import make_reference
 from firstlight.simulation.settings import SimulationSettings
@@ -118,9 +118,6 @@ def truth_values(exposure: SimulatedExposure) -> dict[str, object]:
     ny, nx = settings.shape
     centre = {"x": (nx - 1) / 2, "y": (ny - 1) / 2}
     moments = spread.adaptive_moments(**centre)
-    noise = np.sqrt(
-        conditions.sky_level / settings.detector.gain + (settings.detector.read_noise / settings.detector.gain) ** 2
-    )
     return {
         "seed": exposure.seed,
         "shape": [ny, nx],
@@ -145,7 +142,8 @@ def truth_values(exposure: SimulatedExposure) -> dict[str, object]:
         "psf_fwhm": spread.pixel_fwhm(**centre),
         "sky_level": conditions.sky_level,
         "sky_gradient": list(conditions.sky_gradient),
-        "sky_noise": float(noise),
+        "sky_noise": sky_noise(settings, conditions=conditions),
+        "trails": [asdict(trail) for trail in exposure.trails],
         "gain": settings.detector.gain,
         "read_noise": settings.detector.read_noise,
         "saturation": settings.detector.saturation,

@@ -65,6 +65,10 @@ class FieldPolynomial:
         """Return the function times a number."""
         return FieldPolynomial({powers: factor * c for powers, c in self.coefficients.items()}, self.shape)
 
+    def plus(self, constant: float) -> FieldPolynomial:
+        """Return the function plus a number."""
+        return FieldPolynomial({**self.coefficients, (0, 0): self.coefficients.get((0, 0), 0.0) + constant}, self.shape)
+
 
 @dataclass(frozen=True)
 class PointSpread:
@@ -180,12 +184,14 @@ def draw_point_spread(
     x, y = (g.ravel() for g in np.meshgrid(np.linspace(0, shape[1] - 1, 33), np.linspace(0, shape[0] - 1, 33)))
     largest_width = np.abs(width(x=x, y=y)).max()
     largest_ellipticity = np.hypot(e1(x=x, y=y), e2(x=x, y=y)).max()
+    e1, e2 = (e.scaled(settings.ellipticity_variation / largest_ellipticity) for e in (e1, e2))
+    angle = 2.0 * np.pi * random_stream(seed, Stream.OPTICS, epoch=3).random()
     return PointSpread(
         fwhm_centre=fwhm,
         beta=settings.beta,
         width=width.scaled(settings.fwhm_variation / largest_width),
-        e1=e1.scaled(settings.ellipticity_variation / largest_ellipticity),
-        e2=e2.scaled(settings.ellipticity_variation / largest_ellipticity),
+        e1=e1.plus(settings.ellipticity * float(np.cos(angle))),
+        e2=e2.plus(settings.ellipticity * float(np.sin(angle))),
     )
 
 

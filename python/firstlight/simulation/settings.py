@@ -38,6 +38,15 @@ class SkySettings:
     median_proper_motion: float = 6.0
     """Median total proper motion of the stars [mas/yr]."""
 
+    bright_stars: tuple[float, ...] = ()
+    """Stars that are put somewhere on the first image besides the drawn ones [AB mag in r]."""
+
+    big_galaxy_radius: float = 0.0
+    """Half-light radius of a galaxy near the middle of the first image [arcsec]; 0: there is none."""
+
+    big_galaxy_magnitude: float = 13.0
+    """Total brightness of that galaxy [AB mag in r]."""
+
     ra: float | None = None
     """Right ascension of the field [deg]; None: drawn from the seed."""
 
@@ -50,6 +59,7 @@ class SkySettings:
         _require(self.galaxy_fraction >= 0, "galaxy_fraction", self.galaxy_fraction, "at least 0")
         _require(0 <= self.variable_fraction <= 1, "variable_fraction", self.variable_fraction, "between 0 and 1")
         _require(self.transient_density >= 0, "transient_density", self.transient_density, "at least 0")
+        _require(self.big_galaxy_radius >= 0, "big_galaxy_radius", self.big_galaxy_radius, "at least 0 arcsec")
         _require(self.dec is None or -90 <= self.dec <= 90, "dec", self.dec, "between -90 and 90 deg")
 
 
@@ -81,14 +91,18 @@ class OpticsSettings:
     fwhm_variation: float = 0.04
     """Largest relative change of the FWHM over the image."""
 
+    ellipticity: float = 0.0
+    """Ellipticity (a2 - b2) / (a2 + b2) that all stars share, as from tracking; its direction comes from the seed."""
+
     ellipticity_variation: float = 0.05
-    """Largest ellipticity (a2 - b2) / (a2 + b2) over the image."""
+    """Largest ellipticity that is added over the image."""
 
     def __post_init__(self) -> None:
         _require(self.pixel_scale > 0, "pixel_scale", self.pixel_scale, "above 0 arcsec")
         _require(self.fwhm >= 0.8, "fwhm", self.fwhm, "at least 0.8 pixel")
         _require(self.beta > 1.5, "beta", self.beta, "above 1.5")
         _require(0 <= self.fwhm_variation < 0.5, "fwhm_variation", self.fwhm_variation, "between 0 and 0.5")
+        _require(0 <= self.ellipticity <= 0.5, "ellipticity", self.ellipticity, "between 0 and 0.5")
         _require(0 <= self.ellipticity_variation < 0.5, "ellipticity_variation", self.ellipticity_variation, "0 to 0.5")
         _require(self.distortion_format in ("SIP", "TPV"), "distortion_format", self.distortion_format, "SIP or TPV")
 
@@ -174,6 +188,9 @@ class SimulationSettings:
     zero_point: float = 26.2
     """AB magnitude of a source with one count in total at transparency 1."""
 
+    transparency: float = 1.0
+    """Share of the light that passes the clouds at the first epoch."""
+
     color_term: float = 0.0
     """Camera magnitude minus catalogue magnitude, per magnitude of g - r."""
 
@@ -182,6 +199,12 @@ class SimulationSettings:
 
     sky_gradient: float = 0.05
     """Sky from one side of the image to the other, relative to its centre; a tenth of it is curvature."""
+
+    satellite_trails: int = 0
+    """Number of satellites that cross the image during each exposure."""
+
+    trail_peak: tuple[float, float] = (2.0, 50.0)
+    """Range of the brightness of a trail along its middle [standard deviation of the sky noise of a pixel]."""
 
     dither: float = 25.0
     """Scatter of the later pointings [arcsec]."""
@@ -209,6 +232,9 @@ class SimulationSettings:
         _require(min(ny, nx) >= 32 and max(ny, nx) <= 20_000, "shape", f"{nx}x{ny}", "between 32 and 20000 pixels")
         _require(self.band in BANDS, "band", self.band, "g, r or i")
         _require(self.exposure_time > 0, "exposure_time", self.exposure_time, "above 0 s")
+        _require(0 < self.transparency <= 1, "transparency", self.transparency, "above 0 and at most 1")
+        _require(self.satellite_trails >= 0, "satellite_trails", self.satellite_trails, "at least 0")
+        _require(min(self.trail_peak) > 0, "trail_peak", self.trail_peak, "above 0")
         _require(self.sky_level >= 0, "sky_level", self.sky_level, "at least 0 adu")
         _require(self.pointing_error >= 0, "pointing_error", self.pointing_error, "at least 0 arcsec")
 

@@ -76,7 +76,8 @@ def draw_sky(settings: SimulationSettings, *, seed: int, radius: float, n_epochs
         n_epochs=n_epochs,
         rng=random_stream(seed, Stream.TRANSIENTS),
     )
-    table = vstack([stars, galaxies, transients])
+    placed = _place_sources(settings, centre=centre, rng=random_stream(seed, Stream.PLACED))
+    table = vstack([stars, galaxies, transients, placed])
     table.add_column(np.arange(len(table), dtype=np.int64), name="id", index=0)
     for name, unit in UNITS.items():
         table[name].unit = unit
@@ -204,6 +205,22 @@ def _draw_transients(
     table["first_epoch"] = first
     table["last_epoch"] = first + rng.geometric(0.4, n) - 1
     return table
+
+
+def _place_sources(settings: SimulationSettings, *, centre: tuple[float, float], rng: np.random.Generator) -> Table:
+    """Put the bright stars and the big galaxy of the settings on the first image."""
+    sky = settings.sky
+    half = 0.5 * settings.optics.pixel_scale / 3600.0 * np.array(settings.shape)
+    stars, galaxy = _empty_table(len(sky.bright_stars), kind="star"), _empty_table(1, kind="galaxy")
+    stars["r_mag"] = np.array(sky.bright_stars, dtype=float)
+    galaxy["r_mag"], galaxy["half_light_radius"] = sky.big_galaxy_magnitude, sky.big_galaxy_radius
+    galaxy["sersic_index"], galaxy["axis_ratio"], galaxy["position_angle"] = 1.0, 0.7, 180.0 * rng.random()
+    for table, reach in ((galaxy, 0.2), (stars, 0.8)):
+        north, east = reach * half[:, None] * rng.uniform(-1.0, 1.0, (2, len(table)))
+        table["dec"] = np.clip(centre[1] + north, -90.0, 90.0)
+        table["ra"] = (centre[0] + east / np.cos(np.deg2rad(table["dec"].data))) % 360.0
+        table["g_mag"], table["i_mag"] = table["r_mag"].data + 0.6, table["r_mag"].data - 0.25
+    return vstack([stars, galaxy]) if sky.big_galaxy_radius > 0 else stars
 
 
 def _empty_table(n: int, *, kind: str) -> Table:

@@ -49,6 +49,12 @@ class Stream(enum.IntEnum):
     ELECTRONICS = 13
     """Drift of the bias level in one epoch."""
 
+    PLACED = 14
+    """Where the bright stars and the big galaxy of the settings stand."""
+
+    TRAILS = 15
+    """Satellites of one epoch."""
+
 
 def random_stream(seed: int, stream: Stream, *, epoch: int = 0) -> np.random.Generator:
     """Return the generator of one purpose, the same for the same arguments."""
