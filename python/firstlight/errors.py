@@ -8,7 +8,8 @@
     |   |-- PipelineError                   tasks that do not fit together
     |   |-- RepoError                       a dataset, a collection, a dimension
     |   `-- InputError                      something given on the command line
-    |       |-- ImageFileError                  not FITS, truncated, no image in it
+    |       |-- ImageFileError                  not FITS, truncated
+    |       |   `-- NoImageError                    a table, a text, a mask or a weight map in place of an image
     |       |-- HeaderError                     a keyword that is missing or cannot be understood
     |       |-- ReferenceCatalogError           a table without positions, magnitudes or rows
     |       `-- OutputError                     a folder that cannot be written
@@ -19,7 +20,9 @@
     |   |-- CalibrationError                frames that make no bias, dark or flat, or no overscan to measure
     |   |-- NoSourcesError                  nothing above the detection threshold
     |   |-- PsfError                        no usable stars, or a PSF that is not finite
+    |   |-- AllCentroidsFlaggedError        no PSF star whose position could be measured
     |   |-- ApertureCorrectionError         no star to measure the correction on
+    |   |-- NoPsfStarsToStarsMatchError     no star of the catalogue lies where a PSF star is
     |   |-- AstrometryError                 no match to the reference, or a fit beyond its limits
     |   `-- PhotometryError                 no calibrator, or a zero point that is not finite
     |-- NoWorkFound                     nothing to do here; not a failure
@@ -60,6 +63,10 @@ class InputError(UserError):
 
 class ImageFileError(InputError):
     """A file that is not a readable FITS image."""
+
+
+class NoImageError(ImageFileError):
+    """A file that is whole and is no image: a table, a text, a mask or a weight map."""
 
 
 class HeaderError(InputError):
@@ -114,8 +121,16 @@ class PsfError(AlgorithmError):
     """No usable stars, or a point-spread function that is not finite."""
 
 
+class AllCentroidsFlaggedError(AlgorithmError):
+    """The position of no PSF star could be measured."""
+
+
 class ApertureCorrectionError(AlgorithmError):
     """No star to measure the aperture correction on."""
+
+
+class NoPsfStarsToStarsMatchError(AlgorithmError):
+    """No star of the catalogue lies where a PSF star is."""
 
 
 class AstrometryError(AlgorithmError):
