@@ -24,7 +24,8 @@
     |   |-- ApertureCorrectionError         no star to measure the correction on
     |   |-- NoPsfStarsToStarsMatchError     no star of the catalogue lies where a PSF star is
     |   |-- AstrometryError                 no match to the reference, or a fit beyond its limits
-    |   `-- PhotometryError                 no calibrator, or a zero point that is not finite
+    |   |-- PhotometryError                 no calibrator, or a zero point that is not finite
+    |   `-- KernelError                     too few stars in both images to match them, or a kernel beyond its limits
     |-- NoWorkFound                     nothing to do here; not a failure
     `-- PartialResult                   a step failed; carries the products that are true
 """
@@ -139,6 +140,10 @@ class AstrometryError(AlgorithmError):
 
 class PhotometryError(AlgorithmError):
     """No calibrator, or a zero point that is not finite."""
+
+
+class KernelError(AlgorithmError):
+    """Too few stars in both images to match their point-spread functions, or a kernel that cannot be used."""
 
 
 class NoWorkFound(FirstlightError):  # noqa: N818 - LSST's word; not an error
