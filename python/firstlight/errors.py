@@ -19,7 +19,11 @@
     |   |-- TooManyCosmicRaysError          more cosmic-ray pixels than the configured limit
     |   |-- CalibrationError                frames that make no bias, dark or flat, or no overscan to measure
     |   |-- NoSourcesError                  nothing above the detection threshold
-    |   |-- PsfError                        no usable stars, or a PSF that is not finite
+    |   |-- PsfError                        stars that make no PSF
+    |   |   |-- NoPsfSourcesError               no source was measured
+    |   |   |-- NoPsfStarsError                 no source is fit to be a PSF star
+    |   |   |-- TooFewPsfStarsError             fewer good stars than asked for
+    |   |   `-- NonFinitePsfError               a model without finite moments
     |   |-- AllCentroidsFlaggedError        no PSF star whose position could be measured
     |   |-- ApertureCorrectionError         no star to measure the correction on
     |   |-- NoPsfStarsToStarsMatchError     no star of the catalogue lies where a PSF star is
@@ -120,6 +124,22 @@ class NoSourcesError(AlgorithmError):
 
 class PsfError(AlgorithmError):
     """No usable stars, or a point-spread function that is not finite."""
+
+
+class NoPsfSourcesError(PsfError):
+    """No source was measured, so there is nothing to choose PSF stars from."""
+
+
+class NoPsfStarsError(PsfError):
+    """None of the sources is fit to be a PSF star."""
+
+
+class TooFewPsfStarsError(PsfError):
+    """Fewer good stars than a PSF must have."""
+
+
+class NonFinitePsfError(PsfError):
+    """A point-spread function whose moments are not finite somewhere on the image."""
 
 
 class AllCentroidsFlaggedError(AlgorithmError):
