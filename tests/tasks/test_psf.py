@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.errors import PsfError
-from firstlight.images.psf import GaussianPsf
+from firstlight.errors import NonFinitePsfError, NoPsfSourcesError, NoPsfStarsError, PsfError, TooFewPsfStarsError
+from firstlight.images.psf import GaussianPsf, MoffatPsf
 from firstlight.tasks.detect import MatchedFilterDetectTask
 from firstlight.tasks.measure import PluginMeasureTask
-from firstlight.tasks.psf import GaussianPsfTask, PixelPsfTask, PsfTask
+from firstlight.tasks.psf import FittedPsf, GaussianPsfTask, PixelPsfTask, PsfTask
 from firstlight.tasks.seeing import FixedSeeingTask, SeeingTask, StarSeeingTask
 
 from .frames import PSF, exposure_of, members, noise, star_exposure
@@ -109,9 +109,80 @@ def test_without_a_clean_source_there_is_no_psf(task_class, measured):
     flagged = sources.copy()
     flagged["saturated"] = True
 
-    with pytest.raises(PsfError, match="clean 0") as raised:
+    with pytest.raises(NoPsfStarsError, match="clean 0") as raised:
         task_class().run(exposure, flagged, detections)
-    assert raised.value.facts == {"n_sources": len(sources), "n_flagged": len(sources)}
+    facts = raised.value.facts
+    assert (facts["n_sources"], facts["n_flagged"]) == (len(sources), len(sources))
+    assert (facts["n_measured"] > 0, facts["n_clean"], facts["n_stellar"]) == (True, 0, 0)
+
+
+@every_psf
+def test_without_sources_there_is_no_psf(task_class, measured):
+    exposure, sources, detections = measured
+
+    with pytest.raises(NoPsfSourcesError) as raised:
+        task_class().run(exposure, sources[:0], detections)
+    assert raised.value.facts == {"n_sources": 0}
+
+
+@every_psf
+def test_fewer_stars_than_asked_for_are_an_error(task_class, measured):
+    exposure, sources, detections = measured
+    few = sources.copy()
+    few["saturated"] = np.arange(len(few)) >= 5
+
+    with pytest.raises(TooFewPsfStarsError, match="at least 10 stars") as raised:
+        made(task_class, fail_n_stars=10).run(exposure, few, detections)
+    assert raised.value.facts["n_needed"] == 10
+    assert 1 <= raised.value.facts["n_used"] <= raised.value.facts["n_candidates"] <= 5
+
+
+def test_a_psf_without_a_finite_size_is_an_error(measured):
+    class BrokenPsf(MoffatPsf):
+        def moments(self, *, x, y):
+            if x > 300:
+                raise PsfError("no moments")
+            return super().moments(x=x, y=y)
+
+    class BrokenPsfTask(PsfTask):
+        def fit(self, exposure, stars, neighbours):
+            return FittedPsf(psf=BrokenPsf(fwhm=2.0, beta=3.0, radius=8), used=np.ones(len(stars), dtype=bool))
+
+    with pytest.raises(NonFinitePsfError, match="x=399, y=0") as raised:
+        BrokenPsfTask().run(*measured)
+    assert raised.value.facts == {"x": 399.0, "y": 0.0}
+
+
+def test_reserved_stars_tell_that_the_model_is_right(measured):
+    result = PixelPsfTask().run(*measured)
+
+    gates = {gate.name: gate for gate in result.gates}
+    assert gates["psf_size_residual"].n == gates["psf_chi2"].n == result.reserved.sum() == len(result.residuals.size)
+    assert {gate.status for gate in result.gates} == {"ok"}
+    assert 0.7 < gates["psf_chi2"].value < 1.4
+
+
+def test_reserved_stars_tell_that_the_model_is_wrong(measured):
+    class NarrowPsfTask(PsfTask):
+        def fit(self, exposure, stars, neighbours):
+            return FittedPsf(psf=MoffatPsf(fwhm=2.6, beta=3.0, radius=12), used=np.ones(len(stars), dtype=bool))
+
+    gates = {gate.name: gate for gate in NarrowPsfTask().run(*measured).gates}
+
+    assert gates["psf_size_residual"].status == "warn"
+    assert gates["psf_size_residual"].value == pytest.approx(0.06, abs=0.03)
+
+
+def test_no_star_is_reserved_where_all_are_needed(measured):
+    exposure, sources, detections = measured
+    few = sources.copy()
+    few["saturated"] = np.arange(len(few)) >= 15
+
+    result = PixelPsfTask().run(exposure, few, detections)
+
+    assert result.reserved.sum() == 0 < result.used.sum()
+    assert len(result.residuals.size) == 0
+    assert [gate.name for gate in result.gates] == ["psf_n_stars"]
 
 
 @every_seeing

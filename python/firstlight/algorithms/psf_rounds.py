@@ -22,6 +22,7 @@ from firstlight.algorithms.psf_moffat import (
 from firstlight.algorithms.psf_neighbours import Neighbours, subtract_neighbours
 from firstlight.algorithms.psf_residual import ResidualGrid, fit_residual, start_residual
 from firstlight.algorithms.psf_stamps import StarStamps
+from firstlight.algorithms.psf_stars import brightest_everywhere
 from firstlight.errors import PsfError
 from firstlight.kernels.arrays import BoolArray
 
@@ -33,7 +34,6 @@ _PRIOR_ROUNDS = 2
 _MIN_GOOD = 0.5
 _ALL_GOOD = 0.99
 _CENTER_FWHM = 0.75
-_CELLS = 4
 _MAX_SHIFT = 1.5
 _FINAL_MISFIT = 0.02
 _MIN_PEDESTAL_STARS = 8
@@ -130,7 +130,8 @@ def first_round(
             f"None of {n} PSF candidates has a positive flux and enough good pixels.", n_candidates=n, n_used=0
         )
     state = state.select(usable)
-    return state.select(_even_selection(state, max_stars))
+    u, v = state.field.domain.scaled(x=state.x, y=state.y)
+    return state.select(brightest_everywhere(u, v, brightness=state.flux, n=max_stars))
 
 
 def fit_roughly(state: PsfRound, *, weights: FitWeights, neighbours: Neighbours | None) -> PsfRound:
@@ -215,19 +216,6 @@ def unit_residuals(state: PsfRound, weights: FitWeights) -> tuple[NDArray[np.flo
     square = (residual - extra) ** 2 / (variance + (weights.misfit * full) ** 2)
     damping = 1.0 / (1.0 + square / weights.clip**2) ** 2
     return np.where(good, residual, 0.0), np.where(good, damping / variance, 0.0)
-
-
-def _even_selection(state: PsfRound, max_stars: int) -> NDArray[np.int64]:
-    """Return the brightest stars, as even over the cells of the image as they come."""
-    u, v = state.field.domain.scaled(x=state.x, y=state.y)
-    columns, rows = (np.minimum((0.5 * (w + 1) * _CELLS).astype(int), _CELLS - 1) for w in (u, v))
-    cell = rows * _CELLS + columns
-    by_flux = np.argsort(-state.flux, kind="stable")
-    rank = np.empty(len(cell), dtype=np.int64)
-    for label in np.unique(cell):
-        members = by_flux[cell[by_flux] == label]
-        rank[members] = np.arange(len(members))
-    return np.lexsort((-state.flux, rank))[:max_stars]
 
 
 def _allowed_order(order: int, n_stars: int) -> int:

@@ -12,6 +12,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 _BRIGHT_SHARE = 0.5
 _MIN_VOTERS = 5
 _ITERATIONS = 10
+_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,29 @@ def select_psf_stars(
         keep &= snr >= faintest
         funnel.append(("brightest", int(keep.sum())))
     return PsfStars(selected=keep, size=center, size_sigma=sigma, funnel=tuple(funnel))
+
+
+def brightest_everywhere(
+    u: FloatArray, v: FloatArray, *, brightness: FloatArray, n: int | None = None
+) -> NDArray[np.int64]:
+    """Return the rows of the brightest sources of each part of the image, first the brightest one of every part.
+
+    Parameters
+    ----------
+    u, v : (n_sources,)
+        Positions, -1 to 1 over the image.
+    brightness : (n_sources,)
+    n
+        At most so many; all when None.
+    """
+    columns, rows = (np.clip((0.5 * (w + 1) * _CELLS).astype(int), 0, _CELLS - 1) for w in (u, v))
+    cell = rows * _CELLS + columns
+    by_brightness = np.argsort(-brightness, kind="stable")
+    rank = np.empty(len(cell), dtype=np.int64)
+    for label in np.unique(cell):
+        members = by_brightness[cell[by_brightness] == label]
+        rank[members] = np.arange(len(members))
+    return np.lexsort((-brightness, rank))[:n]
 
 
 def _snr_limit(snr: FloatArray, min_snr: float, min_stars: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -13,15 +14,18 @@ from typing_extensions import TypeVar
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.psf_model import fit_gaussian_psf, fit_psf
 from firstlight.algorithms.psf_neighbours import Neighbours
-from firstlight.algorithms.psf_stars import select_psf_stars
-from firstlight.errors import PsfError
+from firstlight.algorithms.psf_residuals import PsfResiduals, compare_with_stars
+from firstlight.algorithms.psf_stars import brightest_everywhere, select_psf_stars
+from firstlight.errors import NonFinitePsfError, NoPsfSourcesError, NoPsfStarsError, PsfError, TooFewPsfStarsError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA, Psf
-from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.arrays import BoolArray, IntArray
 
 UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
 REJECTED = ("edge", "centroid_flag", "shape_flag", "saturated", "no_data", "bad", "cr", "interpolated")
+MIN_TESTS = 5
+SIGNIFICANT = 3.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class PsfResult(Struct):
 
     reserved: BoolArray
     """(n_sources,) True for the stars that were kept back, to test it."""
+
+    residuals: PsfResiduals
+    """How the reserved stars differ from the model, one entry per reserved star, in the order of the sources."""
 
     order: int
     """Total order of the variation of the model over the field."""
@@ -79,11 +86,23 @@ class PsfConfig(Config):
     max_stars: PositiveInt = 400
     """At most this many are modelled: the best, spread over the image."""
 
-    reserve_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the chosen stars that is kept back, to test the model."""
+    reserve_fraction: float = Field(default=0.15, ge=0.0, lt=1.0)
+    """Share of the best stars that is kept back, to test the model; less where fewer than `min_stars` would be left."""
+
+    fail_n_stars: PositiveInt = 1
+    """Fewer stars than this make no model."""
 
     warn_n_stars: PositiveInt = 20
     """Fewer stars than this are a warning."""
+
+    warn_size_residual: PositiveFloat = 0.005
+    """A larger median difference in size of reserved stars and model, relative, is a warning if it is significant."""
+
+    warn_ellipticity_residual: PositiveFloat = 0.005
+    """A larger median difference in e1 or e2 of reserved stars and model is a warning if it is significant."""
+
+    warn_chi2: PositiveFloat = 2.0
+    """A larger median chi-square per degree of freedom of reserved stars is a warning."""
 
 
 PsfConfigT = TypeVar("PsfConfigT", bound=PsfConfig, covariant=True, default=PsfConfig)
@@ -111,28 +130,41 @@ class PsfTask(Task[PsfConfigT], ABC):
             If no source is fit to be a PSF star.
         """
         chosen, funnel = self._choose(sources)
-        reserved = self._reserve(chosen, seed=exposure.observation.exposure_id)
-        rows = np.flatnonzero(chosen & ~reserved)
+        rows, reserved = self._reserve(exposure, sources, np.flatnonzero(chosen))
         fit = self.fit(exposure, sources[rows], sources)
-        used = np.zeros(len(sources), dtype=bool)
-        used[rows[fit.used]] = True
+        used = _flags(rows[fit.used], len(sources))
+        n_used = int(used.sum())
+        if n_used < self.config.fail_n_stars:
+            raise TooFewPsfStarsError(
+                f"The PSF needs at least {self.config.fail_n_stars} stars; got {n_used} ({funnel}).",
+                n_used=n_used,
+                n_candidates=int(chosen.sum()),
+                n_needed=self.config.fail_n_stars,
+            )
+        _require_finite(fit.psf, exposure.shape)
+        residuals = self._test(exposure, fit.psf, sources[reserved], sources)
         ny, nx = exposure.shape
-        x, y = (nx - 1) / 2, (ny - 1) / 2
-        fwhm = fit.psf.fwhm(x=x, y=y)
-        self.metadata.count("psf_stars", int(used.sum()))
-        self.log.info("psf", stars=int(used.sum()), fwhm=fwhm, order=fit.order)
+        fwhm = fit.psf.fwhm(x=(nx - 1) / 2, y=(ny - 1) / 2)
+        size = residuals.median("size")
+        self.metadata.count("psf_stars", n_used)
+        self.log.info(
+            "psf", stars=n_used, fwhm=fwhm, order=fit.order, held_out=size.n, size=size.value, size_error=size.error
+        )
         return PsfResult(
             psf=fit.psf,
             candidate=chosen,
             used=used,
-            reserved=reserved,
+            reserved=_flags(reserved, len(sources)),
+            residuals=residuals,
             order=fit.order,
             fwhm=fwhm,
-            gates=self._gates(fit, int(used.sum())),
-            funnel=funnel.then("used", int(used.sum())),
+            gates=self._gates(n_used, residuals),
+            funnel=funnel.then("used", n_used),
         )
 
     def _choose(self, sources: Table) -> tuple[BoolArray, Funnel]:
+        if len(sources) == 0:
+            raise NoPsfSourcesError("There is no source to choose PSF stars from.", n_sources=0)
         ixx, iyy, ixy = (np.asarray(sources[name]) for name in ("ixx", "iyy", "ixy"))
         flagged = np.zeros(len(sources), dtype=bool)
         for name in REJECTED:
@@ -148,23 +180,56 @@ class PsfTask(Task[PsfConfigT], ABC):
             )
         funnel = Funnel("psf_stars", stars.funnel)
         if not stars.selected.any():
-            raise PsfError(
+            raise NoPsfStarsError(
                 f"No source is fit to model the PSF ({funnel}).",
                 n_sources=len(sources),
                 n_flagged=int(flagged.sum()),
+                **{f"n_{name}": count for name, count in stars.funnel},
             )
         return stars.selected, funnel
 
-    def _reserve(self, chosen: BoolArray, *, seed: int) -> BoolArray:
-        reserved = np.zeros(len(chosen), dtype=bool)
-        rows = np.flatnonzero(chosen)
-        number = int(self.config.reserve_fraction * len(rows))
-        if number:
-            reserved[np.random.default_rng(abs(seed)).choice(rows, number, replace=False)] = True
-        return reserved
+    def _reserve(self, exposure: Exposure, sources: Table, chosen: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the stars to model and, drawn from the same best ones, the stars to test the model with."""
+        ny, nx = exposure.shape
+        u, v = (2 * np.asarray(sources["x"])[chosen] + 1) / nx - 1, (2 * np.asarray(sources["y"])[chosen] + 1) / ny - 1
+        fraction = self.config.reserve_fraction
+        best = brightest_everywhere(
+            u, v, brightness=np.asarray(sources["snr"])[chosen], n=math.ceil(self.config.max_stars / (1.0 - fraction))
+        )
+        pool = np.sort(chosen[best])
+        number = max(0, min(int(fraction * len(pool)), len(pool) - self.config.min_stars))
+        rng = np.random.default_rng(abs(exposure.observation.exposure_id))
+        kept_back = np.zeros(len(pool), dtype=bool)
+        kept_back[rng.choice(len(pool), number, replace=False)] = True
+        return pool[~kept_back], pool[kept_back]
 
-    def _gates(self, fit: FittedPsf, n_used: int) -> tuple[Gate, ...]:
-        return (Gate("psf_n_stars", n_used, sense="min", warn=self.config.warn_n_stars, fail=1),)
+    def _test(self, exposure: Exposure, psf: Psf, stars: Table, sources: Table) -> PsfResiduals:
+        return compare_with_stars(
+            exposure.image,
+            variance=exposure.variance,
+            bad=exposure.mask.any_of(*UNUSABLE),
+            psf=psf,
+            x=np.asarray(stars["x"]),
+            y=np.asarray(stars["y"]),
+            neighbours=_as_neighbours(sources),
+        )
+
+    def _gates(self, n_used: int, residuals: PsfResiduals) -> tuple[Gate, ...]:
+        gates = [Gate("psf_n_stars", n_used, sense="min", warn=self.config.warn_n_stars, fail=self.config.fail_n_stars)]
+        limits = {
+            "size": self.config.warn_size_residual,
+            "e1": self.config.warn_ellipticity_residual,
+            "e2": self.config.warn_ellipticity_residual,
+        }
+        for name, limit in limits.items():
+            found = residuals.median(name)
+            if found.n >= MIN_TESTS:
+                limit = max(limit, SIGNIFICANT * found.error)
+                gates.append(Gate(f"psf_{name}_residual", abs(found.value), warn=limit, n=found.n))
+        chi2 = residuals.median("chi2")
+        if chi2.n >= MIN_TESTS:
+            gates.append(Gate("psf_chi2", chi2.value, warn=self.config.warn_chi2, n=chi2.n))
+        return tuple(gates)
 
 
 class PixelPsfConfig(PsfConfig):
@@ -192,9 +257,7 @@ class PixelPsfTask(PsfTask[PixelPsfConfig]):
             order=self.config.order,
             max_stars=self.config.max_stars,
             radius=max(6, int(self.config.stamp_fwhm * seeing / 2 + 0.5)),
-            neighbours=Neighbours(
-                np.asarray(neighbours["x"]), np.asarray(neighbours["y"]), np.asarray(neighbours["psf_inst_flux"])
-            ),
+            neighbours=_as_neighbours(neighbours),
         )
         return FittedPsf(psf=fit.psf, used=fit.used, order=fit.order)
 
@@ -207,6 +270,28 @@ class GaussianPsfTask(PsfTask):
         x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
         psf = fit_gaussian_psf(exposure.image, bad=exposure.mask.any_of(*UNUSABLE), x=x, y=y)
         return FittedPsf(psf=psf, used=np.ones(len(stars), dtype=bool))
+
+
+def _flags(rows: IntArray, n: int) -> BoolArray:
+    flags = np.zeros(n, dtype=bool)
+    flags[rows] = True
+    return flags
+
+
+def _as_neighbours(sources: Table) -> Neighbours:
+    return Neighbours(*(np.asarray(sources[name], dtype=np.float64) for name in ("x", "y", "psf_inst_flux")))
+
+
+def _require_finite(psf: Psf, shape: tuple[int, int]) -> None:
+    """Raise `NonFinitePsfError` where the model has no finite moments: in the middle or at a corner."""
+    ny, nx = shape
+    for x, y in ((0.5 * nx, 0.5 * ny), (0.0, 0.0), (nx - 1.0, 0.0), (0.0, ny - 1.0), (nx - 1.0, ny - 1.0)):
+        try:
+            sigma = psf.moments(x=x, y=y).sigma
+        except PsfError:
+            sigma = math.nan
+        if not sigma > 0.0:
+            raise NonFinitePsfError(f"The PSF at x={x:.0f}, y={y:.0f} has no finite size.", x=x, y=y)
 
 
 def _sigma(exposure: Exposure) -> float:
