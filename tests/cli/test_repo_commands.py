@@ -64,12 +64,37 @@ def folder(tmp_path, monkeypatch):
 
 def test_ingest_tells_each_file_that_cannot_be_used_and_the_rest_goes_in(folder):
     frame(folder / "4.fits", 4)
-    answer = call("ingest -b R 1.fits 4.fits notes.txt")
+    (folder / "page.fits").write_text("<html>Not found</html>")
+    answer = call("ingest -b R 1.fits 4.fits page.fits")
 
     assert answer == (
         1,
         ["1 added, 1 there already, 1 rejected"],
-        [f"firstlight: {folder}/notes.txt is not a FITS file."],
+        [f"firstlight: {folder}/page.fits is not a FITS file."],
+    )
+
+
+def test_ingest_of_a_whole_folder_takes_masks_with_their_images_and_tells_what_it_leaves_out(folder):
+    frame(folder / "4.fits", 4)
+    fits.PrimaryHDU(np.ones((20, 30), "i2")).writeto(folder / "4_mask.fits")
+    for number in range(8):
+        (folder / f"log_{number}.txt").write_text("")
+    code, out, errors = call(f"ingest -b R {' '.join(sorted(path.name for path in folder.iterdir()))}")
+
+    assert (code, out) == (0, ["1 added (1 with a mask), 4 there already, 0 rejected, 10 skipped"])
+    assert errors[0] == f"firstlight: skipped: {folder}/R is a folder."
+    assert errors[-1] == "firstlight: skipped: 4 more files *.txt for the same reason."
+    assert len(errors) == 1 + 5 + 1
+    assert len(call("query datasets raw_mask -b R --json").out) == 1
+
+
+def test_ingest_of_nothing_but_other_files_says_so(folder):
+    answer = call("ingest -b R notes.txt")
+
+    assert answer == (
+        3,
+        ["0 added, 0 there already, 0 rejected, 1 skipped"],
+        [f"firstlight: skipped: {folder}/notes.txt is not a FITS file."],
     )
 
 

@@ -115,8 +115,6 @@ def test_a_file_is_copied_linked_or_left_where_it_is(repo, tmp_path, mode):
 REJECTS = {
     "text": "is not a FITS file.",
     "cut": "is cut off",
-    "table": "holds no two-dimensional image",
-    "folder": "is a folder",
     "missing": "is not there",
     "undated": "has no date that can be read",
     "long": "should be 1 to 100 printable characters",
@@ -131,12 +129,6 @@ def make_reject(kind: str, folder: Path) -> Path:
     elif kind == "cut":
         whole = frame(folder / "whole.fits", shape=(100, 100)).read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    elif kind == "table":
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("x", "E", array=[1.0])])]).writeto(
-            path
-        )
-    elif kind == "folder":
-        path.mkdir()
     elif kind == "undated":
         frame(path, DATE_OBS=None)
     elif kind == "long":
@@ -247,15 +239,15 @@ def test_a_failure_leaves_neither_rows_nor_files(repo, tmp_path, monkeypatch):
 
 def test_what_another_process_ingested_meanwhile_stays(repo, tmp_path, monkeypatch):
     path = frame(tmp_path / "a.fits")
-    sorted_out = ingestion._sorted_out
+    sort_out = ingestion.sort_out
 
     def late(*arguments):
-        answer = sorted_out(*arguments)
-        monkeypatch.setattr(ingestion, "_sorted_out", sorted_out)
+        answer = sort_out(*arguments)
+        monkeypatch.setattr(ingestion, "sort_out", sort_out)
         take(repo, path)
         return answer
 
-    monkeypatch.setattr(ingestion, "_sorted_out", late)
+    monkeypatch.setattr(ingestion, "sort_out", late)
     with pytest.raises(RepoError, match="ingest them again"):
         take(repo, path)
 

@@ -27,7 +27,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from firstlight.errors import ImageFileError
+from firstlight.errors import ImageFileError, NoImageError
 from firstlight.images import archive
 from firstlight.images.exposure import Exposure, HeaderValue, plain_header
 from firstlight.images.hdu_files import describe, open_hdus, write_hdus
@@ -102,7 +102,7 @@ class RawHeader:
     hdu: int
 
 
-def read_image(path: str | Path, *, hdu: int | str | None = None) -> RawImage:
+def read_image(path: str | Path, *, hdu: int | str | None = None, preferred: int | None = None) -> RawImage:
     """Read a plain FITS image; ``.gz`` and ``.fz`` files are unpacked.
 
     Parameters
@@ -110,6 +110,8 @@ def read_image(path: str | Path, *, hdu: int | str | None = None) -> RawImage:
     path
     hdu
         Number or name of the HDU; None takes the first that holds a two-dimensional image.
+    preferred
+        Number of the HDU that is taken instead of the first if it holds such an image.
 
     Raises
     ------
@@ -117,6 +119,8 @@ def read_image(path: str | Path, *, hdu: int | str | None = None) -> RawImage:
         If the file is not readable FITS, or the HDU is missing or holds no two-dimensional image.
     """
     with open_hdus(path) as hdus:
+        if hdu is None and preferred is not None and preferred < len(hdus) and _is_image(hdus[preferred]):
+            hdu = preferred
         index = _image_index(path, hdus, hdu)
         pixels = np.asarray(hdus[index].data)
         header = _merged_header(hdus, index)
@@ -228,7 +232,7 @@ def _image_index(path: str | Path, hdus: fits.HDUList, hdu: int | str | None) ->
         for index, candidate in enumerate(hdus):
             if _is_image(candidate):
                 return index
-        raise ImageFileError(f"{path} holds no two-dimensional image; it has {describe(hdus)}.")
+        raise NoImageError(f"{path} holds no two-dimensional image; it has {describe(hdus)}.")
     try:
         index = hdus.index_of(int(hdu) if str(hdu).lstrip("-").isdigit() else hdu)
         candidate = hdus[index]

@@ -150,7 +150,7 @@ def _tile_starts(table: fits.BinTableHDU) -> list[int]:
 
 def _explained(path: Path, error: Exception) -> str:
     text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-    if not _starts_as_fits(path):
+    if not is_fits(path):
         return f"{path} is not a FITS file."
     if any(sign in text for sign in SIGNS_OF_CUT) or isinstance(error, EOFError):
         return f"{path} is cut off: {text}."
@@ -181,8 +181,8 @@ def _unpacked(path: Path) -> Path | io.BytesIO:
         return io.BytesIO(packed.read())
 
 
-def _starts_as_fits(path: Path) -> bool:
-    """Return whether a file, or what is compressed in it, begins like FITS."""
+def is_fits(path: Path) -> bool:
+    """Return whether a file, or what is compressed in it, begins like FITS; False if it cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(len(FITS_START))

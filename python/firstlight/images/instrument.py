@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from firstlight.errors import ConfigError, HeaderError, ImageFileError
 from firstlight.framework import ClassOverrides, load_config
 from firstlight.images import header_values
+from firstlight.images.companions import mask_beside, why_no_image
 from firstlight.images.exposure import Exposure, HeaderValue
 from firstlight.images.fits import RawImage, read_image
 from firstlight.images.header_words import band_of, is_in_electrons, observation_type_of, unit_of
@@ -271,8 +273,12 @@ class Instrument:
         return mask
 
     def mask_path(self, path: Path) -> Path | None:
-        """Return the mask file that lies beside an image, for cameras that write one; None if there is none."""
-        return None
+        """Return the mask file that lies beside an image: ``NAME_mask.fits``; None if there is none."""
+        return mask_beside(path)
+
+    def why_no_image(self, path: Path, header: Header) -> str:
+        """Return why a file with this header is no image but belongs to one; empty for an image."""
+        return why_no_image(path, dated=self.date(header, None)[0] is not None)
 
     def read(
         self,
@@ -304,6 +310,8 @@ class Instrument:
         raw = read_image(path, hdu=hdu)
         if mask is None:
             mask = self.mask_path(Path(path))
+        if isinstance(mask, str | Path):
+            structlog.get_logger().info("mask", image=str(path), mask=str(mask))
         return self.to_exposure(raw, mask=_pixels(mask, raw, "mask"), variance=_pixels(variance, raw, "variance"))
 
     def to_exposure(
@@ -355,7 +363,7 @@ def _as_unsigned(bits: NDArray[Any]) -> NDArray[Any]:
 def _pixels(source: PixelSource | None, raw: RawImage, what: str) -> NDArray[Any] | None:
     if source is None:
         return None
-    pixels = read_image(source).image if isinstance(source, str | Path) else np.asarray(source)
+    pixels = read_image(source, preferred=raw.hdu).image if isinstance(source, str | Path) else np.asarray(source)
     if pixels.shape != raw.image.shape:
         raise ImageFileError(f"The {what} has shape {pixels.shape}, the image {raw.image.shape}; they must be equal.")
     return pixels

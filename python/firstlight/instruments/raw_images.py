@@ -9,6 +9,7 @@ from pathlib import Path
 from firstlight.errors import ImageFileError
 from firstlight.framework.dimensions import Value
 from firstlight.images import header_values
+from firstlight.images.companions import mask_beside
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import RawHeader, read_headers
 from firstlight.images.instrument import Instrument
@@ -33,7 +34,9 @@ def read_raw(path: Path, data_id: Mapping[str, Value]) -> Exposure:
         If the instrument is not installed here.
     """
     camera = get_instrument(str(data_id["instrument"]))
-    exposure = camera.read(path, hdu=_hdu_of(path, camera, data_id["detector"]))
+    # A repository keeps the mask beside the image under the name that any camera's mask may have.
+    mask = camera.mask_path(path) or mask_beside(path)
+    exposure = camera.read(path, hdu=_hdu_of(path, camera, data_id["detector"]), mask=mask)
     observation = replace(exposure.observation, exposure_id=int(data_id["exposure"]))
     return exposure.replace(observation=observation)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from astropy.coordinates import angular_separation
 
+from firstlight.errors import NoImageError
+from firstlight.images.companions import FITS_ENDING
 from firstlight.images.fits import RawHeader, read_headers
+from firstlight.images.hdu_files import is_fits
 from firstlight.images.instrument import Instrument
 from firstlight.images.wcs import SkyWcs
 from firstlight.instruments.raw_images import detector_images
@@ -33,14 +37,24 @@ def translate_file(path: str | Path, *, instrument: Instrument | None = None) ->
 
     Raises
     ------
+    NoImageError
+        If the file is whole and is no image: a folder, a text, a table, or the mask or weight map of an image.
     ImageFileError
-        If the file is no FITS image or is cut off.
+        If the file is damaged or not there.
     HeaderError
         If a keyword cannot be understood.
     """
+    path = Path(path)
+    if path.is_dir():
+        raise NoImageError(f"{path} is a folder.")
+    if not FITS_ENDING.search(path.name) and path.is_file() and not is_fits(path):
+        raise NoImageError(f"{path} is not a FITS file.")
     headers = read_headers(path)
     camera = instrument or find_instrument(headers[0].header)
-    return tuple(_translated(each, camera) for each in detector_images(headers, camera))
+    if reason := camera.why_no_image(path, headers[0].header):
+        raise NoImageError(f"{path} {reason}")
+    mask = camera.mask_path(path)
+    return tuple(replace(_translated(each, camera), mask=mask) for each in detector_images(headers, camera))
 
 
 def _translated(raw: RawHeader, camera: Instrument) -> Translated:

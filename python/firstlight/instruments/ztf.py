@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from firstlight.images.instrument import Instrument
+from firstlight.images.instrument import Header, Instrument
 
 SUFFIXES = (("_sciimg", "_mskimg"), ("_sci", "_mask"))
 """What in the name of an image is replaced to find its mask."""
@@ -19,4 +19,14 @@ class ZtfInstrument(Instrument):
             beside = path.with_name(path.name.replace(image, mask))
             if image in path.name and beside.is_file():
                 return beside
-        return None
+        return super().mask_path(path)
+
+    def why_no_image(self, path: Path, header: Header) -> str:
+        """Return why a file is no image but belongs to one; masks have the headers of their images."""
+        for image, mask in SUFFIXES:
+            beside = path.with_name(path.name.replace(mask, image))
+            if mask in path.name and beside.is_file():
+                return f"is the mask of {beside.name}, by its name."
+        if "_mskimg" in path.name:
+            return "is a mask by its name; give its image too, and it goes in with it."
+        return super().why_no_image(path, header)

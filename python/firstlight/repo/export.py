@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,11 @@ def _dataset_row(row: DatasetRow, place: str) -> Row:
 
 
 def _place_of(row: DatasetRow, root: Path) -> str:
-    """Return where a file lies in the export: as in the repository, or below its run where it lies elsewhere."""
+    """Return where a file lies in the export: as in the repository, or below its run where it lies elsewhere.
+
+    Files of one folder stay together, as an image and its mask must.
+    """
     if row.path.is_relative_to(root):
         return row.path.relative_to(root).as_posix()
-    return f"{row.run}/{row.type}/{row.checksum}/{row.path.name}"
+    folder = hashlib.blake2b(str(row.path.parent).encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    return f"{row.run}/from_outside/{folder}/{row.path.name}"

@@ -22,6 +22,8 @@ class Translated:
         ICRS position of the middle of the image; None where the header does not tell it.
     radius : [deg]
         Of a circle around it that holds the image, also where the telescope pointed wrong by its usual error.
+    mask
+        File with the mask of the image, which goes wherever the image goes.
     """
 
     hdu: int
@@ -30,7 +32,8 @@ class Translated:
     ra: float | None = None
     dec: float | None = None
     radius: float | None = None
+    mask: Path | None = None
 
 
 Translate = Callable[[Path], Sequence[Translated]]
-"""Returns what is in a file; raises an `InputError` that says why there is nothing."""
+"""Returns the images in a file; raises a `NoImageError` for a file that is none, another `InputError` for a bad one."""

@@ -12,6 +12,7 @@ storage                  file      objects
 ``aperture_corrections`` JSON      `firstlight.images.aperture_correction.ApertureCorrectionMap`
 ``json``                 JSON      numbers, text, booleans, None, tuples and mappings of these
 ``raw``                  FITS      images as a telescope wrote them; read with its instrument, never written
+``raw_mask``             FITS      masks that lay beside them; read as the camera's bits, never written
 ======================== ========= ======================================================
 
 A package adds its own by an entry point in the group ``firstlight.storages``: name -> `Storage`.
@@ -103,6 +104,7 @@ _OWN = {
     "aperture_corrections": Storage("aperture_corrections", ".json", f"{__name__}.aperture_corrections"),
     "json": Storage("json", ".json", f"{__name__}.json_file"),
     "raw": Storage("raw", ".fits", f"{__name__}.raw"),
+    "raw_mask": Storage("raw_mask", ".fits", f"{__name__}.raw_mask"),
 }
 
 
