@@ -10,6 +10,7 @@ from astropy.coordinates import SkyCoord
 from scipy.spatial import KDTree
 
 from firstlight.tasks.single_frame import SingleFrameResult
+from firstlight.tasks.source_ids import PackedSourceIdTask
 
 from .fields import assert_same_table, assert_sky_can_be_put_back, process, simulated_field, task_with
 
@@ -235,7 +236,9 @@ def test_identifiers_are_unique_and_carry_the_exposure(field, result, name):
 
     assert identifiers.dtype == np.int64
     assert len(set(identifiers)) == len(identifiers)
-    assert set(identifiers >> 32) == {field.exposure.observation.exposure_id & 0x7FFFFFFF}
+    parts = [PackedSourceIdTask().unpack(int(each)) for each in identifiers]
+    assert {each.exposure for each in parts} == {field.exposure.observation.exposure_id}
+    assert [each.counter for each in parts] == list(range(1, len(parts) + 1))
 
 
 @pytest.mark.parametrize("name", CATALOGS)

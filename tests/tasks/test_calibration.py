@@ -9,14 +9,23 @@ import pytest
 from astropy import units as u
 from astropy.table import Table
 
-from firstlight.errors import ApertureCorrectionError, AstrometryError, PhotometryError
+from firstlight.errors import (
+    ApertureCorrectionError,
+    AstrometryError,
+    NoPsfStarsToStarsMatchError,
+    PhotometryError,
+)
 from firstlight.images.aperture_correction import ApertureCorrectionMap
+from firstlight.images.background import BackgroundList
+from firstlight.images.box import Box
 from firstlight.images.exposure import Exposure
+from firstlight.images.fields import ChebyshevField
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.wcs import SkyWcs
 from firstlight.refcats.formats import TableReferenceCatalog
 from firstlight.tasks.aperture_correction import ApertureCorrectionTask, with_total_flux
 from firstlight.tasks.astrometry import AstrometryTask, Pointing
+from firstlight.tasks.background import ConstantBackgroundTask
 from firstlight.tasks.calibrated_columns import calibrate_pixels, with_njy_names
 from firstlight.tasks.match_psf_stars import join_psf_stars
 from firstlight.tasks.photo_cal import PhotoCalTask
@@ -209,6 +218,27 @@ def test_the_error_of_the_total_flux_is_part_of_it(task_class):
 
 
 @every_photometry
+def test_reserved_calibrators_test_the_zero_point_and_do_not_make_it(task_class):
+    sources, reference = made_field(wcs())
+    result = made(task_class, reserve_fraction=0.3).run(blank(wcs()), sources, reference=reference)
+    matches = result.matches
+    offset = {gate.name: gate for gate in result.gates}["zero_point_reserved_offset"]
+
+    assert matches["reserved"].sum() == int(0.3 * len(matches)) == result.reserved.sum() == offset.n
+    assert not (result.used & result.reserved).any()
+    assert abs(result.zero_point.value - ZERO_POINT) < 3 * result.zero_point.error
+    assert abs(offset.value) < 4 * 1.25 * 0.012 / np.sqrt(offset.n)
+    assert np.std(matches["residual"][matches["reserved"]]) == pytest.approx(0.012, rel=0.5)
+
+
+@every_photometry
+def test_nothing_is_reserved_unless_asked_for(task_class):
+    sources, reference = made_field(wcs())
+
+    assert not task_class().run(blank(wcs()), sources, reference=reference).reserved.any()
+
+
+@every_photometry
 def test_matches_join_by_identifier(task_class):
     sources, reference = made_field(wcs())
     matches = task_class().run(blank(wcs()), sources, reference=reference).matches
@@ -314,16 +344,50 @@ def test_without_a_correction_the_total_flux_is_unknown():
     assert np.isnan(with_total_flux(made_stars(), blank())["calib_inst_flux"]).all()
 
 
-def test_stars_find_their_psf_star_and_its_flags():
-    psf_stars = Table({"id": [11, 12, 13], "x": [10.0, 50.0, 90.0], "y": [10.0, 50.0, 90.0]})
-    psf_stars["calib_psf_used"] = [True, False, True]
+def psf_stars_at(x) -> Table:
+    x = np.asarray(x, dtype=float)
+    table = Table({"id": np.arange(11, 11 + len(x)), "x": x, "y": x})
+    table["calib_psf_used"] = np.arange(len(x)) % 2 == 0
+    table["apcorr_psf_used"] = np.arange(len(x)) == 1
+    table["psf_max_value"] = (100.0 + np.arange(len(x))) * u.ct
+    return table
+
+
+def test_stars_find_their_psf_star_and_what_is_known_of_it():
+    psf_stars = psf_stars_at([10, 50, 90])
     stars = Table({"id": [1, 2, 3, 4], "x": [90.4, 10.0, 30.0, 52.5], "y": [90.0, 10.3, 30.0, 50.0]})
     joined = join_psf_stars(stars, psf_stars, radius=1.0)
 
     assert joined["psf_id"].tolist() == [13, 11, 0, 0]
     assert joined["calib_psf_used"].tolist() == [True, True, False, False]
-    assert not joined["calib_psf_reserved"].any()
+    assert not joined["apcorr_psf_used"].any()
+    np.testing.assert_array_equal(joined["psf_max_value"], [102.0, 100.0, np.nan, np.nan])
     assert "psf_id" not in stars.colnames
+
+
+def test_a_psf_star_goes_to_the_nearest_star_that_is_no_parent_and_no_empty_sky():
+    stars = Table({"id": [1, 2, 3, 4], "x": [10.0, 10.6, 10.2, 10.1], "y": [10.0, 10.0, 10.0, 10.0]})
+    stars["deblend_n_child"] = [2, 0, 0, 0]
+    stars["sky_source"] = [False, False, False, True]
+
+    assert join_psf_stars(stars, psf_stars_at([10]), radius=3.0)["psf_id"].tolist() == [0, 0, 11, 0]
+
+
+def test_two_psf_stars_never_share_a_star():
+    stars = Table({"id": [1, 2], "x": [10.0, 300.0], "y": [10.0, 300.0]})
+    joined = join_psf_stars(stars, psf_stars_at([9.5, 10.2]), radius=3.0)
+
+    assert joined["psf_id"].tolist() == [12, 0]
+
+
+def test_no_match_tells_both_numbers_and_how_near_the_nearest_is():
+    stars = Table({"id": [1, 2], "x": [14.0, 300.0], "y": [10.0, 300.0]})
+    with pytest.raises(NoPsfStarsToStarsMatchError, match="too strict, or is the image bad") as raised:
+        join_psf_stars(stars, psf_stars_at([10, 50, 90]), radius=3.0)
+
+    assert (raised.value.facts["n_psf_stars"], raised.value.facts["n_stars"]) == (3, 2)
+    assert raised.value.facts["nearest_px"] == pytest.approx(4.0)
+    assert (raised.value.facts["n_within_10_px"], raised.value.facts["n_within_100_px"]) == (1, 2)
 
 
 def test_pixels_and_fluxes_become_nanojansky_together():
@@ -336,6 +400,23 @@ def test_pixels_and_fluxes_become_nanojansky_together():
     assert (changed.unit, changed.photo_calib.mean) == ("nJy", 1.0)
     assert changed.photo_calib.error == pytest.approx(calib.error / calib.mean)
     assert exposure.unit == "count"
+
+
+def test_a_calibration_that_varies_is_refused_where_sky_was_subtracted():
+    field = ChebyshevField.fit(
+        np.array([0.9, 1.1, 1.0]),
+        x=np.array([0.0, 59, 30]),
+        y=np.array([0.0, 49, 20]),
+        box=Box.of_shape((50, 60)),
+        order=0,
+    )
+    exposure = exposure_of(noise((50, 60)))
+    sky = ConstantBackgroundTask().run(exposure).background
+    calib = PhotoCalib(100.0, variation=field)
+
+    assert calibrate_pixels(exposure, calib).unit == "nJy"
+    with pytest.raises(ValueError, match="constant"):
+        calibrate_pixels(exposure.replace(background=BackgroundList([sky])), calib)
 
 
 def test_columns_measured_on_nanojansky_are_named_so():

@@ -107,6 +107,9 @@ class PatternAstrometryConfig(AstrometryConfig):
     min_snr: PositiveFloat = 10.0
     """Smallest signal-to-noise ratio of a source."""
 
+    required_flags: tuple[str, ...] = ()
+    """Flags that a source must have, such as ``calib_psf_candidate`` to fit only those chosen to make the PSF."""
+
     search_radius: PositiveFloat = 0.3
     """How far the centre may be from its pointing, where the instrument states no error [deg]."""
 
@@ -146,14 +149,7 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
         search = self._search(exposure, pointing or Pointing())
         stars = self._reference_stars(exposure, reference, search)
         solution = self._solve(exposure, sources[rows], stars, search)
-        if solution.rms_px > self.config.max_rms_pixels:
-            raise AstrometryError(
-                f"The astrometric fit is bad: rms {solution.rms_px:.2f} pixel of {solution.n_used} stars; the limit is "
-                f"{self.config.max_rms_pixels:g} pixel.",
-                rms_px=solution.rms_px,
-                max_rms_px=self.config.max_rms_pixels,
-                n_used=solution.n_used,
-            )
+        self._require_good(solution, n_sources=len(rows), n_reference=len(stars))
         self.log.info(
             "astrometry", matches=solution.n_matched, rms_px=solution.rms_px, order=solution.order, how=solution.how
         )
@@ -173,6 +169,8 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
         for flag in ("no_data", "bad_center", "cr_center"):
             if flag in sources.colnames:
                 good &= ~np.asarray(sources[flag], dtype=bool)
+        for flag in self.config.required_flags:
+            good &= np.asarray(sources[flag], dtype=bool)
         return np.asarray(good & (np.asarray(sources["peak_snr"]) >= self.config.min_snr))
 
     def _search(self, exposure: Exposure, pointing: Pointing) -> _Search:
@@ -268,11 +266,31 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
                     raise
         raise AssertionError("There is at least one attempt.")
 
+    def _require_good(self, solution: AstrometricSolution, *, n_sources: int, n_reference: int) -> None:
+        """Refuse a fit whose stars scatter too much, or by what is not a number."""
+        if solution.rms_px <= self.config.max_rms_pixels:
+            return
+        separation = np.hypot(solution.d_ra, solution.d_dec)[solution.used]
+        raise AstrometryError(
+            f"The astrometric fit is bad: rms {solution.rms_px:.2f} pixel of {solution.n_used} stars, of "
+            f"{solution.n_matched} matched among {n_sources} sources and {n_reference} references; the limit is "
+            f"{self.config.max_rms_pixels:g} pixel.",
+            rms_px=solution.rms_px,
+            max_rms_px=self.config.max_rms_pixels,
+            offset_mean_arcsec=float(np.mean(separation)) if len(separation) else None,
+            offset_median_arcsec=float(np.median(separation)) if len(separation) else None,
+            n_sources=n_sources,
+            n_reference=n_reference,
+            n_matched=solution.n_matched,
+            n_used=solution.n_used,
+        )
+
     def _gates(self, solution: AstrometricSolution) -> tuple[Gate, ...]:
-        config, n = self.config, solution.n_used
+        config, n, free = self.config, solution.n_used, solution.n_parameters
         ratio = solution.held_out_rms_px / solution.rms_px if solution.rms_px > 0 else np.nan
         return (
             Gate("astrometry_n_matches", solution.n_matched, sense="min", warn=config.warn_n_matches, fail=3),
+            Gate("astrometry_degrees_of_freedom", n - free, sense="min", warn=free, fail=1, n=n),
             Gate(
                 "astrometry_rms", solution.rms_px, "pixel", warn=config.warn_rms_pixels, fail=config.max_rms_pixels, n=n
             ),
@@ -314,6 +332,7 @@ def _measured(exposure: Exposure, solution: AstrometricSolution) -> dict[str, fl
         "astrom_stated_error": solution.stated_error_arcsec,
         "astrom_order": float(solution.order),
         "parity": float(solution.parity),
+        "ref_cat_source_density": solution.n_references_in_frame / _area(exposure, solution),
     }
     if exposure.wcs is not None:
         ny, nx = exposure.shape
@@ -325,6 +344,11 @@ def _measured(exposure: Exposure, solution: AstrometricSolution) -> dict[str, fl
             np.hypot(east * np.cos(np.deg2rad(after[1])), after[1] - before[1])
         )
     return measured
+
+
+def _area(exposure: Exposure, solution: AstrometricSolution) -> float:
+    """Return the area of the frame [deg^2]."""
+    return exposure.box.width * exposure.box.height * (solution.scale_arcsec / ARCSEC_PER_DEGREE) ** 2
 
 
 def _match_table(sources: Table, rows: np.ndarray, stars: ReferenceStars, solution: AstrometricSolution) -> Table:

@@ -1,149 +1,41 @@
-"""Calibrate one image: PSF in two passes, astrometry, stars, photometry."""
+"""Calibrate one image: PSF in one or two passes, astrometry, stars, photometry."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from astropy.table import Table
-from pydantic import PositiveFloat
 
 from firstlight.algorithms.noise import require_varying
-from firstlight.errors import Fact, InputError
-from firstlight.framework import (
-    Funnel,
-    Gate,
-    Input,
-    Lookup,
-    Output,
-    Pass,
-    PipelineTask,
-    PipelineTaskConfig,
-    Prerequisite,
-    Struct,
-    Subtask,
-    subtask,
-)
+from firstlight.errors import AllCentroidsFlaggedError, Fact, InputError
+from firstlight.framework import Gate, Input, Lookup, Output, Pass, PipelineTask, Prerequisite
 from firstlight.images.background import BackgroundList
 from firstlight.images.catalog import calibrate_fluxes, with_sky_positions
 from firstlight.images.exposure import Exposure
+from firstlight.images.footprint import Footprints
+from firstlight.images.mask import Mask
 from firstlight.images.photo_calib import PhotoCalib
-from firstlight.images.psf import FWHM_PER_SIGMA
+from firstlight.images.psf import FWHM_PER_SIGMA, GaussianPsf
 from firstlight.refcats import ReferenceCatalog
-from firstlight.tasks.aperture_correction import (
-    ApertureCorrectionTask,
-    StarApertureCorrectionTask,
-    with_total_flux,
-)
-from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask, Pointing
-from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
+from firstlight.tasks.aperture_correction import with_total_flux
+from firstlight.tasks.astrometry import Pointing
+from firstlight.tasks.calibrate_image_contract import CalibrateImageConfig, CalibrateImageResult
 from firstlight.tasks.calibrate_state import CalibrateImageState
 from firstlight.tasks.calibrated_columns import calibrate_pixels
-from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
+from firstlight.tasks.detect import DetectTask
 from firstlight.tasks.match_psf_stars import join_psf_stars
-from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+from firstlight.tasks.measure import MeasureTask
 from firstlight.tasks.measurement_plugins import psf_sigma
-from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
-from firstlight.tasks.psf import PixelPsfTask, PsfTask
-from firstlight.tasks.repair import CosmicRayTask, MorphologyCosmicRayTask
-from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
-from firstlight.tasks.snap_combine import SnapCombineTask, SumSnapsTask
-from firstlight.tasks.summarize import ExposureSummaryTask, SummarizeTask
+from firstlight.tasks.star_columns import (
+    PSF_FLAGS,
+    footprints_of,
+    with_blank_calibration,
+    with_calibration_flags,
+    with_highest_pixel,
+)
 
-PSF_FLAGS = ("calib_psf_candidate", "calib_psf_used", "calib_psf_reserved")
 NO_REFERENCE = Gate("reference_catalog", 0, sense="min", warn=1)
-
-
-@dataclass(frozen=True)
-class CalibrateImageResult(Struct):
-    """What `CalibrateImageTask.run` returns."""
-
-    exposure: Exposure
-    """Calibrated, background-subtracted exposure; in nJy when there was a reference catalogue."""
-
-    stars: Table
-    """Stars of S/N above the detection limit, with calibrated fluxes."""
-
-    psf_stars: Table
-    """Sources of the PSF passes; ``stars.psf_id`` joins to their ``id``."""
-
-    background: BackgroundList
-    """Models that were subtracted, in the unit of the exposure."""
-
-    astrometry_matches: Table | None
-    """Matched pairs of the astrometric fit; ``src_id`` joins to ``psf_stars.id``. None without a reference."""
-
-    photometry_matches: Table | None
-    """Matched calibrators; ``src_id`` joins to ``stars.id``. None without a reference."""
-
-    applied_photo_calib: PhotoCalib | None
-    """What the pixels were multiplied with. None without a reference."""
-
-    aperture_radius: float
-    """The calibration aperture [pixel]."""
-
-    summary: Mapping[str, float]
-    """Summary statistics, made before the pixels became nJy."""
-
-    gates: tuple[Gate, ...]
-    """How good each step was."""
-
-    funnels: tuple[Funnel, ...]
-    """What each selection left."""
-
-
-class CalibrateImageConfig(PipelineTaskConfig):
-    """Settings of `CalibrateImageTask`."""
-
-    snap_combine: Subtask[SnapCombineTask] = subtask(SumSnapsTask)
-    """Makes one exposure of two snaps."""
-
-    background: Subtask[BackgroundTask] = subtask(MeshBackgroundTask)
-    """Sky before and after each detection."""
-
-    seeing: Subtask[SeeingTask] = subtask(StarSeeingTask)
-    """First guess of the PSF."""
-
-    cosmic_rays: Subtask[CosmicRayTask] | None = subtask(MorphologyCosmicRayTask)
-    """Cosmic-ray repair; empty to skip it."""
-
-    psf_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=10.0)
-    """Finds the stars for PSF and astrometry."""
-
-    psf_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
-    """Measures the stars for PSF and astrometry."""
-
-    psf: Subtask[PsfTask] = subtask(PixelPsfTask)
-    """Selects stars and models the point-spread function."""
-
-    aperture_correction: Subtask[ApertureCorrectionTask] = subtask(StarApertureCorrectionTask)
-    """From each flux to the total flux of a star."""
-
-    astrometry: Subtask[AstrometryTask] = subtask(PatternAstrometryTask)
-    """Fits the WCS to the reference catalogue."""
-
-    star_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=5.0, include_multiplier=2.0)
-    """Finds the stars of the catalogue."""
-
-    star_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
-    """Measures the stars of the catalogue."""
-
-    photometry: Subtask[PhotoCalTask] = subtask(ZeroPointPhotoCalTask)
-    """Fits the zero point to the reference catalogue."""
-
-    summarize: Subtask[SummarizeTask] = subtask(ExposureSummaryTask)
-    """Condenses the exposure into numbers."""
-
-    aperture_fwhm: PositiveFloat = 2.0
-    """Radius of the calibration aperture in units of the full width at half maximum of the PSF."""
-
-    optional_outputs: tuple[Literal["psf_stars", "astrometry_matches", "photometry_matches"], ...] = (
-        "psf_stars",
-        "astrometry_matches",
-        "photometry_matches",
-    )
-    """What a pipeline writes besides exposure, stars, background and calibration."""
 
 
 class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
@@ -160,9 +52,12 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
     outputs = {
         "exposure": Output("preliminary_visit_image", Exposure),
         "stars": Output("single_visit_star_unstandardized", Table),
+        "stars_footprints": Output("single_visit_star_footprints", Footprints, when="optional_outputs"),
         "background": Output("preliminary_visit_image_background", BackgroundList),
+        "mask": Output("preliminary_visit_mask", Mask, when="optional_outputs"),
         "applied_photo_calib": Output("initial_photoCalib_detector", PhotoCalib, optional=True),
         "psf_stars": Output("single_visit_psf_star", Table, when="optional_outputs"),
+        "psf_stars_footprints": Output("single_visit_psf_star_footprints", Footprints, when="optional_outputs"),
         "astrometry_matches": Output(
             "initial_astrometry_match_detector", Table, when="optional_outputs", optional=True
         ),
@@ -173,18 +68,21 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def passes(self) -> Sequence[Pass[CalibrateImageState]]:
         """List the passes in the order in which they run."""
+        again = (_pass("psf_pass_2", self._psf_pass_2),) if self.config.psf_passes == 2 else ()
         return (
-            Pass("psf_pass_1", self._psf_pass_1),
-            Pass("psf_pass_2", self._psf_pass_2),
-            Pass("aperture_correction", self._aperture_correction),
-            Pass("astrometry", self._astrometry),
-            Pass("stars", self._stars),
-            Pass("photometry", self._photometry),
+            _pass("psf_pass_1", self._psf_pass_1),
+            *again,
+            _pass("psf_stars", self._psf_stars),
+            _pass("aperture_correction", self._aperture_correction),
+            _pass("astrometry", self._astrometry),
+            _pass("stars", self._stars),
+            _pass("photometry", self._photometry),
         )
 
     def __init__(self, config: CalibrateImageConfig | None = None) -> None:
         super().__init__(config)
         self.snap_combine = self.config.snap_combine.make()
+        self.ids = self.config.ids.make()
         self.background = self.config.background.make()
         self.seeing = self.config.seeing.make()
         self.cosmic_rays = self.config.cosmic_rays and self.config.cosmic_rays.make()
@@ -221,30 +119,24 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         ------
         InputError
             If there are more than two exposures, or snaps that do not belong together.
+        ConfigError
+            If the numbers of the sources have no room for the exposure.
         PartialResult
-            If a pass fails on these data; it carries the products made before.
+            If a pass fails on these data; it carries the products made before: no PSF, WCS or photometric calibration
+            that was not finished.
         """
+        exposure = self._one_of(post_isr if isinstance(post_isr, tuple) else (post_isr,))
+        self.ids.run(exposure, n_sources=0)
         state = CalibrateImageState(
-            exposure=self._one_of(post_isr if isinstance(post_isr, tuple) else (post_isr,)),
+            exposure=exposure,
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,
-            summarize=lambda exposure, stars: self.summarize.run(exposure, stars).summary,
+            summarize=lambda exposure, psf_stars, stars: self.summarize.run(exposure, psf_stars, stars).summary,
+            wanted=frozenset(self.config.optional_outputs),
         )
         self.run_passes(state)
-        return CalibrateImageResult(
-            exposure=state.exposure,
-            stars=state.stars,
-            psf_stars=state.psf_stars,
-            background=state.exposure.background,
-            astrometry_matches=state.astrometry_matches,
-            photometry_matches=state.photometry_matches,
-            applied_photo_calib=state.applied_photo_calib,
-            aperture_radius=state.aperture_radius,
-            summary=state.summary or {},
-            gates=tuple(state.gates),
-            funnels=tuple(state.funnels.values()),
-        )
+        return state.result()
 
     def _one_of(self, snaps: tuple[Exposure, ...]) -> Exposure:
         """Return one exposure for a visit."""
@@ -259,33 +151,53 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         seeing = self.seeing.run(state.exposure)
         state.exposure = state.exposure.replace(psf=seeing.psf)
         state.keep(seeing.gates)
-        state.aperture_radius = self.config.aperture_fwhm * seeing.fwhm
+        state.measured["seeing_fwhm"] = seeing.fwhm
         return self._model_psf(state)
 
     def _psf_pass_2(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Model the PSF again with the first one, then repair cosmic rays for good and measure its stars once more."""
-        state.aperture_radius = self.config.aperture_fwhm * FWHM_PER_SIGMA * psf_sigma(state.exposure)
-        facts = self._model_psf(state)
-        self._repair(state, interpolate=True)
-        measured = self._measure(self.psf_measurement, state)
-        for name in PSF_FLAGS:
-            measured[name] = state.psf_stars[name]
-        state.psf_stars = measured
-        return facts
+        """Find the stars again with a Gaussian as wide as the first model, which is less noisy, and model the PSF."""
+        first = state.psf
+        gaussian = GaussianPsf(sigma=psf_sigma(state.exposure), radius=first.radius)
+        state.exposure = state.exposure.replace(psf=gaussian)
+        return self._model_psf(state)
 
     def _model_psf(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        state.aperture_radius = self._aperture_radius(state)
         self._repair(state, interpolate=False)
-        found = self.psf_detection.run(state.exposure)
-        state.exposure, state.detections = found.exposure, found.detections
+        self._detect(self.psf_detection, state)
         self._subtract_sky(state)
-        state.psf_stars = self._measure(self.psf_measurement, state)
-        model = self.psf.run(state.exposure, state.psf_stars, found.detections)
+        state.psf_stars = with_calibration_flags(self._measure(self.psf_measurement, state))
+        model = self.psf.run(state.exposure, state.psf_stars, state.found)
         state.exposure = state.exposure.replace(psf=model.psf)
         for name, flag in zip(PSF_FLAGS, (model.candidate, model.used, model.reserved), strict=True):
             state.psf_stars[name] = flag
         state.psf_order = model.order
         state.keep(model.gates, model.funnel)
         return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
+
+    def _psf_stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
+        """Repair cosmic rays for good, and measure the PSF stars with the PSF that they made."""
+        state.psf_is_fitted = True
+        state.aperture_radius = self._aperture_radius(state)
+        self._repair(state, interpolate=True)
+        measured = with_calibration_flags(self._measure(self.psf_measurement, state))
+        for name in PSF_FLAGS:
+            measured[name] = state.psf_stars[name]
+        state.psf_stars = with_highest_pixel(measured, state.exposure, among=measured["calib_psf_candidate"])
+        if state.wants("psf_stars_footprints"):
+            state.psf_stars_footprints = footprints_of(state.found, measured)
+        flagged = np.asarray(measured["centroid_flag"], dtype=bool)
+        if flagged.all():
+            shape = state.psf.moments(x=(state.exposure.shape[1] - 1) / 2, y=(state.exposure.shape[0] - 1) / 2)
+            raise AllCentroidsFlaggedError(
+                f"None of the {len(measured)} PSF stars has a centroid; the PSF has sigma {shape.sigma:.2f} pixel.",
+                n_sources=len(measured),
+                psf_ixx=shape.ixx,
+                psf_iyy=shape.iyy,
+                psf_ixy=shape.ixy,
+                psf_sigma=shape.sigma,
+            )
+        return {"stars": len(measured), "flagged": int(flagged.sum())}
 
     def _aperture_correction(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Relate every flux to the total flux of a star."""
@@ -304,6 +216,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             state.exposure, state.psf_stars, reference=state.astrometry_refcat, pointing=state.pointing
         )
         state.exposure = state.exposure.replace(wcs=solved.wcs)
+        state.wcs_is_fitted = True
         state.psf_stars["calib_astrometry_used"] = solved.used
         state.psf_stars = with_sky_positions(state.psf_stars, state.exposure.wcs)
         state.astrometry_matches = solved.matches
@@ -313,12 +226,16 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Subtract the sky once more, then find and measure the stars of the catalogue."""
-        found = self.star_detection.run(state.exposure)
-        state.exposure, state.detections = found.exposure, found.detections
+        self._detect(self.star_detection, state)
         self._subtract_sky(state)
-        stars = with_total_flux(self._measure(self.star_measurement, state), state.exposure)
-        state.stars = join_psf_stars(stars, state.psf_stars, radius=max(1.0, psf_sigma(state.exposure)))
-        return {"stars": len(state.stars)}
+        measured = with_total_flux(self._measure(self.star_measurement, state), state.exposure)
+        joined = join_psf_stars(
+            measured, state.psf_stars, radius=max(self.config.match_radius, psf_sigma(state.exposure))
+        )
+        state.stars = with_blank_calibration(joined)
+        if state.wants("stars_footprints"):
+            state.stars_footprints = footprints_of(state.found, state.stars)
+        return {"stars": len(state.stars), "psf_stars": int(np.count_nonzero(joined["psf_id"]))}
 
     def _photometry(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Fit the zero point, summarize, and bring pixels and fluxes to nJy."""
@@ -327,6 +244,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             return {"unit": "count"}
         fitted = self.photometry.run(state.exposure, state.stars, reference=state.photometry_refcat)
         state.stars["calib_photometry_used"] = fitted.used
+        state.stars["calib_photometry_reserved"] = fitted.reserved
         state.photometry_matches = fitted.matches
         state.exposure = state.exposure.replace(photo_calib=fitted.photo_calib)
         state.measured |= {"zero_point_error": fitted.zero_point.error, "n_photometry": fitted.zero_point.n_used}
@@ -337,9 +255,16 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.applied_photo_calib = fitted.photo_calib
         return {"zero_point": round(fitted.zero_point.value, 4), "error": round(fitted.zero_point.error, 4)}
 
+    def _aperture_radius(self, state: CalibrateImageState) -> float:
+        return self.config.aperture_fwhm * FWHM_PER_SIGMA * psf_sigma(state.exposure)
+
     def _repair(self, state: CalibrateImageState, *, interpolate: bool) -> None:
         if self.cosmic_rays is not None:
             state.exposure = self.cosmic_rays.run(state.exposure, interpolate=interpolate).exposure
+
+    def _detect(self, task: DetectTask, state: CalibrateImageState) -> None:
+        found = task.run(state.exposure)
+        state.exposure, state.detections = found.exposure, found.detections
 
     def _subtract_sky(self, state: CalibrateImageState) -> None:
         sky = self.background.run(state.exposure)
@@ -348,6 +273,17 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         )
 
     def _measure(self, task: MeasureTask, state: CalibrateImageState) -> Table:
-        if state.detections is None:
-            raise AssertionError("A pass that measures detects first.")
-        return task.run(state.exposure, state.detections, aperture_radius=state.aperture_radius).catalog
+        """Return the catalogue of what was detected last, with its numbers."""
+        catalog = task.run(state.exposure, state.found, aperture_radius=state.aperture_radius).catalog
+        catalog["id"] = self.ids.run(state.exposure, n_sources=len(catalog)).ids
+        return catalog
+
+
+def _pass(name: str, step: Callable[[CalibrateImageState], Mapping[str, Fact]]) -> Pass[CalibrateImageState]:
+    """Return a pass whose failure the state remembers, so that it gives out nothing half done."""
+
+    def attempt(state: CalibrateImageState) -> Mapping[str, Fact]:
+        with state.attempt(name):
+            return step(state)
+
+    return Pass(name, attempt)

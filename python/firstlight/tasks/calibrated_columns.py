@@ -30,11 +30,18 @@ def calibrate_pixels(exposure: Exposure, photo_calib: PhotoCalib) -> Exposure:
     """Return the exposure with image, variance and background in nJy and an identical calibration of one.
 
     The relative error of the calibration stays with it.
+
+    Raises
+    ------
+    ValueError
+        If the calibration varies over the image and sky was subtracted: the models of the sky could not follow it.
     """
+    if photo_calib.variation is not None and len(exposure.background):
+        raise ValueError("The models of the sky can only be multiplied with a calibration that is constant.")
     factor = photo_calib.image(exposure.shape)
     return exposure.replace(
-        image=(exposure.image * factor).astype(np.float32),
-        variance=(exposure.variance * factor**2).astype(np.float32),
+        image=np.multiply(exposure.image, factor, dtype=np.float32),
+        variance=np.multiply(exposure.variance, factor**2, dtype=np.float32),
         unit="nJy",
         background=exposure.background.scaled(photo_calib.mean),
         photo_calib=PhotoCalib.identity(error=photo_calib.error / photo_calib.mean),

@@ -17,6 +17,7 @@ from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.calibrated_columns import with_njy_names
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class MeasureImageResult(Struct):
 
 class MeasureImageConfig(PipelineTaskConfig):
     """Settings of `MeasureImageTask`."""
+
+    ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
+    """Numbers the sources."""
 
     background: Subtask[BackgroundTask] | None = subtask(MeshBackgroundTask)
     """What is left of the sky once faint sources are masked; empty to leave it."""
@@ -65,6 +69,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
 
     def __init__(self, config: MeasureImageConfig | None = None) -> None:
         super().__init__(config)
+        self.ids = self.config.ids.make()
         self.background = self.config.background and self.config.background.make()
         self.detection = self.config.detection.make()
         self.measurement = self.config.measurement.make()
@@ -80,6 +85,8 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
 
         Raises
         ------
+        ConfigError
+            If the numbers of the sources have no room for them or for the exposure.
         NoWorkFound
             If the exposure was not calibrated: no PSF or no aperture.
         NoSourcesError
@@ -97,6 +104,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
             )
         measured = self.measurement.run(exposure, found.detections, aperture_radius=aperture_radius)
         sources = with_total_flux(measured.catalog, exposure)
+        sources["id"] = self.ids.run(exposure, n_sources=len(sources)).ids
         if exposure.unit == "nJy":
             sources = with_njy_names(sources)
         flagged = float(np.mean(sources["psf_flux_flag"])) if "psf_flux_flag" in sources.colnames else 0.0

@@ -41,6 +41,9 @@ class PhotoCalResult(Struct):
     used: BoolArray
     """(n_sources,) True for the sources that define the zero point."""
 
+    reserved: BoolArray
+    """(n_sources,) True for the matched sources that were kept back, to test it."""
+
     band: str
     """Reference magnitude that was used."""
 
@@ -59,6 +62,9 @@ class PhotoCalConfig(Config):
 
     reference_columns: Mapping[str, str] = Field(default_factory=dict)
     """Meaning -> column of the reference table, for tables whose names are not known."""
+
+    reserve_fraction: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the matched calibrators that is kept back, to test the zero point."""
 
 
 PhotoCalConfigT = TypeVar("PhotoCalConfigT", bound=PhotoCalConfig, covariant=True, default=PhotoCalConfig)
@@ -138,15 +144,8 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
                 n_selected=int(candidate.sum()),
                 n_reference=len(stars),
             )
-        fit = fit_zero_point(
-            np.asarray(sources["calib_inst_flux"])[source_index],
-            np.asarray(sources["calib_inst_flux_err"])[source_index],
-            stars.magnitudes[band][star_index],
-            stars.magnitude_errors[band][star_index],
-            clip=self.config.clip,
-            max_sigma=self.config.max_sigma,
-            min_snr=self.config.min_snr,
-        )
+        reserved = self._reserve(len(source_index), seed=exposure.observation.exposure_id)
+        fit = self._fit(sources[source_index], stars, star_index, band, reserved)
         fit = replace(fit, error=float(np.hypot(fit.error, _total_flux_error(exposure))))
         if not fit.error <= self.config.max_error:
             raise PhotometryError(
@@ -156,18 +155,48 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
                 zero_point_error=fit.error,
                 scatter=fit.scatter,
             )
-        used = np.zeros(len(sources), dtype=bool)
+        used, kept_back = (np.zeros(len(sources), dtype=bool) for _ in range(2))
         used[source_index[fit.used]] = True
+        kept_back[source_index[reserved]] = True
         self.log.info("zero point", value=fit.value, error=fit.error, n=fit.n_used, band=band)
         return PhotoCalResult(
             photo_calib=PhotoCalib.from_zero_point(fit.value, error=fit.error),
             zero_point=fit,
-            matches=_match_table(sources, source_index, stars, star_index, band, fit),
+            matches=_match_table(sources, source_index, stars, star_index, band, fit, reserved),
             used=used,
+            reserved=kept_back,
             band=band,
-            gates=self._gates(fit),
+            gates=self._gates(fit, reserved),
             funnel=funnel.then("used", fit.n_used),
         )
+
+    def _reserve(self, n_matched: int, *, seed: int) -> BoolArray:
+        reserved = np.zeros(n_matched, dtype=bool)
+        number = int(self.config.reserve_fraction * n_matched)
+        reserved[np.random.default_rng(abs(seed)).choice(n_matched, number, replace=False)] = True
+        return reserved
+
+    def _fit(
+        self, matched: Table, stars: ReferenceStars, star_index: IntArray, band: str, reserved: BoolArray
+    ) -> ZeroPoint:
+        """Fit the zero point to the matched sources that are not reserved; residuals are those of all."""
+        flux, error = np.asarray(matched["calib_inst_flux"]), np.asarray(matched["calib_inst_flux_err"])
+        magnitude, magnitude_error = stars.magnitudes[band][star_index], stars.magnitude_errors[band][star_index]
+        fitted = ~reserved
+        fit = fit_zero_point(
+            flux[fitted],
+            error[fitted],
+            magnitude[fitted],
+            magnitude_error[fitted],
+            clip=self.config.clip,
+            max_sigma=self.config.max_sigma,
+            min_snr=self.config.min_snr,
+        )
+        used, residual = np.zeros(len(matched), dtype=bool), np.full(len(matched), np.nan)
+        used[fitted], residual[fitted] = fit.used, fit.residual
+        net = np.where(flux > fit.flux_offset, flux - fit.flux_offset, np.nan)[reserved]
+        residual[reserved] = magnitude[reserved] + 2.5 * np.log10(net) - fit.value
+        return replace(fit, used=used, residual=residual)
 
     def _select(self, sources: Table) -> BoolArray:
         good = np.asarray(sources["calib_inst_flux"]) > 0
@@ -209,13 +238,22 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         )
         return rows[pairs.first], pairs.second
 
-    def _gates(self, fit: ZeroPoint) -> tuple[Gate, ...]:
+    def _gates(self, fit: ZeroPoint, reserved: BoolArray) -> tuple[Gate, ...]:
         config = self.config
         return (
             Gate("photometry_n_calibrators", fit.n_used, sense="min", warn=config.warn_n_calibrators, fail=1),
             Gate("zero_point_error", fit.error, "mag", warn=config.warn_error, fail=config.max_error, n=fit.n_used),
             Gate("zero_point_scatter", fit.scatter, "mag", warn=config.warn_scatter, n=fit.n_used),
+            *_held_out_gates(fit, reserved),
         )
+
+
+def _held_out_gates(fit: ZeroPoint, reserved: BoolArray) -> tuple[Gate, ...]:
+    """Return how far the reserved calibrators are from the zero point, where there are any."""
+    offset = fit.residual[reserved & np.isfinite(fit.residual)]
+    if len(offset) == 0:
+        return ()
+    return (Gate("zero_point_reserved_offset", float(np.median(offset)), "mag", n=len(offset)),)
 
 
 def _total_flux_error(exposure: Exposure) -> float:
@@ -230,15 +268,23 @@ def _band_of(exposure: Exposure) -> str | None:
 
 
 def _match_table(
-    sources: Table, source_index: IntArray, stars: ReferenceStars, star_index: IntArray, band: str, fit: ZeroPoint
+    sources: Table,
+    source_index: IntArray,
+    stars: ReferenceStars,
+    star_index: IntArray,
+    band: str,
+    fit: ZeroPoint,
+    reserved: BoolArray,
 ) -> Table:
-    """Tabulate matched calibrators; ``src_id`` joins to ``stars.id``."""
+    """Tabulate matched calibrators; ``src_id`` joins to ``stars.id``, ``src_psf_id`` to ``psf_stars.id``."""
     flux, error = sources["calib_inst_flux"][source_index], sources["calib_inst_flux_err"][source_index]
     with np.errstate(invalid="ignore", divide="ignore"):
         magnitude_error = 2.5 / math.log(10) * np.asarray(error) / np.asarray(flux)
+    psf_id = np.asarray(sources["psf_id"]) if "psf_id" in sources.colnames else np.zeros(len(sources), dtype=np.int64)
     matches = QTable(
         {
             "src_id": np.asarray(sources["id"])[source_index],
+            "src_psf_id": psf_id[source_index],
             "ref_row": stars.row[star_index],
             "ref_ra": stars.ra[star_index],
             "ref_dec": stars.dec[star_index],
@@ -249,6 +295,7 @@ def _match_table(
             "src_mag_err": magnitude_error,
             "residual": fit.residual,
             "used": fit.used,
+            "reserved": reserved,
         },
         units={
             "ref_ra": "deg",

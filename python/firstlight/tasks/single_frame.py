@@ -25,7 +25,8 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.refcats import ReferenceCatalog
 from firstlight.tasks.astrometry import Pointing
-from firstlight.tasks.calibrate_image import CalibrateImageResult, CalibrateImageTask
+from firstlight.tasks.calibrate_image import CalibrateImageTask
+from firstlight.tasks.calibrate_image_contract import CalibrateImageResult
 from firstlight.tasks.isr import IsrTask
 from firstlight.tasks.measure_image import MeasureImageResult, MeasureImageTask
 

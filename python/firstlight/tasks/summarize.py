@@ -40,8 +40,18 @@ class SummarizeTask(Task[SummarizeConfigT], ABC):
     """Interface: anything that describes an exposure in numbers."""
 
     @abstractmethod
-    def run(self, exposure: Exposure, psf_stars: Table | None) -> SummarizeResult:
-        """Describe an exposure whose pixels are still in counts; a missing part gives NaN, never an error."""
+    def run(self, exposure: Exposure, psf_stars: Table | None, stars: Table | None = None) -> SummarizeResult:
+        """Describe an exposure whose pixels are still in counts; a missing part gives NaN, never an error.
+
+        Parameters
+        ----------
+        exposure
+            Background-subtracted.
+        psf_stars
+            Sources of the PSF passes, with ``calib_psf_used``.
+        stars
+            Sources of the catalogue.
+        """
 
 
 class ExposureSummaryConfig(Config):
@@ -66,7 +76,7 @@ class ExposureSummaryConfig(Config):
 class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
     """The summary statistics of LSST (`ExposureSummaryStats`), with the same names in snake case."""
 
-    def run(self, exposure: Exposure, psf_stars: Table | None) -> SummarizeResult:
+    def run(self, exposure: Exposure, psf_stars: Table | None, stars: Table | None = None) -> SummarizeResult:
         """Describe an exposure whose pixels are still in counts."""
         summary: dict[str, float] = {"exp_time": _or_nan(exposure.observation.exposure_time)}
         summary |= _psf_at_centre(exposure)
