@@ -95,8 +95,8 @@ def running(root: Path, jobs: int) -> str:
         cpu, wall = cpu_s(), time.perf_counter()
         outcome = run_pipeline(
             repo,
-            built,
-            RunRequest(output=f"out{jobs}", inputs=("raw/x",)),
+            lambda: make_plan(built, repo, collections=["raw/x"]),
+            RunRequest(output=f"out{jobs}"),
             executor,
             DriverOptions(jobs=jobs),
             planned=lambda _: None,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+from firstlight.cli.main import run
 from firstlight.framework import Layer, Pipeline
 from firstlight.framework.built_pipeline import BuiltPipeline
 from firstlight.repo.dataset_types import DatasetType
@@ -51,8 +54,18 @@ def command(folder: Path, *options: object, output: str = "night") -> list[str]:
 
 
 def call(folder: Path, *options: object, output: str = "night") -> subprocess.CompletedProcess[str]:
-    words = command(folder, *options, output=output)
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    """Call ``firstlight run`` on the repository in ``folder``."""
+    return firstlight(command(folder, *options, output=output))
+
+
+def firstlight(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Call a command: in this process, which saves loading everything again, unless it starts others."""
+    if {"-j", "--site", "--timeout", "--memory"} & set(words):
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run(words[1:])
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def numbers_of(folder: Path, output: str = "night") -> dict[tuple[str, int, int | None], float]:

@@ -7,7 +7,7 @@ import pytest
 from firstlight.execution.plan import Plan
 from firstlight.repo.repo import Repo
 
-from .numbers import about, call, expected, leftovers, make_repo, numbers_of, statuses
+from .numbers import about, call, command, expected, firstlight, leftovers, make_repo, numbers_of, statuses
 
 VISITS, NEGATIVE = 6, (2,)
 
@@ -148,6 +148,56 @@ def test_a_saved_plan_is_loaded_without_importing_a_task(folder):
     assert next(iter(plan.ledger())) == "correct: 12 found -> 12 quanta"
     plan.save(folder / "again.gz")
     assert (folder / "again.gz").read_bytes() == path.read_bytes()
+
+
+@pytest.fixture
+def planned(folder):
+    """A plan that was saved before anything was run."""
+    path = folder / "night.plan"
+    assert call(folder, "--dry-run", "--save-plan", path, "-d", "visit in (0..3)").returncode == 0
+    return path
+
+
+def load_plan(folder, path, *options):
+    """Call ``firstlight run`` with a saved plan in the place of a pipeline."""
+    words = command(folder)
+    place = words.index("-p")
+    return firstlight([*words[:place], *words[place + 2 :], "--load-plan", str(path), *map(str, options)])
+
+
+def test_a_saved_plan_is_run_as_it_was_planned_and_goes_on_like_any_other(folder, planned):
+    (folder / "night.yaml").write_text("this is no pipeline any more")
+    done = load_plan(folder, planned, "-j", 2)
+    again = load_plan(folder, planned)
+
+    assert done.returncode == 1, done.stderr
+    assert numbers_of(folder) == expected(4, negative=NEGATIVE)
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (0, "night: everything is done (16 quanta).")
+    assert about(folder, "night/1")["where"] == "visit in (0..3)"
+
+
+def test_a_saved_plan_whose_inputs_are_gone_or_changed_is_refused_in_one_line(folder, planned):
+    with Repo.open(folder / "repo") as repo:
+        row = repo.find("raw_number", collections="raw/x", instrument="x", visit=1, detector=1)
+        row.path.rename(folder / "elsewhere")
+        gone = load_plan(folder, planned)
+        repo.prune("raw_number", collections="raw/x", where="visit = 1 and detector = 1")
+        repo.put(7.0, "raw_number", run="raw/x", instrument="x", visit=1, detector=1)
+    changed = load_plan(folder, planned)
+
+    for done, words in ((gone, "1 of 8 inputs are not there"), (changed, "1 of 8 inputs are not in the repository as")):
+        [line] = [line for line in done.stderr.splitlines() if line.startswith("firstlight: ")]
+        assert done.returncode == 2
+        assert words in line
+        assert "such as raw_number (instrument=x visit=1 detector=1" in line
+
+
+@pytest.mark.parametrize("options", [("-d", "visit = 1"), ("-c", "total:least=1"), ("-p", "night.yaml")])
+def test_a_saved_plan_is_not_run_with_other_choices(folder, planned, options):
+    done = load_plan(folder, planned, *options)
+
+    assert done.returncode == 2
+    assert "saved plan" in done.stderr
 
 
 def test_a_vanished_file_fails_the_work_that_needs_it_and_nothing_else(folder):

@@ -25,6 +25,11 @@ class SettingsOptions:
     settings: tuple[str, ...] = ()
     instrument: str | None = None
 
+    @property
+    def is_given(self) -> bool:
+        """Whether any option says something."""
+        return bool(self.config_files or self.settings or self.instrument)
+
 
 def settings_options(command: FunctionT) -> FunctionT:
     """Add ``--instrument``, ``-C`` and ``-c`` to a command; they reach it as the argument ``given``."""

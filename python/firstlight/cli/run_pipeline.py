@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -18,8 +19,11 @@ from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.errors import RepoError
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor, InProcessExecutor
+from firstlight.execution.freshness import load_fresh_plan
 from firstlight.execution.local import LocalExecutor
-from firstlight.execution.run import Prepared, RunOutcome, RunRequest, default_inputs, prepare, run_pipeline
+from firstlight.execution.plan import Plan
+from firstlight.execution.run import Prepared, RunOutcome, RunRequest, plan_for, prepare, run_pipeline
+from firstlight.execution.startup import loading
 from firstlight.execution.work import Record
 from firstlight.repo.repo import Repo
 
@@ -32,7 +36,7 @@ class RunJob:
     """What the options say."""
 
     root: Path
-    pipeline: str
+    pipeline: str | None
     output: str
     inputs: tuple[str, ...]
     where: str
@@ -42,6 +46,7 @@ class RunJob:
     redo: tuple[str, ...]
     dry_run: bool
     save_plan: Path | None
+    load_plan: Path | None
     timeout_s: float | None
     memory_bytes: int | None
     retries: int
@@ -61,16 +66,10 @@ def run_job(job: RunJob) -> int:
     """
     console = Console(stderr=True)
     with Repo.open(job.root) as repo:
-        pipeline = built_pipeline(job.pipeline, job.given)
-        request = RunRequest(
-            output=job.output,
-            inputs=job.inputs or default_inputs(repo, job.output),
-            where=job.where,
-            mode=cast("Literal['resume', 'new', 'redo']", job.mode),
-            redo=job.redo,
-        )
+        plan = _planning(repo, job)
+        request = RunRequest(job.output, mode=cast("Literal['resume', 'new', 'redo']", job.mode), redo=job.redo)
         if job.dry_run:
-            return _say_plan(console, prepare(repo, pipeline, request), job)
+            return _say_plan(console, prepare(repo, plan(), request), job)
         executor = _executor(job)
         options = DriverOptions(
             jobs=executor.jobs,
@@ -86,8 +85,18 @@ def run_job(job: RunJob) -> int:
                 _say_plan(console, prepared, job)
                 planned(prepared)
 
-            outcome = run_pipeline(repo, pipeline, request, executor, options, planned=begin, tell=tell)
+            outcome = run_pipeline(repo, plan, request, executor, options, planned=begin, tell=tell)
     return _say_outcome(console, outcome, job)
+
+
+def _planning(repo: Repo, job: RunJob) -> Callable[[], Plan]:
+    """Return what makes the plan, or reads it, once it is wanted; mistakes in settings are told now."""
+    if job.load_plan is not None:
+        return partial(load_fresh_plan, job.load_plan, repo)
+    source = str(job.pipeline)
+    with loading():
+        pipeline = built_pipeline(source, job.given)
+    return partial(plan_for, repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
 
 
 def _executor(job: RunJob) -> Executor:

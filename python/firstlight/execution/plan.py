@@ -18,7 +18,7 @@ from firstlight.errors import ConfigError, RepoError
 from firstlight.framework.dimensions import DataId, Value
 from firstlight.images.atomic import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 OUTPUTS = 64
 """Most outputs of a task; the place of a planned output is one number made of its quantum and its position."""
 
@@ -105,6 +105,18 @@ class Plan:
     """Work to do, in an order in which each piece finds its inputs made."""
 
     steps: tuple[PlannedStep, ...]
+    pipeline: str = ""
+    """Where the pipeline was read from, as the user named it."""
+
+    collections: tuple[str, ...] = ()
+    """Where inputs were looked for."""
+
+    where: str = ""
+    """Condition that they met."""
+
+    versions: dict[str, str] = field(default_factory=dict)
+    """Version of each package that a task comes from."""
+
     inputs: list[PlannedInput] = field(default_factory=list)
     quanta: list[PlannedQuantum] = field(default_factory=list)
     found: dict[str, int] = field(default_factory=dict)
@@ -125,6 +137,18 @@ class Plan:
         """Return label -> number of pieces of work."""
         found = Counter(quantum.step for quantum in self.quanta)
         return {step.label: found.get(index, 0) for index, step in enumerate(self.steps)}
+
+    def after(self, label: str) -> tuple[str, ...]:
+        """Return a label and those whose work needs what it makes, however many steps later."""
+        changed: set[str] = set()
+        for step in self.steps:
+            if step.label == label or any(argument.type in changed for argument in step.arguments):
+                changed |= {output.type for output in step.outputs}
+        return tuple(
+            step.label
+            for step in self.steps
+            if step.label == label or any(argument.type in changed for argument in step.arguments)
+        )
 
     def made_by(self, source: int) -> tuple[int, int]:
         """Return quantum and position of the output that a negative input stands for."""
@@ -154,6 +178,10 @@ class Plan:
         yield {
             "format": FORMAT,
             "steps": [asdict(step) for step in self.steps],
+            "pipeline": self.pipeline,
+            "collections": self.collections,
+            "where": self.where,
+            "versions": self.versions,
             "found": self.found,
             "dropped": [asdict(line) for line in self.dropped],
             "notes": self.notes,
@@ -181,6 +209,10 @@ class Plan:
                     raise RepoError(f"{path}: is a plan of another version; make it again.")
                 plan = cls(
                     steps=tuple(_step(values) for values in head["steps"]),
+                    pipeline=str(head["pipeline"]),
+                    collections=tuple(map(str, head["collections"])),
+                    where=str(head["where"]),
+                    versions={str(name): str(number) for name, number in head["versions"].items()},
                     found=head["found"],
                     dropped=[Dropped(**values) for values in head["dropped"]],
                     notes=head["notes"],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
-from importlib.metadata import packages_distributions, version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from firstlight.errors import NoWorkFound, RepoError
-from firstlight.execution.joins import Found, Key, pieces_of_work, shared_names
+from firstlight.errors import NoWorkFound
+from firstlight.execution.conditions import Conditions
+from firstlight.execution.installed import class_path, versions_of, versions_of_task
+from firstlight.execution.joins import Found, pieces_of_work, shared_names
+from firstlight.execution.lookups import MISSING, Find, Lookups
 from firstlight.execution.plan import (
     OUTPUTS,
     Dropped,
@@ -21,22 +22,18 @@ from firstlight.execution.plan import (
     key_values,
     output_place,
 )
-from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, Lookup, PipelineTask, Prerequisite
+from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, PipelineTask
 from firstlight.framework.quantum import adjusted_inputs
 from firstlight.framework.task_graph import TaskNode
 from firstlight.repo.dataset_types import data_key
 from firstlight.repo.exposure_visits import visits_of_exposures
-from firstlight.repo.records import exposures, visits
-from firstlight.repo.reference_catalogs import refcats
 from firstlight.repo.repo import Repo
-from firstlight.repo.rows import Certified
 from firstlight.repo.storage import storage_of
 
-REFCAT = "refcat"
-"""Storage of a reference catalogue, which lies outside the repository."""
 
-
-def make_plan(pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str], where: str = "") -> Plan:
+def make_plan(
+    pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str], where: str = "", source: str = ""
+) -> Plan:
     """Return the work that ``pipeline`` finds in a repository.
 
     Parameters
@@ -48,44 +45,58 @@ def make_plan(pipeline: BuiltPipeline, repo: Repo, *, collections: Sequence[str]
     collections
         Where to look for them, in this order.
     where
-        Condition on the data ids of inputs (``visit in (1..5) and band = 'r'``).
+        Condition on the inputs (``visit in (1..5) and band = 'r'``), each part asked of those that have what it is
+        about.
+    source
+        Where the pipeline was read from, as the user named it.
 
     Raises
     ------
     RepoError
-        If a collection or a name in ``where`` is not there.
+        If a collection or a name in ``where`` is not there, or no input has what a part of ``where`` is about.
+    PipelineError
+        If something is to be found on the sky that has no known place there.
     """
-    return _Planner(pipeline, repo, collections, where).plan()
+    return _Planner(pipeline, repo, collections, where, source).plan()
 
 
 class _Planner:
-    def __init__(self, pipeline: BuiltPipeline, repo: Repo, collections: Sequence[str], where: str) -> None:
+    def __init__(
+        self, pipeline: BuiltPipeline, repo: Repo, collections: Sequence[str], where: str, source: str
+    ) -> None:
         self._pipeline = pipeline
         self._repo = repo
         self._collections = collections
-        self._where = where
-        self._plan = Plan(steps=tuple(_planned_step(node) for node in pipeline))
+        self._conditions = Conditions(where)
+        self._asked: dict[str, str] = {}
+        steps = tuple(_planned_step(node) for node in pipeline)
+        self._plan = Plan(
+            steps, pipeline=source, collections=tuple(collections), where=where, versions=versions_of(steps)
+        )
         self._found: dict[str, Found] = {}
-        self._prerequisites: dict[str, Callable[[DataId], list[int]]] = {}
-        self._dates: dict[str, dict[Key, float]] = {}
-        self._refcats = refcats(repo)
+        self._lookups = Lookups(self._plan, repo, collections, self._datasets)
         self._for_visits = any("visit" in node.connections.dimensions for node in pipeline)
         self._visits = visits_of_exposures(repo)
 
     def plan(self) -> Plan:
         for number, node in enumerate(self._pipeline):
             self._add(number, node)
+        if len(self._plan):
+            self._conditions.require_all_asked(list(self._asked))
         return self._plan
 
     def _add(self, number: int, node: TaskNode) -> None:
         """Plan the work of one task."""
         step, plan = self._plan.steps[number], self._plan
-        task = node.slot.make()
-        adjust = task if type(task).adjust_quantum is not PipelineTask.adjust_quantum else None
+        adjusts = node.slot.task.adjust_quantum is not PipelineTask.adjust_quantum
+        adjust = node.slot.make() if adjusts else None
         first, losses = len(plan.quanta), _Losses(node.label)
         total = 0
         inputs = {name: self._datasets(each.name) for name, each in node.connections.inputs.items()}
-        lookups = {name: self._lookup(node, name, each) for name, each in node.connections.prerequisites.items()}
+        lookups = {
+            name: self._lookups.of(node, name, made=self._pipeline.graph.made)
+            for name in node.connections.prerequisites
+        }
         for data_id in pieces_of_work(node, inputs):
             total += 1
             gathered = _gathered(node, inputs, data_id, losses)
@@ -109,12 +120,10 @@ class _Planner:
     def _datasets(self, name: str) -> Found:
         """Return the datasets of a type: those that an earlier step makes, or else those in the repository."""
         if name not in self._found:
-            try:
-                rows = self._repo.datasets(name, collections=self._collections, where=self._where)
-            except RepoError:
-                if name in self._repo.type_names():
-                    raise
-                rows = []
+            rows = []
+            if name in self._repo.type_names():
+                self._asked[name] = where = self._conditions.of(self._repo.dataset_type(name))
+                rows = self._repo.datasets(name, collections=self._collections, where=where)
             storage = self._repo.dataset_type(name).storage if rows else ""
             start = len(self._plan.inputs)
             found = [
@@ -136,65 +145,10 @@ class _Planner:
         number = self._visits.get((str(data_id["instrument"]), int(data_id["exposure"])))
         return data_id if number is None else DataId(data_id, visit=number)
 
-    def _lookup(self, node: TaskNode, name: str, connection: Prerequisite) -> Callable[[DataId], list[int]]:
-        """Return what finds the datasets of a prerequisite for a piece of work."""
-        if (refcat := self._refcats.get(connection.name)) is not None:
-            place = len(self._plan.inputs)
-            self._plan.inputs.append(PlannedInput(connection.name, DataId(), refcat.path, refcat.checksum, REFCAT))
-            return lambda _: [place]
-        if connection.lookup is Lookup.VALIDITY:
-            return self._valid(connection)
-        if connection.lookup is Lookup.REGION and connection.minimum == 0:
-            known = ", ".join(self._refcats) or "none"
-            self._plan.notes.append(
-                f"{node.label} runs without {name!r}: no reference catalogue is registered as {connection.name!r} "
-                f"(registered: {known}; -c {node.label}:connections.{name}=NAME takes another one)"
-            )
-            return lambda _: []
-        found = self._datasets(connection.name)
-        names = shared_names(found, node.connections.dimensions_of(connection))
-        return lambda data_id: [found.sources[each] for each in found.by(names).get(key_values(data_id, names), ())]
-
-    def _valid(self, connection: Prerequisite) -> Callable[[DataId], list[int]]:
-        """Return what finds the calibration that holds on the date of a piece of work."""
-        certified = self._repo.certified(connection.name, collections=self._collections)
-        storage = self._repo.dataset_type(connection.name).storage if certified else ""
-        places: dict[int, int] = {}
-        for row in (each.row for each in certified):
-            if row.id not in places:
-                places[row.id] = len(self._plan.inputs)
-                self._plan.inputs.append(PlannedInput(row.type, row.data_id, row.location, row.checksum, storage))
-        groups: dict[tuple[str, ...], dict[Key, list[Certified]]] = {}
-
-        def find(data_id: DataId) -> list[int]:
-            """Return those of the first collection that has any; more than one where the work leaves it open."""
-            names = tuple(name for name in (certified[0].row.data_id if certified else ()) if name in data_id)
-            if names not in groups:
-                groups[names] = {}
-                for each in certified:
-                    groups[names].setdefault(key_values(each.row.data_id, names), []).append(each)
-            date = self._date(data_id)
-            there = groups[names].get(key_values(data_id, names), ())
-            held = [each for each in there if date is None or each.begin_mjd <= date < each.end_mjd]
-            first = min((each.rank for each in held), default=0)
-            return list(dict.fromkeys(places[each.row.id] for each in held if each.rank == first))
-
-        return find
-
-    def _date(self, data_id: DataId) -> float | None:
-        kind = "visit" if "visit" in data_id else "exposure"
-        if kind not in self._dates:
-            self._dates[kind] = {
-                (one.instrument, getattr(one, kind)): one.mjd_tai
-                for one in (visits(self._repo) if kind == "visit" else exposures(self._repo))
-                if one.mjd_tai is not None
-            }
-        return self._dates[kind].get(key_values(data_id, ("instrument", kind)))
-
     def _looked_up(
         self,
         node: TaskNode,
-        lookups: Mapping[str, Callable[[DataId], list[int]]],
+        lookups: Mapping[str, Find],
         data_id: DataId,
         gathered: dict[str, list[int]],
         losses: _Losses,
@@ -205,7 +159,7 @@ class _Planner:
             connection = node.connections.prerequisites[name]
             found = find(data_id)
             if len(found) < connection.minimum:
-                losses.note(f"no {connection.name} {_MISSING[connection.lookup]}", data_id)
+                losses.note(f"no {connection.name} {MISSING[connection.lookup]}", data_id)
                 whole = False
             elif len(found) > 1 and not connection.multiple:
                 losses.note(f"{len(found)} {connection.name} where one is taken", data_id)
@@ -255,16 +209,10 @@ class _Planner:
             if not found.data_ids and node.connections.inputs[name].minimum:
                 kind = node.connections.inputs[name].name
                 made = self._pipeline.graph.made.get(kind)
-                matching = f" where {self._where}" if self._where and made is None else ""
+                where = self._asked.get(kind, "")
+                matching = f" where {where}" if where and made is None else ""
                 place = f"{made} makes none" if made else f"none is in {', '.join(self._collections)}{matching}"
                 yield Dropped(node.label, f"no {kind}: {place}", 0)
-
-
-_MISSING = {
-    Lookup.DATA_ID: "has its data id",
-    Lookup.VALIDITY: "is certified for its date",
-    Lookup.REGION: "is registered or overlaps it",
-}
 
 
 class _Losses:
@@ -306,7 +254,6 @@ def _is_of_no_visit(data_id: DataId) -> bool:
 
 
 def _planned_step(node: TaskNode) -> PlannedStep:
-    task = node.slot.task
     arguments = tuple(_planned(name, each) for name, each in node.connections.arguments.items())
     outputs = tuple(
         PlannedConnection(name, each.name, storage_of(each.type).name)
@@ -314,7 +261,7 @@ def _planned_step(node: TaskNode) -> PlannedStep:
     )
     return PlannedStep(
         label=node.label,
-        task=f"{task.__module__}:{task.__qualname__}",
+        task=class_path(node.slot.task),
         config=node.slot.config.to_yaml(history=True),
         config_key=_config_key(node),
         dimensions=node.connections.dimensions,
@@ -328,15 +275,9 @@ def _planned(name: str, connection: Input) -> PlannedConnection:
 
 
 def _config_key(node: TaskNode) -> str:
-    task = node.slot.task
-    package = task.__module__.partition(".")[0]
-    versions = [f"{name}=={version(name)}" for name in sorted(set(_distributions().get(package, ())))]
-    return _hash([f"{task.__module__}:{task.__qualname__}", node.slot.config.to_yaml(), *versions])
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return packages_distributions()
+    name = class_path(node.slot.task)
+    versions = [f"{package}=={number}" for package, number in versions_of_task(name).items()]
+    return _hash([name, node.slot.config.to_yaml(), *versions])
 
 
 def _hash(parts: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -170,10 +171,9 @@ def _rerun(row: QuantumRow, repo: Repo, output: str) -> str:
     names = ("visit", "exposure", "detector", "tract", "patch")
     data_id = row.record.get("data_id", {})
     where = " and ".join(f"{name}={data_id[name]}" for name in names if name in data_id)
-    command = str(RunFolder(repo.root, runs_of(repo, output)[0]).about().get("command", ""))
-    named = re.search(r"(?:-p|--pipeline)[ =](\S+)", command)
-    pipeline, debugger = named[1] if named else "PIPELINE", " --pdb" if row.status == "error" else ""
-    return f'firstlight run -b {repo.root} -p {pipeline} -o {output}-debug -d "{where}"{debugger}'
+    pipeline = RunFolder(repo.root, runs_of(repo, output)[0]).about().get("pipeline") or "PIPELINE"
+    debugger = " --pdb" if row.status == "error" else ""
+    return f'firstlight run -b {repo.root} -p {shlex.quote(str(pipeline))} -o {output}-debug -d "{where}"{debugger}'
 
 
 def _gates(rows: Iterable[QuantumRow]) -> list[GateCount]:

@@ -31,16 +31,12 @@ Mode = Literal["resume", "new", "redo"]
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to be run, and into which collection.
+    """Into which collection a plan is run, and what of it.
 
     Parameters
     ----------
     output
         Name of the chain that shows the results; its RUNs are ``output/1``, ``output/2``, ...
-    inputs
-        Collections in which inputs are looked for.
-    where
-        Condition on the data ids of inputs.
     mode
         ``resume``: do what is not done; ``new``: do everything once more in another RUN; ``redo``: do `redo` and what
         hangs on it once more.
@@ -49,8 +45,6 @@ class RunRequest:
     """
 
     output: str
-    inputs: tuple[str, ...] = ()
-    where: str = ""
     mode: Mode = "resume"
     redo: tuple[str, ...] = ()
 
@@ -94,21 +88,47 @@ def default_inputs(repo: Repo, output: str) -> tuple[str, ...]:
     return (*certified, *raw)
 
 
-def prepare(repo: Repo, pipeline: BuiltPipeline, request: RunRequest) -> Prepared:
-    """Plan a run and find out what of it is done; nothing is changed.
+def plan_for(
+    repo: Repo, pipeline: BuiltPipeline, *, output: str, inputs: Sequence[str] = (), where: str = "", source: str = ""
+) -> Plan:
+    """Return the plan of a run.
+
+    Parameters
+    ----------
+    repo, pipeline
+    output
+        Name of the chain that will show the results.
+    inputs
+        Where inputs are looked for; `default_inputs` where nobody says.
+    where, source
+        As for `firstlight.execution.planner.make_plan`.
 
     Raises
     ------
     RepoError
-        If a collection is not there, or the output was made with other settings.
+        If a collection is not there, or there is none at all.
+    """
+    collections = inputs or default_inputs(repo, output)
+    if not collections:
+        raise RepoError("There is nothing to run on: ingest raw images first, or name collections with -i.")
+    repo.resolve(collections)
+    return make_plan(pipeline, repo, collections=collections, where=where, source=source)
+
+
+def prepare(repo: Repo, plan: Plan, request: RunRequest) -> Prepared:
+    """Find out what of a plan is done; nothing is changed.
+
+    Raises
+    ------
+    RepoError
+        If the output was made with other settings.
     PipelineError
         If a label to redo is not there.
     """
-    plan = make_plan(pipeline, repo, collections=_without_missing(repo, request.inputs), where=request.where)
     runs = runs_of(repo, request.output)
     if request.mode == "resume" and runs:
         _require_same_settings(RunFolder(repo.root, runs[0]), plan, request.output)
-    again = _to_do_again(pipeline, request)
+    again = _to_do_again(plan, request)
     ended = _ended(repo, plan, runs, again) if again is not None else {}
     run, is_new = _run_for(repo, plan, request, runs, ended)
     return Prepared(plan, ended, run, is_new)
@@ -132,7 +152,7 @@ def execute(
     """
     folder = RunFolder(repo.root, prepared.run)
     _open_run(repo, request, prepared)
-    folder.begin(prepared.plan, command=shlex.join(sys.argv), inputs=request.inputs, where=request.where)
+    folder.begin(prepared.plan, command=shlex.join(sys.argv))
     schedule = Schedule(
         prepared.plan,
         ended=prepared.ended,
@@ -158,7 +178,7 @@ def execute(
 
 def run_pipeline(
     repo: Repo,
-    pipeline: BuiltPipeline,
+    plan: Callable[[], Plan],
     request: RunRequest,
     executor: Executor,
     options: DriverOptions,
@@ -166,11 +186,13 @@ def run_pipeline(
     planned: Callable[[Prepared], None],
     tell: Callable[[Record], None],
 ) -> RunOutcome:
-    """Plan and do a run; what an interrupted driver left is taken over first.
+    """Make a plan and do it; what an interrupted driver left is taken over first.
 
     Parameters
     ----------
-    repo, pipeline, request, options
+    repo, request, options
+    plan
+        Returns the plan; called once nothing is left to be taken over.
     executor
         Entered once there is something to do.
     planned
@@ -181,14 +203,14 @@ def run_pipeline(
     Raises
     ------
     RepoError
-        If another driver holds the output, a collection is not there, or the output was made with other settings.
+        If another driver holds the output, or it was made with other settings.
     """
     _require_output(repo, request.output)
     with only_driver(repo.root / request.output, output=request.output):
         for run in runs_of(repo, request.output):
             if not RunFolder(repo.root, run).is_finished:
                 adopt(repo, run)
-        prepared = prepare(repo, pipeline, request)
+        prepared = prepare(repo, plan(), request)
         planned(prepared)
         if not prepared.n_left:
             return RunOutcome(prepared)
@@ -221,13 +243,6 @@ def _is_run_of(output: str, name: str) -> bool:
     return re.fullmatch(re.escape(output) + r"/\d+", name) is not None
 
 
-def _without_missing(repo: Repo, inputs: Sequence[str]) -> Sequence[str]:
-    if not inputs:
-        raise RepoError("There is nothing to run on: ingest raw images first, or name collections with -i.")
-    repo.resolve(inputs)
-    return inputs
-
-
 def _require_same_settings(folder: RunFolder, plan: Plan, output: str) -> None:
     """Refuse to put results of other settings beside those that are there."""
     steps = folder.about().get("steps", {})
@@ -240,16 +255,17 @@ def _require_same_settings(folder: RunFolder, plan: Plan, output: str) -> None:
             )
 
 
-def _to_do_again(pipeline: BuiltPipeline, request: RunRequest) -> Collection[str] | None:
+def _to_do_again(plan: Plan, request: RunRequest) -> Collection[str] | None:
     """Return the labels whose work does not count as done; None if none counts."""
     if request.mode == "new":
         return None
     again: set[str] = set()
+    labels = [step.label for step in plan.steps]
     for label in request.redo:
-        if label not in pipeline.graph.nodes:
-            hint = did_you_mean(label, pipeline.graph.nodes) or f"; there are {', '.join(pipeline.graph.nodes)}"
+        if label not in labels:
+            hint = did_you_mean(label, labels) or f"; there are {', '.join(labels)}"
             raise PipelineError(f"--redo {label}: no such label{hint}")
-        again |= set(pipeline.graph.after(label))
+        again |= set(plan.after(label))
     return again
 
 
@@ -315,5 +331,5 @@ def _open_run(repo: Repo, request: RunRequest, prepared: Prepared) -> None:
     if not prepared.is_new_run:
         return
     repo.make_run(prepared.run)
-    members = (prepared.run, *runs_of(repo, request.output)[1:], *request.inputs)
+    members = (prepared.run, *runs_of(repo, request.output)[1:], *prepared.plan.collections)
     repo.chain(request.output, tuple(dict.fromkeys(members)))

@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -65,7 +65,7 @@ class RunFolder:
             raise RepoError(f"{path}: cannot be read ({error}); start another run with --new.") from error
         return dict(found)
 
-    def begin(self, plan: Plan, *, command: str, inputs: Iterable[str], where: str) -> None:
+    def begin(self, plan: Plan, *, command: str) -> None:
         """Write down what the run is made with."""
         self.path.mkdir(parents=True, exist_ok=True)
         self._write(
@@ -73,8 +73,9 @@ class RunFolder:
                 "run": self.run,
                 "status": "running",
                 "command": command,
-                "inputs": list(inputs),
-                "where": where,
+                "pipeline": plan.pipeline,
+                "inputs": list(plan.collections),
+                "where": plan.where,
                 "user": user_name(),
                 "host": platform.node(),
                 "started": time.time(),

@@ -171,6 +171,13 @@ def find_regions(
     return [each for _, each in sorted(found.items()) if _separation(each, ra, dec) <= each.radius + radius]
 
 
+def all_regions(repo: Repo) -> list[Region]:
+    """Return where every detector of every visit lies, in the order of instrument, visit and detector."""
+    query = sa.select(region).order_by(region.c.instrument, region.c.visit, region.c.detector)
+    with repo.database.read() as connection:
+        return [_region(row) for row in connection.execute(query)]
+
+
 def visits_at(repo: Repo, *, ra: float, dec: float, radius: float = 0.0, where: str = "") -> list[VisitRecord]:
     """Return the visits whose images may show a place on the sky.
 

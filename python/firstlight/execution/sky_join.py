@@ -1,0 +1,64 @@
+"""Which datasets overlap a piece of work on the sky: joins of the circles that hold detectors of visits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from firstlight.framework import DataId
+from firstlight.repo.regions import Region
+
+FloatArray = NDArray[np.float64]
+
+
+class SkyJoin:
+    """The datasets of one type by their place on the sky.
+
+    Two circles overlap where their middles are no farther apart than the sum of their radii.
+
+    Parameters
+    ----------
+    places
+        Where each detector of each visit lies.
+    data_ids
+        Of the datasets; one without a detector lies where any detector of its visit does.
+    """
+
+    def __init__(self, places: Iterable[Region], data_ids: Sequence[DataId]) -> None:
+        self._places: dict[tuple[str, int], list[Region]] = {}
+        for place in places:
+            self._places.setdefault((place.instrument, place.visit), []).append(place)
+        owners = [(number, place) for number, each in enumerate(data_ids) for place in self._of(each)]
+        self._owners = np.array([number for number, _ in owners], np.int64)
+        self._middles, self._radii = _circles([place for _, place in owners])
+        self._tree = cKDTree(self._middles) if owners else None
+        self._widest = float(self._radii.max()) if owners else 0.0
+
+    def overlapping(self, data_id: DataId) -> list[int]:
+        """Return the positions of the datasets that overlap a piece of work; none where its place is not known."""
+        found: set[int] = set()
+        middles, radii = _circles(self._of(data_id))
+        if self._tree is None:
+            return []
+        for middle, radius in zip(middles, radii, strict=True):
+            reach = 2.0 * np.sin(min(radius + self._widest, np.pi) / 2.0) + 1e-12
+            near = np.asarray(self._tree.query_ball_point(middle, reach), np.int64)
+            chord = np.linalg.norm(self._middles[near] - middle, axis=1)
+            apart = 2.0 * np.arcsin(np.minimum(chord / 2.0, 1.0))
+            found |= set(self._owners[near[apart <= radius + self._radii[near]]].tolist())
+        return sorted(found)
+
+    def _of(self, data_id: DataId) -> list[Region]:
+        if "instrument" not in data_id or "visit" not in data_id:
+            return []
+        visit = self._places.get((str(data_id["instrument"]), int(data_id["visit"])), [])
+        return [place for place in visit if data_id.get("detector", place.detector) == place.detector]
+
+
+def _circles(places: Sequence[Region]) -> tuple[FloatArray, FloatArray]:
+    """Return the middles as unit vectors, shape (n, 3), and the radii [radian], shape (n,)."""
+    ra, dec, radius = np.radians([(each.ra, each.dec, each.radius) for each in places] or np.empty((0, 3))).T
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1), radius
