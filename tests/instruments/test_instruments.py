@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from astropy.io import fits
 from astropy.time import Time
 
@@ -242,6 +243,29 @@ def test_a_plug_in_instrument_is_asked_first(monkeypatch):
         assert isinstance(get_instrument("mine"), MineInstrument)
     finally:
         known_instruments.cache_clear()
+
+
+def test_a_plug_in_that_cannot_be_imported_is_told_and_hides_no_other_camera(monkeypatch):
+    class Entry:
+        name = "BrokenInstrument"
+
+        @staticmethod
+        def load():
+            raise RuntimeError("no licence\nfound")
+
+    known_instruments.cache_clear()
+    monkeypatch.setattr("firstlight.instruments.registry.entry_points", lambda group: [Entry])
+    try:
+        with structlog.testing.capture_logs() as told:
+            assert find_instrument({"INSTRUME": "ZTF/MOSAIC"}).name == "ztf"
+    finally:
+        known_instruments.cache_clear()
+    assert told[0] == {
+        "event": "instrument cannot be imported",
+        "log_level": "warning",
+        "name": "BrokenInstrument",
+        "why": "RuntimeError: no licence",
+    }
 
 
 def test_numbers_in_the_header_overrule_the_settings_unless_they_are_not_believed():

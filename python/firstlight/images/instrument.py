@@ -272,6 +272,10 @@ class Instrument:
                 mask = mask.with_plane(plane, where)
         return mask
 
+    def bits_of(self, mask: RawImage) -> NDArray[Any]:
+        """Return the pixels (ny, nx) of a mask file as `mask_of_bits` takes them."""
+        return mask.image
+
     def mask_path(self, path: Path) -> Path | None:
         """Return the mask file that lies beside an image: ``NAME_mask.fits``; None if there is none."""
         return mask_beside(path)
@@ -312,6 +316,7 @@ class Instrument:
             mask = self.mask_path(Path(path))
         if isinstance(mask, str | Path):
             structlog.get_logger().info("mask", image=str(path), mask=str(mask))
+            mask = self.bits_of(read_image(mask, preferred=raw.hdu))
         return self.to_exposure(raw, mask=_pixels(mask, raw, "mask"), variance=_pixels(variance, raw, "variance"))
 
     def to_exposure(

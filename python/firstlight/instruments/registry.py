@@ -7,17 +7,21 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import structlog
+
 from firstlight.errors import ConfigError
 from firstlight.framework import did_you_mean, load_config
 from firstlight.framework.config_folder import config_folder
 from firstlight.images.exposure import HeaderValue
 from firstlight.images.instrument import Instrument
 from firstlight.images.instrument_config import InstrumentConfig
+from firstlight.instruments.decam import DecamInstrument
+from firstlight.instruments.translators import require_translators, translated_instrument, translated_instruments
 from firstlight.instruments.ztf import ZtfInstrument
 
 GENERIC = "generic"
 FILE_NAME = "instrument.yaml"
-OWN_CLASSES: Mapping[str, type[Instrument]] = {"ZtfInstrument": ZtfInstrument}
+OWN_CLASSES: Mapping[str, type[Instrument]] = {"DecamInstrument": DecamInstrument, "ZtfInstrument": ZtfInstrument}
 GROUP = "firstlight.instruments"
 """Entry-point group in which packages name their `Instrument` classes."""
 
@@ -25,12 +29,12 @@ GROUP = "firstlight.instruments"
 def find_instrument(header: Mapping[str, HeaderValue]) -> Instrument:
     """Return the instrument that recognises a header; the generic one if none does.
 
-    Cameras of other packages are asked first, then our own in the order of their names.
+    Cameras of other packages are asked first, then our own in the order of their names, then those of translators.
     """
     for name, instrument in known_instruments().items():
         if name != GENERIC and instrument.recognise(header):
             return instrument
-    return known_instruments()[GENERIC]
+    return translated_instrument(header) or known_instruments()[GENERIC]
 
 
 def get_instrument(name_or_path: str | Path) -> Instrument:
@@ -49,10 +53,14 @@ def get_instrument(name_or_path: str | Path) -> Instrument:
     if Path(name_or_path).suffix in (".yaml", ".yml"):
         return from_file(Path(name_or_path))
     name = str(name_or_path)
-    if name not in known_instruments():
-        hint = did_you_mean(name, known_instruments()) or f"; there are {', '.join(known_instruments())}"
+    if name in known_instruments():
+        return known_instruments()[name]
+    require_translators(name)
+    there = {**translated_instruments(), **known_instruments()}
+    if name not in there:
+        hint = did_you_mean(name, there) or f"; there are {', '.join(sorted(there))}"
         raise ConfigError(f"no instrument is named {name!r}{hint}")
-    return known_instruments()[name]
+    return there[name]
 
 
 @cache
@@ -90,4 +98,11 @@ def from_file(path: Path) -> Instrument:
 
 
 def _plug_in_classes() -> dict[str, type[Instrument]]:
-    return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    found: dict[str, type[Instrument]] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            found[entry.name] = entry.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package of somebody else's may break in any way
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            structlog.get_logger().warning("instrument cannot be imported", name=entry.name, why=why)
+    return found
