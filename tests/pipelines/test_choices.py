@@ -61,7 +61,7 @@ PACKAGE = """
     class ColumnPlugin(MeasurementPlugin):
         order = 6.0
 
-        def run(self, exposure, catalog, detections, *, aperture_radius):
+        def run(self, scene, catalog):
             return {"row_parity": np.asarray(catalog["y"]).round() % 2 == 0}
 """
 
@@ -145,14 +145,14 @@ def test_a_plug_in_that_is_removed_takes_its_columns_along(calibrated, plugin):
 def test_a_plug_in_added_under_a_new_name_measures_once_more(calibrated):
     columns = deep_columns(calibrated, {"plugins": {"wide": {"task": "ApertureFluxPlugin", "radii": [6]}}})
 
-    assert {"aper_6_flux", "aper_6_flux_err", "aper_6_mag"} <= columns
+    assert {"aper_6_fwhm_flux", "aper_6_fwhm_flux_err", "aper_6_fwhm_mag"} <= columns
 
 
 def test_larger_apertures_hold_more_light(small):
-    sources = process(small, "measure:measurement.plugins.aperture.radii=[2, 8]").sources
+    sources = process(small, "measure:measurement.plugins.aperture.radii=[1, 3]").sources
     bright = (sources["snr"] > 100) & ~sources["blended"] & ~sources["edge"]
 
-    assert np.median((sources["aper_2_flux"] / sources["aper_8_flux"])[bright]) < 0.9
+    assert np.median((sources["aper_1_fwhm_flux"] / sources["aper_3_fwhm_flux"])[bright]) < 0.9
 
 
 def test_settings_of_a_slot_reach_its_task(small):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from firstlight.algorithms.detection_lists import with_sky_positions
 from firstlight.images.mask import Mask
 from firstlight.tasks.detect import MatchedFilterDetectTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask, catalog_of
-from firstlight.tasks.measurement_plugins import ApertureFluxPlugin, MeasurementPlugin, WindowedCentroidPlugin
+from firstlight.tasks.measure_fluxes import ApertureFluxPlugin
+from firstlight.tasks.measure_positions import WindowedCentroidPlugin
+from firstlight.tasks.measurement_plugins import MeasurementPlugin
+from firstlight.tasks.measurement_scene import MeasurementScene
 
 from .frames import PSF, exposure_of, members, noise, star_exposure
 
@@ -147,13 +151,14 @@ def test_every_plug_in_fills_whole_columns_and_leaves_the_catalogue_alone(plugin
     exposure, _ = star_exposure(shape=(200, 200))
     found = MatchedFilterDetectTask().run(exposure)
     catalog = catalog_of(found.detections)
+    scene = MeasurementScene(found.exposure, found.detections, RADIUS)
     for earlier in sorted(PluginMeasureTask().plugins.values(), key=lambda plugin: plugin.order):
         if earlier.order >= plugin_class.order:
             break
-        for name, column in earlier.run(found.exposure, catalog, found.detections, aperture_radius=RADIUS).items():
+        for name, column in earlier.run(scene, catalog).items():
             catalog[name] = column
     before = catalog.copy()
-    columns = plugin_class().run(found.exposure, catalog, found.detections, aperture_radius=RADIUS)
+    columns = plugin_class().run(scene, catalog)
 
     assert columns
     assert all(len(column) == len(catalog) for column in columns.values())
@@ -173,13 +178,13 @@ def test_plug_ins_run_by_their_order_whatever_their_names():
 def test_further_apertures_are_named_by_their_radius():
     exposure, _ = star_exposure(shape=(200, 200))
     found = MatchedFilterDetectTask().run(exposure)
-    plugin = ApertureFluxPlugin(type(ApertureFluxPlugin().config)(radii=(3.0, 4.5)))
-    columns = plugin.run(found.exposure, catalog_of(found.detections), found.detections, aperture_radius=RADIUS)
+    plugin = ApertureFluxPlugin(type(ApertureFluxPlugin().config)(radii=(3.0, 4.5), unit="pixel"))
+    columns = plugin.run(MeasurementScene(found.exposure, found.detections, RADIUS), catalog_of(found.detections))
 
     assert {name for name in columns if name.endswith("_inst_flux")} == {
         "aper_inst_flux",
-        "aper_3_inst_flux",
-        "aper_4_5_inst_flux",
+        "aper_3_px_inst_flux",
+        "aper_4_5_px_inst_flux",
     }
 
 
@@ -197,12 +202,15 @@ def test_without_a_psf_its_flux_is_missing_and_flagged():
 
 def test_noise_alone_gives_fluxes_around_zero():
     exposure = exposure_of(noise((300, 300)))
-    y, x = (a.ravel() for a in np.mgrid[20:281:20, 20:281:20])
+    y, x = (a.ravel() for a in np.mgrid[20:281:20, 20:281:20].astype(float))
     found = MatchedFilterDetectTask(type(MatchedFilterDetectTask().config)(threshold=3.0)).run(exposure)
-    catalog = catalog_of(found.detections)[np.zeros(len(x), dtype=int)]
-    catalog["x"], catalog["y"] = x.astype(float), y.astype(float)
-    columns = ApertureFluxPlugin().run(exposure, catalog, found.detections, aperture_radius=RADIUS)
+    placed = with_sky_positions(found.detections, x=x, y=y, radius=6, size=1.2)
+    catalog = catalog_of(placed)
+    columns = ApertureFluxPlugin().run(MeasurementScene(exposure, placed, RADIUS), catalog)
+    sky = np.asarray(catalog["sky_source"])
 
     assert_pulls_are_normal(
-        np.asarray(columns["aper_inst_flux"]) / np.asarray(columns["aper_inst_flux_err"]), spread=0.2
+        np.asarray(columns["aper_inst_flux"])[sky] / np.asarray(columns["aper_inst_flux_err"])[sky], spread=0.2
     )
+    assert not catalog["primary"][sky].any()
+    assert not catalog["isolated"][sky].any()

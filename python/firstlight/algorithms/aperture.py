@@ -82,9 +82,9 @@ def aperture_fluxes(
     """
     image, variance = as_plane(image), as_plane(variance)
     radii = np.atleast_1d(np.asarray(radius, dtype=np.float64))
-    columns = [
-        _one_radius(image, variance, bad, np.asarray(x, float), np.asarray(y, float), r, max_masked) for r in radii
-    ]
+    good = (~bad).astype(np.float32) if bad.any() else None
+    at = np.asarray(x, float), np.asarray(y, float)
+    columns = [_one_radius(image, variance, bad, good, *at, r, max_masked) for r in radii]
     flux, flux_err, masked, flag = (np.stack(parts, axis=-1) for parts in zip(*columns, strict=True))
     if np.ndim(radius) == 0:
         flux, flux_err, masked, flag = flux[..., 0], flux_err[..., 0], masked[..., 0], flag[..., 0]
@@ -176,6 +176,8 @@ def kron_fluxes(
 ) -> ApertureFluxes:
     """Sum elliptical apertures of ``factor`` Kron radii, other sources masked (Kron 1980, ApJS 43, 305).
 
+    A source whose first moment cannot be measured in the noise has the smallest aperture.
+
     Parameters
     ----------
     image, variance, bad : (ny, nx)
@@ -194,10 +196,11 @@ def kron_fluxes(
     angle = np.clip(np.radians(theta), -0.5 * np.pi, 0.5 * np.pi)
     segments = {"seg_id": own, "segmap": np.ascontiguousarray(labels, dtype=np.int32)}
     radius, radius_flag = sep.kron_radius(image, x, y, a, b, angle, _KRON_LIMIT, mask=bad, **segments)
-    scale = np.maximum(factor * np.nan_to_num(radius), min_radius / np.maximum(a, 1e-3))
+    known = np.where(radius_flag == 0, np.nan_to_num(radius), 0.0)
+    scale = np.maximum(factor * known, min_radius / np.maximum(a, 1e-3))
     options = {"mask": bad, "subpix": 5, **segments}
     flux, flux_err, flags = sep.sum_ellipse(image, x, y, a, b, angle, scale, var=variance, **options)
-    failed = (radius_flag != 0) | ((flags & _TRUNCATED) != 0)
+    failed = (flags & _TRUNCATED) != 0
     return ApertureFluxes(
         flux=np.where(failed, np.nan, flux),
         flux_err=np.where(failed, np.nan, flux_err),
@@ -210,6 +213,7 @@ def _one_radius(
     image: FloatArray,
     variance: FloatArray,
     bad: BoolArray,
+    good: NDArray[np.float32] | None,
     x: NDArray[np.float64],
     y: NDArray[np.float64],
     radius: float,
@@ -219,7 +223,8 @@ def _one_radius(
     masked = np.zeros(x.shape)
     touched = (flags & (_HAS_MASKED | _TRUNCATED)) != 0
     if touched.any():
-        good_area, _, _ = sep.sum_circle((~bad).astype(np.float32), x[touched], y[touched], radius, subpix=0)
+        whole = np.ones_like(image) if good is None else good
+        good_area, _, _ = sep.sum_circle(whole, x[touched], y[touched], radius, subpix=0)
         masked[touched] = np.clip(1.0 - good_area / (np.pi * radius**2), 0.0, 1.0)
     flag = ((flags & _TRUNCATED) != 0) | (masked > max_masked) | ~np.isfinite(flux) | ~np.isfinite(x) | ~np.isfinite(y)
     return np.where(flag, np.nan, flux), np.where(flag, np.nan, flux_err), masked, flag

@@ -66,6 +66,7 @@ def adaptive_moments(
     bad: BoolArray | None = None,
     labels: IntArray | None = None,
     own_label: IntArray | None = None,
+    own_only: bool = False,
     max_shift: float = 3.0,
     max_sigma: float = 50.0,
     tolerance: float = 1e-4,
@@ -92,6 +93,8 @@ def adaptive_moments(
     labels, own_label : (ny, nx), (n,)
         Label image and the label of each source: the pixels of other sources are treated like bad ones, unless that
         leaves too few.
+    own_only
+        Give up a source of which too few pixels are left, instead of using those of others.
     max_shift : [pixel]
         Further from the start than this, the centroid belongs to something else.
     max_sigma : [pixel]
@@ -110,7 +113,7 @@ def adaptive_moments(
     limits = max_shift, max_sigma, tolerance
     values, variances, status = kernel.adaptive_moments_many(*planes, own, start_x, start_y, guess, *limits)
     again = np.flatnonzero((status == kernel.MASKED) & (own > 0))
-    if len(again) > 0:
+    if len(again) > 0 and not own_only:
         values[again], variances[again], status[again] = kernel.adaptive_moments_many(
             *planes, np.zeros(again.shape, dtype=np.int64), start_x[again], start_y[again], guess[again], *limits
         )

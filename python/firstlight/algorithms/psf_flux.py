@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from firstlight.algorithms.psf_scene import Fit, Pixels, Reach, Stars, Weighting, draw_stars, fit_stars, refined_stars
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.kernels.psf_flux_fit import (
-    exchange_stars,
-    flux_errors,
-    lone_fluxes,
-    norms,
-    position_steps,
-    sweep_fluxes,
-)
 
-Weighting = Literal["uniform", "inverse_variance"]
-
-_CORE_FWHM = 2.2
-_GROUP_FWHM = 2.0
-_WIDE_SIGMA = 0.1
 _MIN_SHARE = 0.5
-_FIRST_SWEEPS = 4
-_MAX_SWEEPS = 200
-_SWEEP_TOLERANCE = 0.003
-_DERIVATIVE_STEP = 0.05
-_MAX_SHIFT = 0.5
-_STRIPE = 32
 
 
 @dataclass(frozen=True)
@@ -112,194 +92,91 @@ def measure_psf_flux(
     """
     all_x, all_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
     placed = np.flatnonzero(np.isfinite(all_x) & np.isfinite(all_y))
-    good = ~bad & np.isfinite(image) & np.isfinite(variance) & (variance > 0)
-    pixels = _Pixels(
-        image=np.where(good, image, 0.0).astype(np.float32),
-        variance=np.where(good, variance, 1.0).astype(np.float32),
-        weight=np.where(good, 1.0 if weighting == "uniform" else 1.0 / np.where(good, variance, 1.0), 0.0).astype(
-            np.float32
-        ),
-    )
-    reach = _Reach.of(psf)
-    stars = _draw(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
-    fit = _fit(pixels, psf, reach, stars, together=together)
+    pixels, reach = Pixels.of(image, variance, bad, weighting=weighting), Reach.of(psf)
+    stars = draw_stars(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
+    fit = fit_stars(pixels, psf, reach, stars, together=together)
     for _ in range(refinements):
-        moving = fit.flux > refine_snr * fit.error
-        stars = _refined(pixels, psf, reach, stars, fit, moving)
-        fit = _fit(pixels, psf, reach, stars, together=together)
+        stars = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
+        fit = fit_stars(pixels, psf, reach, stars, together=together)
     return _result(pixels, reach, stars, fit, placed, x=all_x, y=all_y)
 
 
 @dataclass(frozen=True)
-class _Pixels:
-    """The image, its variance and the weights of its pixels; weight 0 where a pixel is not used."""
-
-    image: NDArray[np.float32]
-    variance: NDArray[np.float32]
-    weight: NDArray[np.float32]
-
-    @property
-    def noise(self) -> float:
-        """Return the typical noise of a pixel."""
-        used = self.variance[:: max(1, self.variance.shape[0] // 200)]
-        return float(np.sqrt(np.median(used)))
-
-
-@dataclass(frozen=True)
-class _Reach:
-    """How far fluxes look.
+class StarScene:
+    """All sources of an image as stars fitted together, and the image without them.
 
     Parameters
     ----------
-    fwhm : [pixel]
-        Width of a star.
-    radius : [pixel]
-        Half size of the squares by which fluxes are measured.
-    border
-        Largest flux fraction of a pixel on their border.
+    fluxes
+        What was fitted, one entry per source.
+    residual : (ny, nx) [count]
+        The image minus all stars; 0 minus the stars where the image is not finite.
+    cores : (n, s, s)
+        Unit stars, on the pixels by which the fluxes are measured.
+    wide : (m, s2, s2)
+        The bright ones of them on more pixels.
+    wide_of : (n,)
+        Index into ``wide``; -1 where only the core was taken off.
+    column, row : (n,) [pixel]
+        Middle pixels of the stars.
     """
 
-    fwhm: float
-    radius: int
-    border: float
-
-    @classmethod
-    def of(cls, psf: Psf) -> Self:
-        """Return what suits a PSF."""
-        x, y = psf.average_position
-        fwhm = psf.fwhm(x=x, y=y)
-        radius = min(psf.radius, max(3, round(_CORE_FWHM * fwhm)))
-        core = psf.cores(radius, x=np.array([x]), y=np.array([y]))[0]
-        return cls(fwhm=fwhm, radius=radius, border=float(core[0].max()))
-
-
-@dataclass(frozen=True)
-class _Stars:
-    """Unit stars drawn at their places."""
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    fluxes: PsfFluxes
+    residual: NDArray[np.float32]
     cores: NDArray[np.float64]
+    wide: NDArray[np.float64]
+    wide_of: NDArray[np.int64]
     column: NDArray[np.int64]
     row: NDArray[np.int64]
-    norm: NDArray[np.float64]
-    n_good: NDArray[np.int64]
-    share: NDArray[np.float64]
+
+    @property
+    def radius(self) -> NDArray[np.int64]:
+        """Half size of the square on which each star was taken off [pixel]."""
+        return np.asarray(np.where(self.wide_of >= 0, self.wide.shape[1] // 2, self.cores.shape[1] // 2))
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """Fluxes, their errors, chi-square, and the image without the stars."""
-
-    flux: NDArray[np.float64]
-    error: NDArray[np.float64]
-    chi2: NDArray[np.float64]
-    residual: NDArray[np.float32]
-
-
-def _draw(pixels: _Pixels, psf: Psf, reach: _Reach, *, x: NDArray[np.float64], y: NDArray[np.float64]) -> _Stars:
-    cores = psf.cores(reach.radius, x=x, y=y)
-    column, row = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    norm, n_good, share = norms(pixels.weight, cores, column, row)
-    return _Stars(x=x, y=y, cores=cores, column=column, row=row, norm=norm, n_good=n_good, share=share)
-
-
-def _fit(pixels: _Pixels, psf: Psf, reach: _Reach, stars: _Stars, *, together: bool) -> _Fit:
-    flux, residual = np.zeros(len(stars.x)), pixels.image.copy()
-    if together:
-        _sweep(pixels, psf, reach, stars, flux, residual)
-        first, members = _neighbours(stars, _GROUP_FWHM * reach.fwhm)
-    else:
-        flux, chi2 = lone_fluxes(
-            pixels.image, pixels.variance, pixels.weight, stars.cores, stars.column, stars.row, stars.norm
-        )
-        first, members = np.zeros(len(flux) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    error, joint_chi2 = flux_errors(
-        pixels.variance, pixels.weight, residual, stars.cores, stars.column, stars.row, stars.norm, first, members
-    )
-    return _Fit(flux=flux, error=error, chi2=joint_chi2 if together else chi2, residual=residual)
-
-
-def _sweep(
-    pixels: _Pixels,
+def fit_star_scene(
+    image: FloatArray,
+    *,
+    variance: FloatArray,
+    bad: BoolArray,
     psf: Psf,
-    reach: _Reach,
-    stars: _Stars,
-    flux: NDArray[np.float64],
-    residual: NDArray[np.float32],
-) -> None:
-    """Fill ``flux`` with the fluxes that fit the whole image; take the stars off ``residual``."""
-    order = np.lexsort((stars.column, stars.row // _STRIPE))
-    noise = pixels.noise
-    tolerance = _SWEEP_TOLERANCE * noise / np.sqrt(np.maximum((stars.cores**2).sum(axis=(1, 2)), 1e-30))
-    first, members = _neighbours(stars, 2.0 * reach.radius)
-    wide_of, wide = np.full(len(flux), -1, dtype=np.int64), np.zeros((0, 1, 1))
-    for sweeps in (_FIRST_SWEEPS, _MAX_SWEEPS):
-        sweep_fluxes(
-            residual,
-            pixels.weight,
-            stars.cores,
-            wide,
-            wide_of,
-            stars.column,
-            stars.row,
-            stars.norm,
-            order,
-            first,
-            members,
-            tolerance,
-            sweeps,
-            flux,
-        )
-        if sweeps == _FIRST_SWEEPS:
-            bright = np.flatnonzero((flux * reach.border > _WIDE_SIGMA * noise) & (stars.norm > 0))
-            wide, wide_of[bright] = psf.images(x=stars.x[bright], y=stars.y[bright]), np.arange(len(bright))
-            exchange_stars(residual, stars.cores[bright], wide, stars.column[bright], stars.row[bright], flux[bright])
+    x: FloatArray,
+    y: FloatArray,
+    refinements: int = 1,
+    refine_snr: float = 20.0,
+) -> StarScene:
+    """Fit a star at each position, all together, and take them off the image.
 
-
-def _neighbours(stars: _Stars, distance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the neighbours of each star, nearest first: those of star i are ``members[first[i]:first[i + 1]]``."""
-    pairs = cKDTree(np.column_stack([stars.x, stars.y])).query_pairs(distance, output_type="ndarray")
-    star, member = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
-    apart = np.hypot(stars.x[star] - stars.x[member], stars.y[star] - stars.y[member])
-    sort = np.lexsort((apart, star))
-    first = np.searchsorted(star[sort], np.arange(len(stars.x) + 1))
-    return first.astype(np.int64), member[sort].astype(np.int64)
-
-
-def _refined(pixels: _Pixels, psf: Psf, reach: _Reach, stars: _Stars, fit: _Fit, moving: BoolArray) -> _Stars:
-    """Return the stars at better positions: one step of those that are ``moving``."""
-    which = np.flatnonzero(moving)
-    if len(which) == 0:
-        return stars
-    step, inside = _DERIVATIVE_STEP, 0.49 - _DERIVATIVE_STEP
-    x = stars.column[which] + np.clip(stars.x[which] - stars.column[which], -inside, inside)
-    y = stars.row[which] + np.clip(stars.y[which] - stars.row[which], -inside, inside)
-    slopes = [
-        (psf.cores(reach.radius, x=x + h, y=y + k) - psf.cores(reach.radius, x=x - h, y=y - k)) / (2.0 * step)
-        for h, k in ((step, 0.0), (0.0, step))
-    ]
-    shift = position_steps(
-        fit.residual,
-        pixels.weight,
-        stars.cores[which],
-        slopes[0],
-        slopes[1],
-        stars.column[which],
-        stars.row[which],
-        fit.flux[which],
+    Parameters are those of `measure_psf_flux`; the positions are finite. Also pixels that were not used for the fit
+    lose the stars.
+    """
+    all_x, all_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+    pixels, reach = Pixels.of(image, variance, bad, weighting="uniform"), Reach.of(psf)
+    stars = draw_stars(pixels, psf, reach, x=all_x, y=all_y)
+    fit = fit_stars(pixels, psf, reach, stars, together=True)
+    for _ in range(refinements):
+        stars = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
+        fit = fit_stars(pixels, psf, reach, stars, together=True)
+    unused = pixels.weight == 0
+    residual = fit.residual
+    residual[unused] += np.nan_to_num(image[unused], nan=0.0, posinf=0.0, neginf=0.0)
+    return StarScene(
+        fluxes=_result(pixels, reach, stars, fit, np.arange(len(all_x)), x=all_x, y=all_y),
+        residual=residual,
+        cores=stars.cores,
+        wide=fit.wide,
+        wide_of=fit.wide_of,
+        column=stars.column,
+        row=stars.row,
     )
-    new_x, new_y = stars.x.copy(), stars.y.copy()
-    new_x[which] += np.clip(shift[:, 0], -_MAX_SHIFT, _MAX_SHIFT)
-    new_y[which] += np.clip(shift[:, 1], -_MAX_SHIFT, _MAX_SHIFT)
-    return _draw(pixels, psf, reach, x=new_x, y=new_y)
 
 
 def _result(
-    pixels: _Pixels,
-    reach: _Reach,
-    stars: _Stars,
-    fit: _Fit,
+    pixels: Pixels,
+    reach: Reach,
+    stars: Stars,
+    fit: Fit,
     placed: NDArray[np.int64],
     *,
     x: NDArray[np.float64],

@@ -13,13 +13,15 @@ from scipy.special import erf
 
 from firstlight.errors import PsfError
 from firstlight.kernels.arrays import FloatArray
-from firstlight.kernels.moments import adaptive_moments_stamp
+from firstlight.kernels.moments import adaptive_moments_stamp, adaptive_moments_stamps
 from firstlight.kernels.psf_profiles import flux_in_circle, moffat_images
 
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian of unit standard deviation."""
 
 _PHASES = 9
+_SHAPE_REACH = 7.0
+_SHAPE_TOLERANCE = 1e-6
 _MOMENT_SAMPLES = 5
 """Positions per pixel (odd) at which a profile is sampled to find where it falls to half its peak."""
 
@@ -138,13 +140,10 @@ class Psf(ABC):
     def shapes(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
         """Return (n, 3) adaptive moments ixx, iyy, ixy [pixel^2] of stars drawn there; NaN where none are found."""
         guess = self._sigma_guess()
-        dx, dy = np.asarray(x) - np.rint(x), np.asarray(y) - np.rint(y)
-        shapes = np.full((len(dx), 3), np.nan)
-        for i, stamp in enumerate(self.images(x=x, y=y)):
-            *values, status = adaptive_moments_stamp(stamp, self.radius + dx[i], self.radius + dy[i], guess)
-            if status == 0:
-                shapes[i] = values[:3]
-        return shapes
+        radius = min(self.radius, math.ceil(_SHAPE_REACH * guess))
+        at_x, at_y = (radius + (np.asarray(axis, dtype=np.float64) - np.rint(axis)) for axis in (x, y))
+        stamps = self.cores(radius, x=np.asarray(x), y=np.asarray(y))
+        return np.asarray(adaptive_moments_stamps(stamps, at_x, at_y, guess, _SHAPE_TOLERANCE))
 
     def aperture_flux(self, radius: float, *, x: float, y: float) -> float:
         """Return the fraction of the total flux, wings beyond the stamp included, within a circle about the star.

@@ -286,3 +286,36 @@ def adaptive_moments_many(
         if status[i] == OK:
             _errors(variance, bad, labels, own[i], state, variances[i])
     return values, variances, status
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def adaptive_moments_stamps(
+    stamps: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    sigma_guess: float,
+    tolerance: float,
+) -> NDArray[np.float64]:
+    """Return (n, 3) adaptive moments ixx, iyy, ixy [pixel^2] of one object in each of many stamps; NaN for none.
+
+    Parameters
+    ----------
+    stamps : (n, s, s)
+    x, y : (n,) [pixel of the stamp]
+        Where to start.
+    sigma_guess : [pixel]
+        Width to start from.
+    tolerance : relative change of the moments at which the iteration stops
+    """
+    n, reach = x.size, 0.5 * stamps.shape[1]
+    shapes = np.full((n, 3), np.nan)
+    bad = np.zeros(stamps.shape[1:], dtype=np.bool_)
+    labels = np.zeros(stamps.shape[1:], dtype=np.int32)
+    sums, state = np.zeros(7), np.zeros(6)
+    size2 = sigma_guess * sigma_guess
+    for i in range(n):
+        state[0], state[1], state[2], state[3], state[4], state[5] = x[i], y[i], size2, size2, 0.0, 0.0
+        if _iterate(stamps[i], bad, labels, 0, state, sums, reach, reach, tolerance, 300) == OK:
+            shapes[i] = state[2:5]
+            size2 = 0.5 * (state[2] + state[3])
+    return shapes

@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 
 
 @njit(cache=True, nogil=True)
-def any_in_footprint(where: NDArray[np.bool_], labels: NDArray[np.int32], n_labels: int) -> NDArray[np.bool_]:
-    """Return for every label whether one of its pixels is True.
+def bits_in_footprint(mask: NDArray[np.int32], labels: NDArray[np.int32], n_labels: int) -> NDArray[np.int32]:
+    """Return for every label all bits that are set on its pixels.
 
     Parameters
     ----------
-    where, labels : (ny, nx)
+    mask, labels : (ny, nx)
         Labels count from 1; 0 is sky.
     n_labels
         Number of labels.
 
     Returns
     -------
-    result : (n_labels,)
+    bits : (n_labels,)
     """
-    result = np.zeros(n_labels, dtype=np.bool_)
+    bits = np.zeros(n_labels, dtype=np.int32)
     for row in range(labels.shape[0]):
         for column in range(labels.shape[1]):
             label = labels[row, column]
-            if label > 0 and where[row, column]:
-                result[label - 1] = True
-    return result
+            if label > 0:
+                bits[label - 1] |= mask[row, column]
+    return bits

@@ -13,6 +13,25 @@ from firstlight.kernels.psf_linear import cholesky, cholesky_solve
 _MAX_GROUP = 8
 
 
+@njit(cache=True, nogil=True)
+def usable_planes(
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    bad: NDArray[np.bool_],
+    inverse_variance: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return image, variance and weight with 0, 1 and 0 where a pixel is bad, not finite or without variance."""
+    light, noise, weight = np.zeros_like(image), np.ones_like(image), np.zeros_like(image)
+    one = np.float32(1.0)
+    for row in range(image.shape[0]):
+        for col in range(image.shape[1]):
+            value, spread = image[row, col], variance[row, col]
+            if not bad[row, col] and np.isfinite(value) and np.isfinite(spread) and spread > 0.0:
+                light[row, col], noise[row, col] = value, spread
+                weight[row, col] = one / spread if inverse_variance else one
+    return light, noise, weight
+
+
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def add_star(image: NDArray[np.float32], stamp: NDArray[np.float64], column: int, row: int, factor: float) -> None:
     """Add a stamp times ``factor`` about a pixel, in place; what lies off the image is left out."""

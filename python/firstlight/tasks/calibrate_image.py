@@ -26,7 +26,7 @@ from firstlight.tasks.calibrated_columns import calibrate_pixels
 from firstlight.tasks.detect import DetectTask
 from firstlight.tasks.match_psf_stars import join_psf_stars
 from firstlight.tasks.measure import MeasureTask
-from firstlight.tasks.measurement_plugins import psf_sigma
+from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.star_columns import (
     PSF_FLAGS,
     footprints_of,

@@ -15,6 +15,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.calibrated_columns import with_njy_names
+from firstlight.tasks.deblend import DeblendTask, SymmetricDeblendTask
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
@@ -49,6 +50,9 @@ class MeasureImageConfig(PipelineTaskConfig):
     detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask)
     """Finds the sources."""
 
+    deblend: Subtask[DeblendTask] | None = subtask(SymmetricDeblendTask)
+    """Tells apart the light of sources that touch; empty to leave out pixels of neighbours instead."""
+
     measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
     """Measures the sources."""
 
@@ -72,6 +76,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         self.ids = self.config.ids.make()
         self.background = self.config.background and self.config.background.make()
         self.detection = self.config.detection.make()
+        self.deblend = self.config.deblend and self.config.deblend.make()
         self.measurement = self.config.measurement.make()
 
     def run(self, calibrated: Exposure) -> MeasureImageResult:
@@ -102,7 +107,11 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
             exposure = exposure.replace(
                 image=exposure.image - sky.image, background=exposure.background + sky.background
             )
-        measured = self.measurement.run(exposure, found.detections, aperture_radius=aperture_radius)
+        light = None
+        if self.deblend:
+            deblended = self.deblend.run(exposure, found.detections)
+            exposure, light = deblended.exposure, deblended.light
+        measured = self.measurement.run(exposure, found.detections, aperture_radius=aperture_radius, light=light)
         sources = with_total_flux(measured.catalog, exposure)
         sources["id"] = self.ids.run(exposure, n_sources=len(sources)).ids
         if exposure.unit == "nJy":

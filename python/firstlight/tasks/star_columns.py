@@ -12,7 +12,7 @@ from firstlight.images.catalog import calibrate_fluxes
 from firstlight.images.exposure import Exposure
 from firstlight.images.footprint import Footprints
 from firstlight.images.photo_calib import PhotoCalib
-from firstlight.tasks.measurement_plugins import psf_sigma
+from firstlight.tasks.measurement_scene import psf_sigma
 
 PSF_FLAGS = ("calib_psf_candidate", "calib_psf_used", "calib_psf_reserved")
 CALIBRATION_FLAGS = (*PSF_FLAGS, "calib_astrometry_used")
