@@ -7,8 +7,10 @@ translator says when and how an exposure was taken; pixels, noise and WCS are re
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -148,13 +150,25 @@ class TranslatedInstrument(Instrument):
         """Return what gives one of the ``wanted`` properties; None for what the header does not tell."""
         try:
             # Where a header does not place the telescope, some translators would ask the network.
-            with astropy_data.set_temp("allow_internet", False):  # noqa: FBT003 - astropy's own signature
+            with astropy_data.set_temp("allow_internet", False), _silent():  # noqa: FBT003 - astropy's own signature
                 info = translating.ObservationInfo(
-                    dict(header), translator_class=self._translator, subset=wanted, pedantic=False, quiet=True
+                    dict(header), translator_class=self._translator, subset=wanted, pedantic=False
                 )
         except UNREADABLE as error:
             raise HeaderError(f"astro_metadata_translator cannot read this header of {self.name}: {error}.") from error
         return lambda name: getattr(info, name, None)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the package from telling on stderr each property that a header lacks."""
+    logger = logging.getLogger("astro_metadata_translator")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _middle(told: Callable[[str], Any]) -> tuple[float | None, str | None]:
