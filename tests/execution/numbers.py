@@ -29,9 +29,9 @@ tasks:
 DETECTORS = (0, 1)
 
 
-def make_repo(folder: Path, *, visits: int, negative: tuple[int, ...] = ()) -> Path:
+def make_repo(folder: Path, *, visits: int, negative: tuple[int, ...] = (), database: str | None = None) -> Path:
     """Make a repository with numbers for every visit and detector; those of ``negative`` visits fail."""
-    with Repo.create(folder / "repo") as repo:
+    with Repo.create(folder / "repo", database=database) as repo:
         repo.register_type(DatasetType("raw_number", ("instrument", "visit", "detector"), "json"))
         repo.make_run("raw/x")
         for visit in range(visits):
