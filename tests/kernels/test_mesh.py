@@ -11,6 +11,7 @@ from firstlight.kernels.mesh import clipped_bins, crowded_start, mark_extended_o
 from firstlight.kernels.surfaces import tensor_surface
 
 EDGES = np.array([0, 40, 90, 128])
+EVERY_ROW = np.ones(128, bool)
 
 
 def clipped(values, n_sigma=3.0, iterations=30):
@@ -29,7 +30,7 @@ def test_bins_hold_the_clipped_statistics_of_their_good_pixels():
     bad = rng.random(image.shape) < 0.1
     image[bad] = np.nan
 
-    found = clipped_bins(image, bad, EDGES, EDGES, 3.0, truncation_correction(3.0), 30, 1)
+    found = clipped_bins(image, bad, EDGES, EDGES, 3.0, truncation_correction(3.0), 30, EVERY_ROW)
 
     for j in range(3):
         for i in range(3):
@@ -38,12 +39,24 @@ def test_bins_hold_the_clipped_statistics_of_their_good_pixels():
             np.testing.assert_allclose(found[:, j, i], expected, rtol=2e-3)
 
 
+def test_rows_left_out_do_not_count():
+    image = np.random.default_rng(6).normal(0.0, 1.0, (128, 128)).astype(np.float32)
+    rows = np.arange(128) % 6 < 3
+    spoilt = np.where(rows[:, None], image, 1e6).astype(np.float32)
+    good, settings = np.zeros(image.shape, bool), (3.0, 1.0, 3, rows)
+
+    one, two = (clipped_bins(plane, good, EDGES, EDGES, *settings) for plane in (image, spoilt))
+
+    np.testing.assert_array_equal(one, two)
+    assert one[2].max() <= 50 * 27
+
+
 def test_an_empty_bin_is_nan():
     image = np.ones((128, 128), dtype=np.float32)
     bad = np.zeros(image.shape, bool)
     bad[:40, :40] = True
 
-    mean, sigma, count = clipped_bins(image, bad, EDGES, EDGES, 3.0, 1.0, 3, 1)
+    mean, sigma, count = clipped_bins(image, bad, EDGES, EDGES, 3.0, 1.0, 3, EVERY_ROW)
 
     assert np.isnan(mean[0, 0])
     assert np.isnan(sigma[0, 0])
@@ -64,16 +77,20 @@ def test_the_mode_stays_on_the_sky_however_many_stars_lie_on_it(share):
     assert 2.8 < sigma < 5.6
 
 
-def test_outlying_boxes_are_marked_like_a_direct_sum_says():
+@pytest.mark.parametrize("stride", [1, 3])
+def test_outlying_boxes_are_marked_like_a_direct_sum_says(stride):
     rng = np.random.default_rng(3)
     image = rng.normal(0.0, 1.0, (60, 70)).astype(np.float32)
     bad = rng.random(image.shape) < 0.05
     edges_y, edges_x = np.array([0, 60]), np.array([0, 70])
 
-    marked = mark_extended_outliers(image, bad, edges_y, edges_x, np.zeros((1, 1)), np.ones((1, 1)), 1, 2.0, 2)
+    centres = np.arange(60) % stride == stride // 2
+    sky = np.zeros((1, 1)), np.ones((1, 1))
+
+    marked = mark_extended_outliers(image, bad, edges_y, edges_x, *sky, 1, 2.0, 2, centres)
 
     expected = bad.copy()
-    for row in range(60):
+    for row in np.flatnonzero(centres):
         for col in range(1, 69):
             box = slice(max(0, row - 1), row + 2), slice(col - 1, col + 2)
             n = (~bad[box]).sum()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from firstlight.algorithms.extended_light import mark_extended_light
 from firstlight.errors import TooManyMaskedPixelsError
 from firstlight.images.background import (
     MeshBackground,
@@ -20,9 +23,9 @@ from firstlight.kernels.mesh import clipped_bins, mark_extended_outliers
 from firstlight.kernels.planes import as_plane
 
 _MIN_GOOD_FRACTION = 0.03
-_FILLED_WEIGHT = 0.01
+_FILLED_WEIGHT = 0.1
 _CLIP_ITERATIONS = 5
-_START_ROWS = 32
+_FEW_ROWS, _MANY_ROWS, _MANY_BINS = 32, 64, 256
 _STEEP = 0.3
 _ROBUST_ITERATIONS = 5
 _ROBUST_SIGMA = 3.0
@@ -36,9 +39,10 @@ def fit_mesh_background(
     order: int = 6,
     method: Surface = "chebyshev",
     n_sigma: float = 2.5,
-    source_sigma: float = 3.0,
+    source_sigma: float = 2.5,
     source_box: int = 3,
     source_passes: int = 2,
+    extended_passes: int = 0,
 ) -> MeshBackground:
     """Fit the sky as a surface through clipped means of square bins.
 
@@ -62,9 +66,12 @@ def fit_mesh_background(
     source_sigma
         Limit on the mean of ``source_box``-sized boxes in units of its noise.
     source_box : [pixel]
-        Side of the boxes, odd; about one seeing disk.
+        Side of the boxes, odd; about one seeing disk. What stands out is left out with as much around it.
     source_passes
         How often they are looked for, each time with a better sky; 0 leaves this out.
+    extended_passes
+        How often the light of large galaxies and halos is looked for and left out; it needs ``bad`` to hold the
+        detected sources.
 
     Raises
     ------
@@ -76,29 +83,75 @@ def fit_mesh_background(
     correction = truncation_correction(n_sigma)
     finite = np.isfinite(image)
     unusable = bad if finite.all() else bad | ~finite
-    step = max(1, min(np.diff(edges[0]).min(), np.diff(edges[1]).min()) // _START_ROWS)
-    start = clipped_bins(image, unusable, *edges, n_sigma, correction, _CLIP_ITERATIONS, step)
+    sample = _row_samples(image.shape[0], edges, source_box)
+    start = clipped_bins(image, unusable, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.few)
     slope, slope_values = _steep_slope(start, image)
     flat = image if slope is None else image - slope
+    if slope is not None:
+        start = clipped_bins(flat, unusable, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.few)
+    mean, sigma, _ = start
     marked = unusable
-    reach = source_box // 2
-    for _ in range(source_passes):
-        mean, sigma, _ = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, step)
-        marked = mark_extended_outliers(flat, unusable, *edges, mean, sigma, reach, source_sigma, 2 * reach)
-    statistics = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, 1)
-    values, variance = _usable_bins(statistics, edges, image.shape)
+    for left in reversed(range(source_passes)):
+        centres = sample.centres & sample.few if left else sample.centres
+        marked = mark_extended_outliers(
+            flat, unusable, *edges, mean, sigma, source_box // 2, source_sigma, source_box, centres
+        )
+        if left:
+            mean, sigma, _ = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.few)
+    statistics = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.many)
+    model = _surface(statistics, slope_values, edges, image.shape, method, order)
+    for _ in range(extended_passes):
+        extended = mark_extended_light(image - model.evaluate(), bad=unusable)
+        if (marked | extended).all():
+            break
+        statistics = clipped_bins(flat, marked | extended, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.many)
+        model = _surface(statistics, slope_values, edges, image.shape, method, order)
+    return model
+
+
+def _surface(
+    statistics: NDArray[np.float64],
+    slope_values: NDArray[np.float64] | float,
+    edges: tuple[NDArray[np.int64], NDArray[np.int64]],
+    shape: tuple[int, ...],
+    method: Surface,
+    order: int,
+) -> MeshBackground:
+    """Return the surface through the bins."""
+    values, variance = _usable_bins(statistics, edges, shape)
     values = values + slope_values
     if method == "spline":
-        coefficients = spline_coefficients(_filled(values), image.shape)
+        coefficients = spline_coefficients(_filled(values), (shape[0], shape[1]))
     else:
-        coefficients = _fit_chebyshev(values, variance, order, image.shape)
+        coefficients = _fit_chebyshev(values, variance, order, (shape[0], shape[1]))
     return MeshBackground(
-        shape=(image.shape[0], image.shape[1]),
-        values=values,
-        variance=variance,
-        method=method,
-        coefficients=coefficients,
+        shape=(shape[0], shape[1]), values=values, variance=variance, method=method, coefficients=coefficients
     )
+
+
+class _RowSample(NamedTuple):
+    """Which rows serve for what; they come in groups as high as a box, so that sources in them can be marked."""
+
+    few: BoolArray
+    """Enough for a first estimate in every bin."""
+
+    many: BoolArray
+    """Enough for the final one."""
+
+    centres: BoolArray
+    """The middle of every group."""
+
+
+def _row_samples(n_rows: int, edges: tuple[NDArray[np.int64], NDArray[np.int64]], group: int) -> _RowSample:
+    n_bins = int(np.prod([len(axis) - 1 for axis in edges]))
+    smallest = min(int(np.diff(axis).min()) for axis in edges)
+    rows = np.arange(n_rows)
+    # A surface through many bins averages them: half of the rows tell the sky well enough.
+    least = _MANY_ROWS if n_bins >= _MANY_BINS else smallest
+    few, many = (
+        rows // group % max(1, min(smallest // wanted, smallest // (2 * group))) == 0 for wanted in (_FEW_ROWS, least)
+    )
+    return _RowSample(few=few, many=many, centres=rows % group == group // 2)
 
 
 def _steep_slope(

@@ -150,9 +150,3 @@ def _columns() -> list[str]:
 
 def _first_free_parent(detections: Detections) -> int:
     return int(detections.parent.max(initial=-1)) + 1
-
-
-def peaks_of(detections: Detections, *, holes: bool) -> NDArray[np.bool_]:
-    """Return which entries are holes, or which are sources."""
-    sign = detections.peak_snr < 0.0 if holes else detections.peak_snr > 0.0
-    return np.asarray(sign & ~detections.sky)

@@ -180,6 +180,7 @@ def estimate_variance(
 def _bins(image: FloatArray, bad: BoolArray, bin_size: int) -> NDArray[np.float64]:
     """Return clipped mean, standard deviation and number of pixels of the bins."""
     y_edges, x_edges = bin_edges(image.shape[0], bin_size), bin_edges(image.shape[1], bin_size)
+    every_row = np.ones(image.shape[0], dtype=bool)
     return clipped_bins(
-        as_plane(image), bad, y_edges, x_edges, _N_SIGMA, truncation_correction(_N_SIGMA), _ITERATIONS, 1
+        as_plane(image), bad, y_edges, x_edges, _N_SIGMA, truncation_correction(_N_SIGMA), _ITERATIONS, every_row
     )

@@ -121,7 +121,7 @@ def clipped_bins(
     n_sigma: float,
     correction: float,
     iterations: int,
-    row_step: int,
+    rows: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """Return the clipped mean, standard deviation and number of the good pixels of every bin.
 
@@ -136,8 +136,8 @@ def clipped_bins(
         True over truncated standard deviation of a normal distribution cut at ``n_sigma``.
     iterations
         How often the cut is repeated.
-    row_step
-        Use every so many rows only.
+    rows : (ny,)
+        The rows that are used.
 
     Returns
     -------
@@ -156,7 +156,9 @@ def clipped_bins(
     for j in range(y_edges.size - 1):
         for i in range(x_edges.size - 1):
             size = 0
-            for row in range(y_edges[j], y_edges[j + 1], row_step):
+            for row in range(y_edges[j], y_edges[j + 1]):
+                if not rows[row]:
+                    continue
                 values, flags = image[row], bad[row]
                 for col in range(x_edges[i], x_edges[i + 1]):
                     if not flags[col]:
@@ -222,6 +224,7 @@ def mark_extended_outliers(
     reach: int,
     n_sigma: float,
     grow: int,
+    rows: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
     """Mark bad pixels and the surroundings of every place whose local mean stands out, up or down.
 
@@ -240,6 +243,8 @@ def mark_extended_outliers(
         Limit on the box mean in units of its own noise.
     grow : [pixel]
         Half side of the square that is marked.
+    rows : (ny,)
+        The rows on which boxes are centred.
 
     Returns
     -------
@@ -259,12 +264,17 @@ def mark_extended_outliers(
             for i in range(x_edges.size - 1):
                 level[x_edges[i] : x_edges[i + 1]] = mean[bin_row, i]
                 limit[x_edges[i] : x_edges[i + 1]] = (n_sigma * sigma[bin_row, i]) ** 2
+        if not rows[row]:
+            continue
         _sum_columns(image, bad, level, max(0, row - reach), min(ny, row + reach + 1), total, number)
         if _find_outliers(total, number, limit, reach, outlier):
+            done = 0
             for col in range(nx):
                 if not outlier[col]:
                     continue
+                first, stop = max(done, col - grow), min(nx, col + grow + 1)
                 for near_row in range(max(0, row - grow), min(ny, row + grow + 1)):
-                    for near_col in range(max(0, col - grow), min(nx, col + grow + 1)):
+                    for near_col in range(first, stop):
                         marked[near_row, near_col] = True
+                done = stop
     return marked

@@ -13,7 +13,7 @@ from firstlight.algorithms.background import fit_mesh_background
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.background import MeshBackground
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import FloatArray
+from firstlight.kernels.arrays import BoolArray, FloatArray
 
 IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR")
 
@@ -27,6 +27,9 @@ class BackgroundResult(Struct):
 
     image: FloatArray
     """The model evaluated on the pixels, float32 [y, x]."""
+
+    masked: BoolArray | None = None
+    """Pixels that were left out [y, x], where the task chose them itself."""
 
 
 class BackgroundConfig(Config):
@@ -65,6 +68,9 @@ class MeshBackgroundConfig(BackgroundConfig):
     order: NonNegativeInt = 6
     """Total order of the Chebyshev surface; lowered when there are too few bins."""
 
+    extended_passes: NonNegativeInt = 1
+    """How often the light of large galaxies and halos is looked for and left out, once sources are DETECTED."""
+
     source_passes: NonNegativeInt = 2
     """How often sources lost in the noise are looked for; 0 for smoothed images, whose noise is correlated."""
 
@@ -81,6 +87,7 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
             order=self.config.order,
             method=self.config.method,
             source_passes=self.config.source_passes,
+            extended_passes=self.config.extended_passes if exposure.mask.any_of("DETECTED").any() else 0,
         )
         self.log.info("background", sky=model.level, bin_size=self.config.bin_size)
         return BackgroundResult(background=model, image=model.evaluate())
