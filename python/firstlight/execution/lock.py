@@ -10,8 +10,10 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
-from firstlight.errors import RepoError
+from firstlight.errors import OutputError, RepoError
+from firstlight.repo.files import make_folder
 
 NAME = ".driver"
 
@@ -24,20 +26,31 @@ def only_driver(folder: Path, *, output: str) -> Iterator[None]:
     ------
     RepoError
         If another driver holds it; the error says which.
+    OutputError
+        If the repository cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / NAME
-    with path.open("a+", encoding="utf-8") as file:
+    make_folder(folder)
+    with _opened(folder / NAME) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
             raise RepoError(f"{output}: is being run by {_who(file.read())}; wait for it, or stop it.") from error
-        file.seek(0)
-        file.truncate()
-        json.dump({"user": user_name(), "host": platform.node(), "pid": os.getpid()}, file)
-        file.flush()
+        try:
+            file.seek(0)
+            file.truncate()
+            json.dump({"user": user_name(), "host": platform.node(), "pid": os.getpid()}, file)
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"Cannot write {folder / NAME}: {error.strerror or error}.") from error
         yield
+
+
+def _opened(path: Path) -> TextIO:
+    try:
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
 
 
 def user_name() -> str:
