@@ -29,6 +29,9 @@ ONE_THREAD = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "NUMBA", "VECLIB")
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when the thread that started it ends."""
 
+START_S = 300.0
+"""Longest time for starting a process and making its task [s]; one that hangs is stopped."""
+
 LOOK_EVERY_S = 0.25
 """How often the memory and the age of running work are looked at [s]."""
 
@@ -47,10 +50,13 @@ class LocalExecutor:
     ----------
     jobs
         Number of processes.
+    start_s : [s]
+        Longest time for starting one and making its task.
     """
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, *, start_s: float = START_S) -> None:
         self.jobs = jobs
+        self._start_s = start_s
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(jobs)]
@@ -119,19 +125,26 @@ class LocalExecutor:
             worker.begin(batch_of(job.batch, expected))
         except (EOFError, OSError):
             return records, ("lost", f"the worker process ended ({worker.how_it_ended()}).")
-        since = time.monotonic()
+        since, has_begun = time.monotonic(), False
         while len(records) < len(expected):
             try:
                 if worker.pipe.poll(LOOK_EVERY_S):
-                    records.append(worker.pipe.recv())
-                    job.announce(records[-1])
+                    said = worker.pipe.recv()
                     since = time.monotonic()
+                    if not has_begun:
+                        has_begun = True
+                        continue
+                    records.append(said)
+                    job.announce(said)
                     continue
             except (EOFError, OSError):
                 return records, ("lost", f"the worker process ended ({worker.how_it_ended()}).")
             if self._stopping.is_set():
                 return records, ("lost", "the run was interrupted.")
-            if end := _beyond(job.batch["limits"], worker, time.monotonic() - since):
+            age_s = time.monotonic() - since
+            if not has_begun and age_s > self._start_s:
+                return records, ("timeout", f"its task was not made within {self._start_s:g} s.")
+            if end := _beyond(job.batch["limits"], worker, age_s if has_begun else 0.0):
                 return records, end
         return records, None
 
@@ -146,6 +159,19 @@ def _beyond(limits: Limits, worker: _Worker, age_s: float) -> tuple[RecordStatus
     return None
 
 
+def _context() -> Any:
+    """Return how processes are started.
+
+    On Linux they are copies of one that has loaded what every worker needs and does nothing else, which saves each of
+    them the time and shares the memory; elsewhere each starts anew.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["firstlight.execution.worker"])
+    return context
+
+
 class _Worker:
     """One process, started when it is first needed."""
 
@@ -154,7 +180,9 @@ class _Worker:
         self.pipe: Connection
 
     def begin(self, batch: Batch) -> None:
-        """Give the process a batch, and wait until it begins; one that has ended is started anew.
+        """Give the process a batch, on which it sends None when its task is made, and then each record.
+
+        One that has ended is started anew.
 
         Raises
         ------
@@ -165,12 +193,11 @@ class _Worker:
             self.stop(kill=True)
             self._start()
         self.pipe.send(batch)
-        self.pipe.recv()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, os.getpid()), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs,), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -202,12 +229,13 @@ class _Worker:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _work(pipe: Connection, driver: int) -> None:
-    """Run what comes through ``pipe``; ends with the driver."""
+def _work(pipe: Connection) -> None:
+    """Run what comes through ``pipe``; ends with the process that started this one, and so with the driver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    starter = os.getppid()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    threading.Thread(target=_end_with, args=(driver,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(starter,), daemon=True).start()
     with suppress(EOFError, OSError):
         while (batch := pipe.recv()) is not None:
             prepare_batch(batch)
@@ -215,8 +243,8 @@ def _work(pipe: Connection, driver: int) -> None:
             run_batch(batch, announce=pipe.send)
 
 
-def _end_with(driver: int) -> None:
-    """End this process when its driver is gone."""
-    while os.getppid() == driver:
+def _end_with(starter: int) -> None:
+    """End this process when the one that started it is gone."""
+    while os.getppid() == starter:
         time.sleep(0.5)
     os._exit(1)

@@ -9,7 +9,6 @@ from typing import Any
 from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.work import SETTLED, Record
 from firstlight.framework import DataId
-from firstlight.repo.regions import solve_region
 from firstlight.repo.repo import Repo
 from firstlight.repo.rows import NewDataset, QuantumRow
 
@@ -25,17 +24,22 @@ def save_records(repo: Repo, run: str, records: Sequence[Record]) -> None:
 
 
 def _solve_regions(repo: Repo, records: Sequence[Record]) -> None:
-    for output in (output for record in records for output in record["outputs"]):
-        if output["type"] == CALIBRATED and "region" in output:
-            data_id = output["data_id"]
-            solve_region(
-                repo,
-                instrument=data_id["instrument"],
-                visit=data_id["visit"],
-                detector=data_id["detector"],
-                **output["region"],
-                summary=output.get("summary"),
-            )
+    outputs = [output for record in records for output in record["outputs"]]
+    solved = [each for each in outputs if each["type"] == CALIBRATED and "region" in each]
+    if not solved:
+        return
+    from firstlight.repo.regions import solve_region
+
+    for output in solved:
+        data_id = output["data_id"]
+        solve_region(
+            repo,
+            instrument=data_id["instrument"],
+            visit=data_id["visit"],
+            detector=data_id["detector"],
+            **output["region"],
+            summary=output.get("summary"),
+        )
 
 
 def adopt(repo: Repo, run: str) -> int:

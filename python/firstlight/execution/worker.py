@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,10 +22,11 @@ from firstlight.framework import DataId, Handle, PipelineTask, QuantumOutcome, R
 from firstlight.framework.files import config_from_yaml
 from firstlight.framework.lookup import find_class
 from firstlight.images.atomic import write_text_atomically
-from firstlight.images.exposure import Exposure
-from firstlight.refcats import read_reference_catalog
 from firstlight.repo.files import checksum_of
 from firstlight.repo.storage import find_storage
+
+if TYPE_CHECKING:
+    from firstlight.images.exposure import Exposure
 
 MOST_LOG_LINES = 500
 """Log lines kept with one piece of work; the last ones stay."""
@@ -165,6 +166,8 @@ def _reference_catalog(path: Path) -> object:
         from firstlight.refcats.store import StoredReferenceCatalog
 
         return StoredReferenceCatalog(path)
+    from firstlight.refcats import read_reference_catalog
+
     return read_reference_catalog(path)
 
 
@@ -186,6 +189,16 @@ def _written(dataset: Dataset, product: object, *, partial: bool) -> dict[str, A
         "checksum": checksum_of(path),
         "partial": partial,
     }
+    if dataset["storage"] == "exposure":
+        told |= _about_exposure(product, partial=partial)
+    return told
+
+
+def _about_exposure(product: object, *, partial: bool) -> dict[str, Any]:
+    """Return the summary of a calibrated exposure, and where it lies if it is whole."""
+    from firstlight.images.exposure import Exposure
+
+    told: dict[str, Any] = {}
     if isinstance(product, Exposure) and product.summary is not None:
         told["summary"] = {name: float(value) for name, value in product.summary.items()}
     if isinstance(product, Exposure) and product.wcs is not None and not partial:

@@ -96,3 +96,12 @@ class BrokenTask(TroubleTask):
         if multiprocessing.parent_process() is not None:
             raise ValueError("this task cannot be made")
         super().__init__(config)
+
+
+class HangingTask(TroubleTask):
+    """Is never made in a worker."""
+
+    def __init__(self, config: TroubleConfig | None = None) -> None:
+        if multiprocessing.parent_process() is not None:
+            time.sleep(600)
+        super().__init__(config)
