@@ -7,23 +7,29 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from firstlight.cli.main import run
+from firstlight.repo.dataset_types import DatasetType
+from firstlight.repo.repo import Repo
 
 PAGE = Path(__file__).resolve().parents[2] / "doc" / "reference" / "mistakes.md"
 SHOW = "firstlight config show calibrate"
 CHECK = "firstlight pipeline check"
 INTRODUCTION = """# Mistakes, and what they are answered with
 
-Each of these ends with exit code 2 and nothing done. All mistakes of a call are told at once, one line each, with the
-place where the mistake stands. A test makes every mistake on this page and writes down the answer.
+Each of these ends with nothing done and exit code 2, unless another one is written below it. All mistakes of a call are
+told at once, one line each, with the place where the mistake stands. A test makes every mistake on this page and writes
+down the answer.
 """
 
 
@@ -34,6 +40,14 @@ class Mistake:
     what: str
     command: str
     files: Mapping[str, str] = field(default_factory=dict)
+    repository: bool = False
+    """Whether it is made where there is a repository R with an image and the output of a run."""
+
+    code: int = 2
+    """The exit code."""
+
+    told: tuple[str, ...] = ()
+    """What the answer must say."""
 
 
 def setting(what: str, *texts: str) -> Mistake:
@@ -48,6 +62,14 @@ def pipeline(what: str, text: str, *, selection: str = "") -> Mistake:
     return Mistake(what, f"{CHECK} night.yaml{selection}", {"night.yaml": text})
 
 
+def in_repository(
+    what: str, command: str, *told: str, code: int = 2, files: Mapping[str, str] | None = None
+) -> Mistake:
+    return Mistake(what, f"firstlight {command}", files or {}, repository=True, code=code, told=told)
+
+
+RUN = "run -b R -p single_frame.yaml -o first"
+CORRECTED = "-c isr:bias.task=SubtractBiasTask -c isr:dark.task=SubtractDarkTask -c isr:flat.task=DivideFlatTask"
 IMPORT = "imports: [single_frame.yaml]\n"
 SECTIONS: Mapping[str, tuple[Mistake, ...]] = {
     "Settings": (
@@ -131,8 +153,69 @@ SECTIONS: Mapping[str, tuple[Mistake, ...]] = {
         Mistake("An instrument that is not there", f"{CHECK} single_frame.yaml --instrument zft"),
         Mistake("A family that is not there", "firstlight tasks list PfsTask"),
     ),
+    "Repositories": (
+        in_repository(
+            "A misspelt field in a run", f"{RUN} -c calibrate:psf.oder=2", "did you mean 'order'?", "from -c"
+        ),
+        in_repository(
+            "A misspelt label in a run", f"{RUN} -c calibarte:psf.order=2", "did you mean 'calibrate'?", "from -c"
+        ),
+        in_repository("A wrong type in a run", f"{RUN} -c calibrate:psf.order=two", "valid integer", "got 'two'"),
+        in_repository(
+            "A misspelt dimension in a query", "query datasets -b R raw -d 'vist = 1'", "did you mean 'visit'?"
+        ),
+        in_repository(
+            "A collection that is not there", f"{RUN} -i raw/genric", "There is no collection", "'raw/generic'?"
+        ),
+        in_repository(
+            "Calibrations that are missing",
+            f"{RUN} {CORRECTED}".replace(".yaml", ".yaml#isr"),
+            *("no bias is certified", "no dark is certified", "no flat is certified"),
+            code=3,
+        ),
+        in_repository(
+            "An output that was made with other settings",
+            "run -b R -p single_frame.yaml#isr -o night -c isr:saturation.task=MarkSaturatedTask",
+            *("night: was made with other settings", "--new", "--redo isr"),
+        ),
+        in_repository(
+            "A visit that is not there",
+            f"{RUN} -d 'visit = 77'".replace(".yaml", ".yaml#isr"),
+            *("no raw", "where visit = 77", "which step found nothing"),
+            code=3,
+        ),
+        in_repository(
+            "A file that is not FITS among images",
+            "ingest -b R page.fits",
+            *("page.fits is not a FITS file.",),
+            code=1,
+            files={"page.fits": "<html>404 Not Found</html>\n"},
+        ),
+        in_repository("A repository that is not there", "query visits -b S", "There is no repository", "repo create"),
+        in_repository("A dataset type that is not there", "query datasets -b R rwa", "did you mean 'raw'?"),
+    ),
 }
 MISTAKES = [mistake for section in SECTIONS.values() for mistake in section]
+
+
+def make_repository(folder: Path) -> None:
+    """Make a repository R with one image, types of calibrations, and the output ``night`` of a run."""
+    header = fits.Header({"DATE-OBS": "2026-01-02T03:04:05", "EXPTIME": 30.0, "FILTER": "r", "GAIN": 2.0})
+    pixels = np.random.default_rng(1).normal(100, 10, (20, 30)).astype("f4")
+    fits.PrimaryHDU(pixels, header=header).writeto(folder / "image.fits")
+    commands = ("repo create R", "ingest -b R image.fits", "run -b R -p single_frame.yaml#isr -o night")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with redirect_stderr(StringIO()) as said, redirect_stdout(StringIO()):
+            assert [run(shlex.split(command)) for command in commands] == [0, 0, 0], said.getvalue()
+    finally:
+        os.chdir(before)
+    with Repo.open(folder / "R") as repo:
+        for name in ("bias", "dark", "flat"):
+            more = ("physical_filter",) if name == "flat" else ()
+            repo.register_type(DatasetType(name, ("instrument", "detector", *more), "exposure"))
+        repo.make_calibration("calib")
 
 
 def answer(mistake: Mistake, folder: Path) -> tuple[int, list[str]]:
@@ -146,27 +229,40 @@ def answer(mistake: Mistake, folder: Path) -> tuple[int, list[str]]:
             code = run(shlex.split(mistake.command)[1:])
     finally:
         os.chdir(before)
-    return code, [line for line in said.getvalue().splitlines() if line.startswith("firstlight: ")]
+    lines = [line.replace(f"{folder}/", "/data/") for line in said.getvalue().splitlines()]
+    own = [line for line in lines if line.startswith("firstlight: ")]
+    return code, own or [line for line in lines if line.strip()]
 
 
 def section_of(mistake: Mistake, lines: list[str]) -> str:
     shown = [f"# {name}\n{text.rstrip()}" for name, text in mistake.files.items() if name.endswith(".yaml")]
     files = "".join(f"\n```yaml\n{text}\n```\n" for text in shown)
     call = "\n".join([f"$ {mistake.command}", *lines])
-    return f"\n### {mistake.what}\n{files}\n```text\n{call}\n```\n"
+    code = "" if mistake.code == 2 else f"\nExit code {mistake.code}.\n"
+    return f"\n### {mistake.what}\n{files}\n```text\n{call}\n```\n{code}"
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, tuple[int, list[str]]]:
-    return {mistake.what: answer(mistake, tmp_path_factory.mktemp("mistake")) for mistake in MISTAKES}
+    prepared = tmp_path_factory.mktemp("prepared")
+    make_repository(prepared)
+    found = {}
+    for mistake in MISTAKES:
+        folder = tmp_path_factory.mktemp("mistake")
+        if mistake.repository:
+            shutil.copytree(prepared, folder, dirs_exist_ok=True)
+        found[mistake.what] = answer(mistake, folder)
+    return found
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what)
-def test_a_mistake_is_answered_with_exit_code_2_and_lines_that_help(answers, mistake):
+def test_a_mistake_is_answered_with_its_exit_code_and_lines_that_help(answers, mistake):
     code, lines = answers[mistake.what]
 
-    assert code == 2
-    assert 1 <= len(lines) <= (2 if "Several" in mistake.what else 1)
+    assert code == mistake.code
+    assert len(lines) >= 1
+    assert len(lines) <= (2 if "Several" in mistake.what else 1) or mistake.code == 3
+    assert [text for text in mistake.told if text not in "\n".join(lines)] == []
     assert "Traceback" not in "".join(lines)
     assert all(len(line) <= 400 for line in lines)
 
