@@ -1,0 +1,351 @@
+"""Two exposures made ready to be subtracted, the stars that both show, and the mask of what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from astropy.table import Table
+from numpy.typing import NDArray
+
+from firstlight.algorithms.detection import detect_sources, smooth_for_detection
+from firstlight.algorithms.difference_quality import lost_weight
+from firstlight.algorithms.kernel_sources import select_kernel_sources
+from firstlight.algorithms.noise import require_varying
+from firstlight.algorithms.psf_flux import measure_psf_flux
+from firstlight.errors import KernelError, PsfError, TooManyMaskedPixelsError
+from firstlight.images.exposure import Exposure
+from firstlight.images.mask import Mask
+from firstlight.images.psf import FWHM_PER_SIGMA, Psf
+from firstlight.images.spatial_kernel import SpatialKernel
+from firstlight.kernels.arrays import BoolArray
+
+REJECTING_FLAGS = ("edge", "saturated", "bad", "cr", "no_data", "centroid_flag", "psf_flux_flag", "sky_source")
+MAX_EXTENDEDNESS = 0.5
+MAX_OFFSET = 0.5
+"""Largest distance of two pixel grids that count as one [pixel]."""
+MIN_TEMPLATE_SNR = 5.0
+CORE_FWHM = 1.5
+_CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "EDGE")
+_RENAMED = {
+    "SAT": "SAT_TEMPLATE",
+    "INJECTED": "INJECTED_TEMPLATE",
+    "INJECTED_CORE": "INJECTED_CORE_TEMPLATE",
+}
+_KEPT = ("BAD", "CR", "HIGH_VARIANCE")
+
+
+@dataclass(frozen=True)
+class SubtractPair:
+    """Two images on the same pixels, finite everywhere: what is not known is 0 and in ``lost``.
+
+    Parameters
+    ----------
+    science_exposure, template_exposure
+        As they came.
+    science, template : (ny, nx) [unit of each]
+    science_variance, template_variance : (ny, nx)
+    science_psf, template_psf
+    science_sigma, template_sigma : [pixel]
+        Widths of the PSFs at the centre.
+    science_lost, template_lost : (ny, nx)
+        True where an image has no value.
+    bad : (ny, nx)
+        True where a pixel is not good for matching in one of the images.
+    stamp_fwhm
+        Half size of the stamps in units of the wider PSF.
+    """
+
+    science_exposure: Exposure
+    template_exposure: Exposure
+    science: NDArray[np.float32]
+    template: NDArray[np.float32]
+    science_variance: NDArray[np.float32]
+    template_variance: NDArray[np.float32]
+    science_psf: Psf
+    template_psf: Psf
+    science_sigma: float
+    template_sigma: float
+    science_lost: BoolArray
+    template_lost: BoolArray
+    bad: BoolArray
+    stamp_fwhm: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.science.shape[0], self.science.shape[1]
+
+    @property
+    def sky_variances(self) -> tuple[float, float]:
+        """Typical variance of the sky in the science and in the template image."""
+        return (
+            float(np.median(self.science_variance[~self.science_lost])),
+            float(np.median(self.template_variance[~self.template_lost])),
+        )
+
+    @property
+    def fwhm(self) -> float:
+        """Full width at half maximum of the wider PSF [pixel]."""
+        return FWHM_PER_SIGMA * max(self.science_sigma, self.template_sigma)
+
+    @property
+    def stamp_radius(self) -> int:
+        """Half size of the squares on which stars are compared [pixel]."""
+        return max(8, round(self.stamp_fwhm * self.fwhm))
+
+    @property
+    def core_radius(self) -> int:
+        """Half size of the square that holds most of the light of a star [pixel]."""
+        return max(2, round(CORE_FWHM * self.fwhm))
+
+
+@dataclass(frozen=True)
+class KernelStars:
+    """The stars by which two images are matched, with their fluxes in both.
+
+    Parameters
+    ----------
+    x, y : (n,) [pixel]
+    snr : (n,)
+        Signal-to-noise ratio in the science image.
+    science_flux, science_flux_err, template_flux, template_flux_err : (n,) [unit of each image]
+    steps
+        Name of each step of the selection and the number left after it.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    science_flux: NDArray[np.float64]
+    science_flux_err: NDArray[np.float64]
+    template_flux: NDArray[np.float64]
+    template_flux_err: NDArray[np.float64]
+    steps: tuple[tuple[str, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to_table(self) -> Table:
+        """Return one row a star."""
+        names = ("x", "y", "snr", "science_flux", "science_flux_err", "template_flux", "template_flux_err")
+        table = Table({name: getattr(self, name) for name in names})
+        table["x"].unit = table["y"].unit = "pix"
+        return table
+
+
+def prepare_pair(
+    science: Exposure, template: Exposure, *, bad_planes: tuple[str, ...], min_overlap: float, stamp_fwhm: float
+) -> SubtractPair:
+    """Check that two exposures can be subtracted, and fill what they do not know.
+
+    Raises
+    ------
+    KernelError
+        If their pixels or their units differ.
+    PsfError
+        If one has no PSF.
+    TooManyMaskedPixelsError
+        If fewer than ``min_overlap`` of the pixels are known in both.
+    ConstantImageError
+        If the pixels of one do not differ.
+    """
+    _require_same_grid(science, template)
+    if science.psf is None or template.psf is None:
+        raise PsfError(f"Subtraction needs two PSFs; the {'science' if science.psf is None else 'template'} has none.")
+    lost = [_lost(exposure) for exposure in (science, template)]
+    known = float(np.mean(~(lost[0] | lost[1])))
+    if known < max(min_overlap, 1e-9):
+        raise TooManyMaskedPixelsError(
+            f"Science and template know {100 * known:.1f} % of the pixels in common "
+            f"({100 * float(np.mean(~lost[0])):.1f} % and {100 * float(np.mean(~lost[1])):.1f} % alone); "
+            f"at least {100 * min_overlap:g} % are needed.",
+            overlap=known,
+            min_overlap=min_overlap,
+        )
+    images, variances = [], []
+    for exposure, unknown in zip((science, template), lost, strict=True):
+        require_varying(exposure.image, bad=unknown)
+        images.append(np.where(unknown, np.float32(0.0), exposure.image))
+        variances.append(np.where(unknown, np.float32(np.median(exposure.variance[~unknown])), exposure.variance))
+    bad = lost[0] | lost[1]
+    for exposure in (science, template):
+        bad |= exposure.mask.any_of(*(name for name in bad_planes if name in exposure.mask.planes))
+    ny, nx = science.shape
+    return SubtractPair(
+        science_exposure=science,
+        template_exposure=template,
+        science=images[0],
+        template=images[1],
+        science_variance=variances[0],
+        template_variance=variances[1],
+        science_psf=science.psf,
+        template_psf=template.psf,
+        science_sigma=science.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma,
+        template_sigma=template.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma,
+        science_lost=lost[0],
+        template_lost=lost[1],
+        bad=bad,
+        stamp_fwhm=stamp_fwhm,
+    )
+
+
+def find_kernel_stars(
+    pair: SubtractPair,
+    sources: Table | None,
+    *,
+    reach: int,
+    min_snr: float,
+    max_snr: float,
+    cell_size: int,
+    per_cell: int,
+    max_sources: int,
+) -> KernelStars:
+    """Choose stars of the science exposure that the template has, too.
+
+    Parameters
+    ----------
+    pair
+    sources
+        With ``x``, ``y``, and ``snr``, ``extendedness`` and flags where known. Sources are looked for when it is None.
+    reach : [pixel]
+        How far beyond its stamp the surroundings of a star count.
+    min_snr, max_snr, cell_size, per_cell, max_sources
+        As `select_kernel_sources` takes them.
+    """
+    found = _detected(pair, min_snr) if sources is None or "snr" not in sources.colnames else sources
+    x, y, snr = (np.asarray(found[name], dtype=np.float64) for name in ("x", "y", "snr"))
+    chosen = select_kernel_sources(
+        x=x,
+        y=y,
+        snr=snr,
+        rejected=_rejected(found),
+        bad=pair.bad,
+        margin=pair.stamp_radius + reach + 1,
+        stamp_radius=pair.stamp_radius,
+        core_radius=pair.core_radius,
+        separation=float(pair.stamp_radius),
+        min_snr=min_snr,
+        max_snr=max_snr,
+        cell_size=cell_size,
+        per_cell=per_cell,
+        max_sources=max_sources,
+    )
+    x, y, snr = (values[chosen.index] for values in (x, y, snr))
+    fluxes = [
+        measure_psf_flux(image, variance=variance, bad=pair.bad, psf=psf, x=x, y=y)
+        for image, variance, psf in (
+            (pair.science, pair.science_variance, pair.science_psf),
+            (pair.template, pair.template_variance, pair.template_psf),
+        )
+    ]
+    both = fluxes[1].flux > MIN_TEMPLATE_SNR * fluxes[1].flux_err
+    return KernelStars(
+        x=x[both],
+        y=y[both],
+        snr=snr[both],
+        science_flux=fluxes[0].flux[both],
+        science_flux_err=fluxes[0].flux_err[both],
+        template_flux=fluxes[1].flux[both],
+        template_flux_err=fluxes[1].flux_err[both],
+        steps=(*chosen.steps, ("in_template", int(both.sum()))),
+    )
+
+
+def require_stars(stars: KernelStars, least: int) -> None:
+    """Raise unless there are enough stars.
+
+    Raises
+    ------
+    KernelError
+        If there are fewer than ``least``.
+    """
+    if len(stars) < least:
+        steps = " -> ".join(f"{name} {left}" for name, left in stars.steps)
+        raise KernelError(
+            f"Matching science and template needs at least {least} stars in both; got {len(stars)} ({steps}).",
+            n_stars=len(stars),
+            min_stars=least,
+        )
+
+
+def difference_mask(
+    pair: SubtractPair, filters: tuple[SpatialKernel, SpatialKernel], *, max_lost_weight: float
+) -> Mask:
+    """Return the mask of the difference: that of the science, and what the kernel carried over from the template.
+
+    NO_DATA where a value is missing or most of the kernel lies on missing ones, EDGE where more than
+    ``max_lost_weight`` of it does; the planes of the template where more than this share of the kernel lies on them,
+    saturation under its own name.
+    """
+    science, template = pair.science_exposure.mask, pair.template_exposure.mask
+    mask = science.without(*(name for name in _CLEARED if name in science.planes))
+    mask = mask.with_new_planes("NO_DATA", "EDGE", *_RENAMED.values(), *_KEPT)
+    incomplete = np.zeros(pair.shape, dtype=bool)
+    missing = pair.science_lost.copy()
+    for lost, kernel in zip((pair.science_lost, pair.template_lost), filters, strict=True):
+        weight = lost_weight(lost, kernel, outside=True)
+        incomplete |= weight > max_lost_weight
+        missing |= lost_weight(lost, kernel) > 0.5
+    mask = mask.with_plane("EDGE", incomplete).with_plane("NO_DATA", missing)
+    for name in (*_RENAMED, *_KEPT):
+        if name in template.planes and (there := template.any_of(name)).any():
+            grown = there | (lost_weight(there, filters[1]) > max_lost_weight)
+            mask = mask.with_plane(_RENAMED.get(name, name), grown)
+    return mask
+
+
+def _require_same_grid(science: Exposure, template: Exposure) -> None:
+    if science.shape != template.shape:
+        raise KernelError(
+            f"Science {science.shape[0]} x {science.shape[1]} and template {template.shape[0]} x {template.shape[1]} "
+            f"must lie on the same pixels; align the template first.",
+            science_shape=str(science.shape),
+            template_shape=str(template.shape),
+        )
+    if science.unit != template.unit:
+        raise KernelError(
+            f"Science is in {science.unit} and template in {template.unit}; calibrate both.",
+            science_unit=science.unit,
+            template_unit=template.unit,
+        )
+    if science.wcs is None or template.wcs is None:
+        return
+    ny, nx = science.shape
+    x, y = np.array([0.0, nx - 1.0, 0.0, nx - 1.0]), np.array([0.0, 0.0, ny - 1.0, ny - 1.0])
+    ra, dec = science.wcs.pixel_to_sky(x=x, y=y)
+    there_x, there_y = template.wcs.sky_to_pixel(ra=ra, dec=dec)
+    offset = float(np.max(np.hypot(there_x - x, there_y - y)))
+    if not offset <= MAX_OFFSET:
+        raise KernelError(
+            f"Science and template lie {offset:.2f} pixels apart by their WCS; align the template first.",
+            offset=offset,
+        )
+
+
+def _lost(exposure: Exposure) -> BoolArray:
+    """Return where an exposure has no value: not finite, no data, or a hit or defect that was not interpolated."""
+    with np.errstate(invalid="ignore"):
+        unknown = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance) | ~(exposure.variance > 0)
+    planes = exposure.mask.planes
+    unknown |= exposure.mask.any_of(*(name for name in ("NO_DATA",) if name in planes))
+    repaired = exposure.mask.any_of(*(name for name in ("INTRP",) if name in planes))
+    return np.asarray(unknown | (exposure.mask.any_of(*(name for name in ("BAD", "CR") if name in planes)) & ~repaired))
+
+
+def _detected(pair: SubtractPair, min_snr: float) -> Table:
+    smoothed = smooth_for_detection(
+        pair.science, variance=pair.science_variance, bad=pair.science_lost, psf_sigma=pair.science_sigma
+    )
+    found = detect_sources(smoothed, threshold=min_snr)
+    return Table({"x": found.peak_x.astype(float), "y": found.peak_y.astype(float), "snr": found.peak_snr})
+
+
+def _rejected(sources: Table) -> BoolArray:
+    rejected = np.zeros(len(sources), dtype=bool)
+    for name in REJECTING_FLAGS:
+        if name in sources.colnames:
+            rejected |= np.asarray(sources[name], dtype=bool)
+    if "extendedness" in sources.colnames:
+        rejected |= np.asarray(sources["extendedness"], dtype=np.float64) > MAX_EXTENDEDNESS
+    return rejected
