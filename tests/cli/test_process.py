@@ -132,7 +132,7 @@ def test_work_stops_after_a_pass_and_older_products_go(field, tmp_path, capsys):
     assert read_exposure(tmp_path / "epoch_0_image.fits").psf is not None
     assert not (tmp_path / "epoch_0_stars.parquet").exists()
     assert not (tmp_path / "epoch_0.png").exists()
-    assert "calibrate.psf_pass_2" not in capsys.readouterr().err.rpartition("epoch_0.fits")[2]
+    assert "calibrate.psf_stars" not in capsys.readouterr().err.rpartition("epoch_0.fits")[2]
 
 
 def test_settings_of_files_and_of_the_command_line_count_in_this_order(field, tmp_path):

@@ -34,7 +34,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--hdu", metavar="N", help="Number or name of the FITS extension.  [default: the first image]")
 @click.option("--mask", type=FILE, metavar="F", help="FITS mask of the image.")
 @click.option("--variance", type=FILE, metavar="F", help="FITS variance of the image.")
-@click.option("--stop-after", metavar="PASS", help="End after this pass, e.g. psf_pass_2 or astrometry.")
+@click.option("--stop-after", metavar="PASS", help="End after this pass, e.g. psf_stars or astrometry.")
 @click.option("-C", "config_files", multiple=True, metavar="FILE", help="YAML file with settings; may be repeated.")
 @click.option("-c", "settings", multiple=True, metavar="LABEL:PATH=VALUE", help="One setting; may be repeated.")
 @click.option("--no-page", is_flag=True, help="Do not draw the page.")
@@ -80,7 +80,7 @@ def process(
     Another setting, another algorithm, fewer steps:
       firstlight process *.fits -o out -c calibrate:psf.order=1
       firstlight process a.fits -o out -c calibrate:psf.task=GaussianPsfTask
-      firstlight process a.fits -o out --stop-after psf_pass_2
+      firstlight process a.fits -o out --stop-after psf_stars
 
     \b
     DIR gets, for image NAME.fits:

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.table import Table
 
 from firstlight.algorithms.noise import require_varying
+from firstlight.algorithms.source_light import SourceLight
 from firstlight.errors import AllCentroidsFlaggedError, Fact, InputError
 from firstlight.framework import Gate, Input, Lookup, Output, Pass, PipelineTask, Prerequisite
 from firstlight.images.background import BackgroundList
@@ -17,6 +18,7 @@ from firstlight.images.footprint import Footprints
 from firstlight.images.mask import Mask
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import FWHM_PER_SIGMA, GaussianPsf
+from firstlight.kernels.arrays import IntArray
 from firstlight.refcats import ReferenceCatalog
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.astrometry import Pointing
@@ -30,6 +32,7 @@ from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.star_columns import (
     PSF_FLAGS,
     footprints_of,
+    sky_source_fluxes,
     with_blank_calibration,
     with_calibration_flags,
     with_highest_pixel,
@@ -92,6 +95,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.aperture_correction = self.config.aperture_correction.make()
         self.astrometry = self.config.astrometry.make()
         self.star_detection = self.config.star_detection.make()
+        self.sky_sources = self.config.sky_sources and self.config.sky_sources.make()
+        self.deblend = self.config.deblend and self.config.deblend.make()
+        self.star_selection = self.config.star_selection and self.config.star_selection.make()
         self.star_measurement = self.config.star_measurement.make()
         self.photometry = self.config.photometry.make()
         self.summarize = self.config.summarize.make()
@@ -225,17 +231,39 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return {"matches": len(solved.matches), "rms_arcsec": round(solved.measured["astrom_offset_std"], 4)}
 
     def _stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Subtract the sky once more, then find and measure the stars of the catalogue."""
+        """Subtract the sky once more, then find, measure and select the stars of the catalogue."""
         self._detect(self.star_detection, state)
         self._subtract_sky(state)
-        measured = with_total_flux(self._measure(self.star_measurement, state), state.exposure)
+        if self.sky_sources:
+            state.detections = self.sky_sources.run(state.exposure, state.found).detections
+        light = None
+        if self.deblend:
+            deblended = self.deblend.run(state.exposure, state.found)
+            state.exposure, light = deblended.exposure, deblended.light
+        measured = with_total_flux(self._measure(self.star_measurement, state, light), state.exposure)
+        state.measured |= sky_source_fluxes(measured)
+        rows = self._selected(measured, state)
         joined = join_psf_stars(
-            measured, state.psf_stars, radius=max(self.config.match_radius, psf_sigma(state.exposure))
+            measured[rows], state.psf_stars, radius=max(self.config.match_radius, psf_sigma(state.exposure))
         )
         state.stars = with_blank_calibration(joined)
+        state.keep((self._matched_gate(state),))
         if state.wants("stars_footprints"):
-            state.stars_footprints = footprints_of(state.found, state.stars)
+            state.stars_footprints = footprints_of(state.found, measured, rows)
         return {"stars": len(state.stars), "psf_stars": int(np.count_nonzero(joined["psf_id"]))}
+
+    def _selected(self, measured: Table, state: CalibrateImageState) -> IntArray:
+        """Return the rows of the stars that are kept."""
+        if not self.star_selection:
+            return np.flatnonzero(~np.asarray(measured["sky_source"]))
+        chosen = self.star_selection.run(measured)
+        state.keep((), chosen.funnel)
+        return np.flatnonzero(chosen.selected)
+
+    def _matched_gate(self, state: CalibrateImageState) -> Gate:
+        used = np.asarray(state.psf_stars["id"])[np.asarray(state.psf_stars["calib_psf_used"])]
+        share = float(np.mean(np.isin(used, state.stars["psf_id"])))
+        return Gate("psf_stars_among_stars", share, sense="min", warn=self.config.warn_matched_fraction, n=len(used))
 
     def _photometry(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Fit the zero point, summarize, and bring pixels and fluxes to nJy."""
@@ -272,9 +300,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             image=state.exposure.image - sky.image, background=state.exposure.background + sky.background
         )
 
-    def _measure(self, task: MeasureTask, state: CalibrateImageState) -> Table:
+    def _measure(self, task: MeasureTask, state: CalibrateImageState, light: SourceLight | None = None) -> Table:
         """Return the catalogue of what was detected last, with its numbers."""
-        catalog = task.run(state.exposure, state.found, aperture_radius=state.aperture_radius).catalog
+        catalog = task.run(state.exposure, state.found, aperture_radius=state.aperture_radius, light=light).catalog
         catalog["id"] = self.ids.run(state.exposure, n_sources=len(catalog)).ids
         return catalog
 

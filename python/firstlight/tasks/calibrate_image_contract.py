@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from astropy.table import Table
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 
-from firstlight.framework import Funnel, Gate, PipelineTaskConfig, Struct, Subtask, subtask
+from firstlight.framework import Funnel, Gate, PipelineTaskConfig, Struct, Subtask, plugins_of, subtask
 from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.images.footprint import Footprints
@@ -18,15 +18,44 @@ from firstlight.images.photo_calib import PhotoCalib
 from firstlight.tasks.aperture_correction import ApertureCorrectionTask, StarApertureCorrectionTask
 from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
+from firstlight.tasks.deblend import DeblendTask, SymmetricDeblendTask
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
+from firstlight.tasks.measure_pixels import PixelFlagsPlugin
+from firstlight.tasks.measure_positions import SkyCoordPlugin, WindowedCentroidPlugin
+from firstlight.tasks.measure_shapes import AdaptiveMomentsPlugin, ExtendednessPlugin, HigherMomentsPlugin
 from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
 from firstlight.tasks.psf import PixelPsfTask, PsfTask
 from firstlight.tasks.repair import CosmicRayTask, MorphologyCosmicRayTask
 from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
+from firstlight.tasks.select_stars import ScienceStarSelectTask, StarSelectTask
+from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.snap_combine import SnapCombineTask, SumSnapsTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 from firstlight.tasks.summarize import ExposureSummaryTask, SummarizeTask
+
+PSF_PLUGINS = plugins_of(
+    centroid=subtask(WindowedCentroidPlugin),
+    pixel_flags=subtask(PixelFlagsPlugin),
+    moments=subtask(AdaptiveMomentsPlugin),
+    aperture=subtask(ApertureFluxPlugin),
+    psf_flux=subtask(PsfFluxPlugin),
+    sky_coord=subtask(SkyCoordPlugin),
+)
+"""What PSF, aperture correction and astrometry need to know of a source."""
+
+STAR_PLUGINS = plugins_of(
+    centroid=subtask(WindowedCentroidPlugin),
+    pixel_flags=subtask(PixelFlagsPlugin),
+    moments=subtask(AdaptiveMomentsPlugin),
+    higher_moments=subtask(HigherMomentsPlugin),
+    aperture=subtask(ApertureFluxPlugin),
+    psf_flux=subtask(PsfFluxPlugin),
+    extendedness=subtask(ExtendednessPlugin),
+    sky_coord=subtask(SkyCoordPlugin),
+)
+"""What the selection of stars, photometry and the summary need to know of a source."""
 
 OptionalOutput = Literal[
     "psf_stars", "psf_stars_footprints", "stars_footprints", "astrometry_matches", "photometry_matches", "mask"
@@ -100,14 +129,14 @@ class CalibrateImageConfig(PipelineTaskConfig):
     cosmic_rays: Subtask[CosmicRayTask] | None = subtask(MorphologyCosmicRayTask)
     """Cosmic-ray repair; empty to skip it."""
 
-    psf_passes: Literal[1, 2] = 2
-    """How often stars are found to model the PSF: once with the seeing, or again with a Gaussian as wide as the first
-    model."""
+    psf_passes: Literal[1, 2] = 1
+    """How often stars are found to model the PSF: once with the measured seeing, which gives the same model in less
+    time, or again with a Gaussian as wide as the first model, for when the seeing cannot be measured well."""
 
     psf_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=10.0)
     """Finds the stars for PSF and astrometry."""
 
-    psf_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
+    psf_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask, plugins=PSF_PLUGINS)
     """Measures the stars for PSF and astrometry."""
 
     psf: Subtask[PsfTask] = subtask(PixelPsfTask)
@@ -122,8 +151,17 @@ class CalibrateImageConfig(PipelineTaskConfig):
     star_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=5.0, include_multiplier=2.0)
     """Finds the stars of the catalogue."""
 
-    star_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask)
+    sky_sources: Subtask[SkySourcesTask] | None = subtask(SkySourcesTask)
+    """Adds empty positions, whose fluxes tell what is left of the sky; empty for none."""
+
+    deblend: Subtask[DeblendTask] | None = subtask(SymmetricDeblendTask)
+    """Takes blends apart; empty to leave out the pixels of neighbours instead."""
+
+    star_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask, plugins=STAR_PLUGINS)
     """Measures the stars of the catalogue."""
+
+    star_selection: Subtask[StarSelectTask] | None = subtask(ScienceStarSelectTask, min_snr=10.0)
+    """Chooses the stars that are calibrated and kept; empty to keep every source."""
 
     photometry: Subtask[PhotoCalTask] = subtask(ZeroPointPhotoCalTask)
     """Fits the zero point to the reference catalogue."""
@@ -136,6 +174,9 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     match_radius: PositiveFloat = 3.0
     """How far a star may be from its entry among the PSF stars [pixel]; at least the sigma of the PSF."""
+
+    warn_matched_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Fewer of the stars that made the PSF among the stars of the catalogue than this are a warning."""
 
     optional_outputs: tuple[OptionalOutput, ...] = ("psf_stars", "astrometry_matches", "photometry_matches")
     """What is made besides exposure, stars, background and calibration. Footprints and mask cost as much memory as the

@@ -66,7 +66,7 @@ def _placed(catalog: Table) -> BoolArray:
 def _is_parent(catalog: Table) -> BoolArray:
     if "deblend_n_child" not in catalog.colnames:
         return np.zeros(len(catalog), dtype=bool)
-    return np.asarray(catalog["deblend_n_child"]) != 0
+    return np.asarray(np.asarray(catalog["deblend_n_child"]) != 0)
 
 
 def _positions(catalog: Table, rows: np.ndarray) -> FloatArray:

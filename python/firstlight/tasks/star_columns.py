@@ -12,6 +12,7 @@ from firstlight.images.catalog import calibrate_fluxes
 from firstlight.images.exposure import Exposure
 from firstlight.images.footprint import Footprints
 from firstlight.images.photo_calib import PhotoCalib
+from firstlight.kernels.arrays import IntArray
 from firstlight.tasks.measurement_scene import psf_sigma
 
 PSF_FLAGS = ("calib_psf_candidate", "calib_psf_used", "calib_psf_reserved")
@@ -71,7 +72,7 @@ def with_blank_calibration(stars: Table) -> Table:
     return blank
 
 
-def footprints_of(detections: Detections, catalog: Table) -> Footprints:
+def footprints_of(detections: Detections, catalog: Table, rows: IntArray | None = None) -> Footprints:
     """Return the pixels of detections, with the numbers of the sources that were measured there.
 
     Parameters
@@ -79,14 +80,32 @@ def footprints_of(detections: Detections, catalog: Table) -> Footprints:
     detections
     catalog
         One row per detection, in their order.
+    rows
+        Those to keep; all when left out. Pixels of the others are labelled still, but have no peak.
     """
+    rows = np.arange(len(catalog)) if rows is None else rows
     peaks = Table(
         {
-            "id": np.asarray(catalog["id"]),
-            "footprint": np.arange(1, len(catalog) + 1),
-            "x": np.asarray(detections.peak_x),
-            "y": np.asarray(detections.peak_y),
-            "value": np.asarray(detections.peak_snr),
+            "id": np.asarray(catalog["id"])[rows],
+            "footprint": rows + 1,
+            "x": np.asarray(detections.peak_x)[rows],
+            "y": np.asarray(detections.peak_y)[rows],
+            "value": np.asarray(detections.peak_snr)[rows],
         }
     )
     return Footprints(detections.labels, peaks)
+
+
+def sky_source_fluxes(catalog: Table) -> dict[str, float]:
+    """Return the median and the scatter of the aperture fluxes of empty positions [count]; nothing without any."""
+    if "sky_source" not in catalog.colnames or "aper_inst_flux" not in catalog.colnames:
+        return {}
+    flux = np.asarray(catalog["aper_inst_flux"])[np.asarray(catalog["sky_source"], dtype=bool)]
+    flux = flux[np.isfinite(flux)]
+    if len(flux) == 0:
+        return {}
+    middle = float(np.median(flux))
+    return {
+        "sky_source_flux_median": middle,
+        "sky_source_flux_scatter": float(1.4826 * np.median(np.abs(flux - middle))),
+    }
