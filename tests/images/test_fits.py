@@ -11,9 +11,10 @@ from astropy.wcs import WCS
 
 from firstlight.errors import ImageFileError, OutputError
 from firstlight.images.exposure import Exposure
-from firstlight.images.fits import psf_classes, read_exposure, read_header, read_image, write_exposure
+from firstlight.images.fits import read_exposure, read_header, read_image, write_exposure
 from firstlight.images.mask import Mask
 from firstlight.images.psf import GaussianPsf, MoffatPsf
+from firstlight.images.psf_classes import psf_classes
 
 DATA = Path(os.environ.get("FIRSTLIGHT_TEST_DATA", "nowhere"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="FIRSTLIGHT_TEST_DATA names no folder with real images")
@@ -121,7 +122,7 @@ def test_a_psf_of_another_package_is_kept_under_its_registered_name(path, monkey
 
     psf_classes.cache_clear()
     monkeypatch.setattr(
-        "firstlight.images.fits.entry_points", lambda group: [Entry] if group == "firstlight.psfs" else []
+        "firstlight.images.psf_classes.entry_points", lambda group: [Entry] if group == "firstlight.psfs" else []
     )
     try:
         write_exposure(full_exposure().replace(psf=ForeignPsf(sigma=2.0, radius=5)), path)

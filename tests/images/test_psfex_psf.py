@@ -10,10 +10,11 @@ from astropy.io import fits
 
 from firstlight.errors import ImageFileError
 from firstlight.images.exposure import Exposure
-from firstlight.images.fits import psf_classes, read_exposure, write_exposure
+from firstlight.images.fits import read_exposure, write_exposure
 from firstlight.images.mask import Mask
 from firstlight.images.pixel_grid_psf import PixelGridPsf
 from firstlight.images.psf import MoffatPsf
+from firstlight.images.psf_classes import psf_classes
 from firstlight.images.psfex_psf import PsfexFilePsf, PsfexPolynomial
 
 FILES = Path(__file__).parent / "psfex"

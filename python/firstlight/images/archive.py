@@ -17,12 +17,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.json_values import from_json, to_json
 from firstlight.images.observation import DetectorInfo, Filter, ObservationInfo
 from firstlight.images.photo_calib import PhotoCalib
-from firstlight.images.pixel_grid_psf import PixelGridPsf
-from firstlight.images.psf import GaussianPsf, MoffatPsf
 from firstlight.images.wcs import SkyWcs
-
-OWN_PSFS: Mapping[str, type] = {cls.__name__: cls for cls in (GaussianPsf, MoffatPsf, PixelGridPsf)}
-"""The PSFs of firstlight, by the name under which they are kept."""
 
 MODELS: Mapping[str, Any] = {
     "wcs": SkyWcs,

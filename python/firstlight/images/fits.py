@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +30,7 @@ from firstlight.images import archive
 from firstlight.images.exposure import Exposure, HeaderValue, plain_header
 from firstlight.images.hdu_files import describe, open_hdus, write_hdus
 from firstlight.images.mask import Mask, header_keyword, planes_from_header
+from firstlight.images.psf_classes import psf_classes
 from firstlight.images.wcs_header import WCS_KEYWORD
 
 Compression = Literal["none", "lossless", "quantized"]
@@ -210,15 +209,6 @@ def read_exposure(path: str | Path) -> Exposure:
             variance=np.asarray(hdus["VARIANCE"].data, dtype=np.float32),
             **archive.from_hdu(hdus["ARCHIVE"], psf_classes=psf_classes()),
         )
-
-
-@cache
-def psf_classes() -> Mapping[str, type]:
-    """Return name -> class of every PSF that can be kept in a file: our own and those of installed packages."""
-    found = dict(archive.OWN_PSFS)
-    for entry in entry_points(group="firstlight.psfs"):
-        found.setdefault(entry.name, entry.load())
-    return found
 
 
 def _merged_header(hdus: fits.HDUList, index: int) -> dict[str, HeaderValue]:

@@ -1,0 +1,264 @@
+"""Resample an image onto another pixel grid: flux conserving, with variance and mask.
+
+The value of an output pixel is the input image, interpolated at the position that the map of positions gives, times
+the ratio of the pixel areas: a star keeps its flux, a sky of counts per pixel becomes the sky per output pixel. The map
+is evaluated at the corners of square cells and is linear inside; the cells are as small as the map needs.
+
+Interpolation is by windowed sinc functions (Lanczos; Duchon 1979, J. Appl. Meteor. 18, 1016) or by straight lines.
+Where output pixels are larger than input pixels the kernel is stretched by their ratio, which averages over the output
+pixel and keeps frequencies out that it cannot hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.warp import touched_blocks, warp
+
+PositionMap = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
+"""Output pixel positions x, y -> input pixel positions x, y, of any shape; NaN where there are none."""
+
+_LARGEST_STEP = 64
+_PHASES = 256
+_STRETCH_FROM = 1.02
+
+
+@dataclass(frozen=True, eq=False)
+class WarpGrid:
+    """Where the corners of square cells of output pixels lie in the input image."""
+
+    nodes: NDArray[np.float64]
+    """(3, rows, columns): input x [pixel], input y [pixel], input area of an output pixel [pixel^2]."""
+
+    step: int
+    """Side of a cell [output pixel]."""
+
+    shape: tuple[int, int]
+    """Rows and columns of the output."""
+
+    error: float
+    """Largest distance between the map and its linear interpolation, at the centres of the cells [input pixel]."""
+
+    def stretch(self) -> tuple[float, float]:
+        """Return by how much an output pixel is longer than an input pixel along input x and y; at least 1."""
+        x, y = self.nodes[0], self.nodes[1]
+        lengths = []
+        for plane in (x, y):
+            along_y, along_x = np.gradient(plane, self.step)
+            lengths.append(float(np.nanmedian(np.hypot(along_x, along_y))) if np.isfinite(plane).any() else 1.0)
+        return tuple(length if length > _STRETCH_FROM else 1.0 for length in lengths)  # type: ignore[return-value]  # two
+
+    @property
+    def area(self) -> float:
+        """Typical area of an output pixel [input pixel^2]."""
+        return float(np.nanmedian(self.nodes[2]))
+
+    def overlap(self, shape: tuple[int, int]) -> float:
+        """Return the fraction of the nodes that lie inside an input image of ``shape`` rows and columns."""
+        x, y = self.nodes[0], self.nodes[1]
+        inside = (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
+        return float(inside.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class WarpKernel:
+    """The weights of neighbouring input pixels, tabulated by the fraction of a pixel."""
+
+    along_x: NDArray[np.float32]
+    """(phases + 1, taps); each row sums to 1."""
+
+    along_y: NDArray[np.float32]
+    """The same for the other axis."""
+
+    @property
+    def reach(self) -> int:
+        """Half the number of taps of the longer axis [input pixel]."""
+        return max(self.along_x.shape[1], self.along_y.shape[1]) // 2
+
+    @property
+    def power(self) -> float:
+        """Mean over all fractions of a pixel of the sum of the squared weights: variance that white noise keeps."""
+        sums = [np.sum(table[:-1].astype(np.float64) ** 2, axis=1) for table in (self.along_x, self.along_y)]
+        return float(np.mean(sums[0]) * np.mean(sums[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class WarpedPlanes:
+    """The planes of a warped image."""
+
+    image: NDArray[np.float32]
+    """NaN where nothing is known."""
+
+    variance: NDArray[np.float32]
+    """Of each pixel by itself; neighbours are correlated."""
+
+    mask: NDArray[np.int32]
+    """All bits of the four nearest input pixels and what ``no_data`` and ``edge`` add."""
+
+
+def noise_correlation(grid: WarpGrid, kernel: WarpKernel) -> float:
+    """Return the ratio of the noise in a large area of warped white noise to what its variance plane alone would give.
+
+    An error of a flux in an aperture much larger than the kernel, summed from the variance plane, is too small by this.
+    """
+    return 1.0 / math.sqrt(kernel.power * grid.area)
+
+
+def warp_kernel(order: int, *, stretch: tuple[float, float] = (1.0, 1.0)) -> WarpKernel:
+    """Tabulate a Lanczos kernel, or for order 1 linear interpolation.
+
+    Parameters
+    ----------
+    order
+        Number of lobes of the Lanczos kernel, 2 to 5; 1 for linear interpolation.
+    stretch
+        Factor by which it is longer along x and y.
+    """
+    tables = [_table(order, factor) for factor in stretch]
+    return WarpKernel(along_x=tables[0], along_y=tables[1])
+
+
+def warp_grid(position: PositionMap, shape: tuple[int, int], *, tolerance: float = 0.002) -> WarpGrid:
+    """Evaluate a map on cells so small that it is linear inside them.
+
+    Parameters
+    ----------
+    position
+        Output to input positions.
+    shape
+        Rows and columns of the output.
+    tolerance : [input pixel]
+        Cells are halved until the map at their centres is within this, or they are 1 pixel.
+    """
+    step = _LARGEST_STEP
+    while True:
+        x, y = _node_positions(shape, step)
+        nodes_x, nodes_y = position(x, y)
+        middle = (x[:-1, :-1] + step / 2, y[:-1, :-1] + step / 2)
+        true_x, true_y = position(*middle)
+        miss = np.hypot(true_x - _mean_of_corners(nodes_x), true_y - _mean_of_corners(nodes_y))
+        error = float(np.nanmax(miss)) if np.isfinite(miss).any() else 0.0
+        if error <= tolerance or step == 1:
+            nodes = np.stack([nodes_x, nodes_y, _areas(position, x, y, step)])
+            return WarpGrid(nodes=nodes.astype(np.float64), step=step, shape=shape, error=error)
+        step //= 2
+
+
+def warp_planes(
+    image: FloatArray,
+    *,
+    variance: FloatArray,
+    mask: NDArray[np.int32],
+    bad: BoolArray,
+    grid: WarpGrid,
+    kernel: WarpKernel,
+    no_data: int,
+    edge: int,
+) -> WarpedPlanes:
+    """Resample image, variance and mask.
+
+    Bad pixels get no weight and the others of the window more; where less than a tenth of the weights is left the
+    output is NaN.
+
+    Parameters
+    ----------
+    image, variance, mask, bad : (ny, nx)
+        Pixels that are not finite count as bad.
+    grid
+        From `warp_grid`.
+    kernel
+        From `warp_kernel`.
+    no_data, edge
+        Mask bits set where nothing is known, and where the window of the kernel leaves the input.
+    """
+    source, spread = np.asarray(image, np.float32), np.asarray(variance, np.float32)
+    useless = bad | ~np.isfinite(source) | ~np.isfinite(spread)
+    planes = WarpedPlanes(
+        image=np.empty(grid.shape, np.float32),
+        variance=np.empty(grid.shape, np.float32),
+        mask=np.empty(grid.shape, np.int32),
+    )
+    _fill(planes, source, spread, np.asarray(mask, np.int32), useless, grid, kernel, (no_data, edge))
+    return planes
+
+
+def warp_image(image: FloatArray, *, grid: WarpGrid, kernel: WarpKernel) -> NDArray[np.float32]:
+    """Resample an image alone; pixels that are not finite are left out, NaN where nothing is known.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+    grid
+        From `warp_grid`.
+    kernel
+        From `warp_kernel`.
+    """
+    source = np.asarray(image, np.float32)
+    none = np.empty((0, 0), np.float32)
+    planes = WarpedPlanes(np.empty(grid.shape, np.float32), np.empty((1, 1), np.float32), np.empty((1, 1), np.int32))
+    _fill(planes, source, none, none.astype(np.int32), ~np.isfinite(source), grid, kernel, (0, 0))
+    return planes.image
+
+
+def _fill(
+    planes: WarpedPlanes,
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    bad: BoolArray,
+    grid: WarpGrid,
+    kernel: WarpKernel,
+    flags: tuple[int, int],
+) -> None:
+    warp(
+        np.ascontiguousarray(image),
+        np.ascontiguousarray(variance),
+        np.ascontiguousarray(mask),
+        bad,
+        touched_blocks(bad, kernel.reach),
+        np.nan_to_num(grid.nodes, nan=-1e9),
+        grid.step,
+        kernel.along_x,
+        kernel.along_y,
+        np.array(flags, np.int32),
+        planes.image,
+        planes.variance,
+        planes.mask,
+    )
+
+
+def _table(order: int, stretch: float) -> NDArray[np.float32]:
+    if not 1 <= order <= 5:
+        raise ValueError(f"The order of a warp is 1 (linear) to 5 lobes; got {order}.")
+    half = math.ceil(order * stretch)
+    distance = np.arange(1 - half, half + 1)[None, :] - np.linspace(0.0, 1.0, _PHASES + 1)[:, None]
+    scaled = distance / stretch
+    inside = np.abs(scaled) < order
+    raw = 1.0 - np.abs(scaled) if order == 1 else np.sinc(scaled) * np.sinc(scaled / order)
+    weights = np.where(inside, raw, 0.0)
+    return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _node_positions(shape: tuple[int, int], step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rows, columns = (math.ceil(size / step) + 1 for size in shape)
+    y, x = np.meshgrid(np.arange(rows) * float(step), np.arange(columns) * float(step), indexing="ij")
+    return x, y
+
+
+def _mean_of_corners(nodes: FloatArray) -> FloatArray:
+    return 0.25 * (nodes[:-1, :-1] + nodes[1:, :-1] + nodes[:-1, 1:] + nodes[1:, 1:])
+
+
+def _areas(position: PositionMap, x: FloatArray, y: FloatArray, step: int) -> NDArray[np.float64]:
+    """Return the input area of an output pixel at each node, from steps of a quarter of a cell to either side."""
+    h = max(0.5, step / 4)
+    (x_right, y_right), (x_left, y_left) = position(x + h, y), position(x - h, y)
+    (x_up, y_up), (x_down, y_down) = position(x, y + h), position(x, y - h)
+    determinant = (x_right - x_left) * (y_up - y_down) - (x_up - x_down) * (y_right - y_left)
+    return np.asarray(np.abs(determinant) / (4 * h**2))

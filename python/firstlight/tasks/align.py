@@ -1,0 +1,179 @@
+"""Bring an exposure onto the pixels of another."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field, PositiveFloat
+from typing_extensions import TypeVar
+
+from firstlight.algorithms.warping import (
+    PositionMap,
+    WarpGrid,
+    WarpKernel,
+    noise_correlation,
+    warp_grid,
+    warp_kernel,
+    warp_planes,
+)
+from firstlight.errors import InputError, NoWorkFound
+from firstlight.framework import Config, Gate, Struct, Task
+from firstlight.images.background import BackgroundList
+from firstlight.images.exposure import Exposure
+from firstlight.images.mask import Mask
+from firstlight.images.pixel_grid import PixelGrid
+from firstlight.images.warped_psf import WarpedPsf
+from firstlight.images.wcs import SkyWcs
+from firstlight.kernels.arrays import FloatArray
+
+
+@dataclass(frozen=True)
+class AlignResult(Struct):
+    """What an `AlignTask` returns."""
+
+    exposure: Exposure
+    """On the new pixels: NaN and NO_DATA where nothing was measured, with the PSF that it has there."""
+
+    coverage: float
+    """Fraction of the new pixels that have a value."""
+
+    noise_correlation: float
+    """Noise in a large aperture over what the variance plane alone gives; also in the summary of the exposure."""
+
+    gates: tuple[Gate, ...]
+    """How good the map of positions is, and how much is covered."""
+
+
+class AlignConfig(Config):
+    """What every alignment can be told."""
+
+    excluded_planes: tuple[str, ...] = ("BAD", "NO_DATA")
+    """Mask planes whose pixels get no weight; their neighbours stand in, and the plane is kept."""
+
+    warn_coverage: float = Field(default=0.2, ge=0.0, le=1.0)
+    """A smaller fraction of covered pixels is a warning."""
+
+
+AlignConfigT = TypeVar("AlignConfigT", bound=AlignConfig, covariant=True, default=AlignConfig)
+
+
+class AlignTask(Task[AlignConfigT], ABC):
+    """Interface: anything that resamples an exposure onto other pixels."""
+
+    @abstractmethod
+    def run(self, exposure: Exposure, *, onto: Exposure | PixelGrid) -> AlignResult:
+        """Resample ``exposure``; its flux is kept, its sky becomes that of the new pixels.
+
+        Parameters
+        ----------
+        exposure
+            Background-subtracted where a residual sky would matter.
+        onto
+            Whose pixels the result has: shape and WCS, or an exposure.
+
+        Raises
+        ------
+        NoWorkFound
+            If the two do not overlap.
+        InputError
+            If the place of either on the sky is needed and not known.
+        """
+
+
+class LanczosAlignConfig(AlignConfig):
+    """Settings of `LanczosAlignTask`."""
+
+    lobes: int = Field(default=3, ge=1, le=5)
+    """Lobes of the Lanczos kernel: more are sharper and ring more; 1 is linear interpolation."""
+
+    tolerance: PositiveFloat = 0.002
+    """The map of positions is linear inside cells; they are made so small that it is right to this [pixel]."""
+
+
+class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
+    """Windowed-sinc interpolation through both WCS, stretched for larger pixels (as SWarp and LSST `Warper`)."""
+
+    def run(self, exposure: Exposure, *, onto: Exposure | PixelGrid) -> AlignResult:
+        """Resample ``exposure``."""
+        grid = PixelGrid(onto.shape, _known(onto.wcs, "The exposure to align with"))
+        source = _known(exposure.wcs, "The exposure to be aligned")
+        return self.warped(exposure, grid.shape, wcs=grid.wcs, position=sky_map(source, grid.wcs))
+
+    def warped(
+        self, exposure: Exposure, shape: tuple[int, int], *, wcs: SkyWcs | None, position: PositionMap
+    ) -> AlignResult:
+        """Resample ``exposure`` through any map from new to old positions.
+
+        Parameters
+        ----------
+        exposure
+        shape
+            Rows and columns of the result.
+        wcs
+            Of the result.
+        position
+            New pixel positions to those of ``exposure``.
+        """
+        map_ = warp_grid(position, shape, tolerance=self.config.tolerance)
+        kernel = warp_kernel(self.config.lobes, stretch=map_.stretch())
+        mask = exposure.mask
+        planes = warp_planes(
+            exposure.image,
+            variance=exposure.variance,
+            mask=mask.array,
+            bad=mask.any_of(*self.config.excluded_planes),
+            grid=map_,
+            kernel=kernel,
+            no_data=mask.bits("NO_DATA"),
+            edge=mask.bits("EDGE"),
+        )
+        coverage = float(np.isfinite(planes.image).mean())
+        if not coverage:
+            raise NoWorkFound(f"The exposures do not overlap: none of {shape[0]} x {shape[1]} pixels has a value.")
+        correlation = noise_correlation(map_, kernel)
+        self.log.info("aligned", coverage=coverage, cell=map_.step, noise_correlation=correlation)
+        moved = exposure.replace(
+            image=planes.image,
+            variance=planes.variance,
+            mask=Mask(planes.mask, planes=mask.planes),
+            wcs=wcs,
+            psf=None if exposure.psf is None else warped_psf(exposure, map_, kernel),
+            aperture_corrections=None,
+            background=BackgroundList(),
+            summary={**(exposure.summary or {}), "noise_correlation": correlation},
+        )
+        return AlignResult(
+            exposure=moved,
+            coverage=coverage,
+            noise_correlation=correlation,
+            gates=(
+                Gate("align_map_error", map_.error, "pixel", warn=0.02, fail=0.2),
+                Gate("align_coverage", coverage, sense="min", warn=self.config.warn_coverage),
+            ),
+        )
+
+
+def sky_map(source: SkyWcs, target: SkyWcs) -> PositionMap:
+    """Return the map from pixels of ``target`` to those of ``source`` through the sky."""
+
+    def position(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        ra, dec = target.pixel_to_sky(x=x, y=y)
+        return source.sky_to_pixel(ra=ra, dec=dec)
+
+    return position
+
+
+def warped_psf(exposure: Exposure, map_: WarpGrid, kernel: WarpKernel) -> WarpedPsf | None:
+    """Return the PSF of a warped exposure; None if it had none."""
+    if exposure.psf is None:
+        return None
+    nodes = np.where(np.isfinite(map_.nodes[:2]), map_.nodes[:2], -1e6)
+    return WarpedPsf(exposure.psf, nodes=nodes, step=map_.step, kernel_x=kernel.along_x, kernel_y=kernel.along_y)
+
+
+def _known(wcs: SkyWcs | None, which: str) -> SkyWcs:
+    if wcs is None:
+        raise InputError(f"{which} has no WCS; solve it first, or align by its stars with PatternAlignTask.")
+    return wcs
