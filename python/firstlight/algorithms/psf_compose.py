@@ -110,15 +110,22 @@ def _centered_samples(
         dx, dy = -np.ascontiguousarray(center.T)
         samples = moffat_images(dx, dy, shapes, field.beta, half, step)
         samples += residual.samples(terms, dx=dx, dy=dy, half=half, step=step)
-        shift = step * _centroids(samples, sigma=0.45 * field.fwhm * oversampling)
+        shift = step * adaptive_centers(samples, sigma=0.45 * field.fwhm * oversampling)
         if np.abs(shift).max() < _CENTERED:
             break
         center += shift
     return samples / (1.0 + terms @ residual.fluxes)[:, None, None], center
 
 
-def _centroids(samples: NDArray[np.float64], *, sigma: float) -> NDArray[np.float64]:
-    """Return (n, 2) adaptive centroids, x and y from the middle sample; 0 where they do not converge."""
+def adaptive_centers(samples: NDArray[np.float64], *, sigma: float) -> NDArray[np.float64]:
+    """Return (n, 2) adaptive centroids, x and y from the middle sample; 0 where they do not converge.
+
+    Parameters
+    ----------
+    samples : (n, m, m)
+    sigma : [sample]
+        First guess of the width.
+    """
     middle = (samples.shape[1] - 1) / 2
     result = np.zeros((len(samples), 2))
     for i, sample in enumerate(samples):

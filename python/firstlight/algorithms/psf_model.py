@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from firstlight.algorithms.psf_compose import compose_psf
 from firstlight.algorithms.psf_moffat import Domain, FitWeights, start_field
 from firstlight.algorithms.psf_neighbours import Neighbours
-from firstlight.algorithms.psf_residual import ResidualGrid
 from firstlight.algorithms.psf_rounds import (
     PsfRound,
     first_round,
@@ -21,8 +20,7 @@ from firstlight.algorithms.psf_rounds import (
 )
 from firstlight.algorithms.psf_stamps import cut_stamps
 from firstlight.errors import PsfError
-from firstlight.images.pixel_grid_psf import PixelGridPsf
-from firstlight.images.psf import FWHM_PER_SIGMA, GaussianPsf
+from firstlight.images.psf import FWHM_PER_SIGMA, GaussianPsf, Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.moments import adaptive_moments_stamp
 
@@ -59,7 +57,7 @@ class PsfFit:
         Relative root mean square of the mean residual of the used stars, their noise included.
     """
 
-    psf: PixelGridPsf
+    psf: Psf
     used: BoolArray
     flux: NDArray[np.float64]
     x: NDArray[np.float64]
@@ -139,7 +137,124 @@ def fit_psf(
     Jarvis et al. 2021, MNRAS 501, 1282 (PIFF); Bertin 2011, ASPC 442, 435 (PSFEx); Anderson & King 2000, PASP 112,
     1360 (effective PSF).
     """
-    n = len(x)
+    start = begin_fit(
+        image,
+        variance=variance,
+        bad=bad,
+        x=x,
+        y=y,
+        fwhm=fwhm,
+        radius=radius,
+        neighbours=neighbours,
+        max_stars=max_stars,
+        floor=floor,
+        sky_sigma=sky_sigma,
+    )
+    weights = start.weights
+    state = fit_profile(start.state, order=order, weights=weights, reject_fraction=reject_fraction)
+    state, residual = fit_remainder(state, order=residual_order, weights=weights, reject_fraction=reject_fraction)
+    average = (float(state.x.mean()), float(state.y.mean()))
+    composed = compose_psf(state.field, residual, radius=state.stamps.radius, average_position=average)
+    on_stamp = np.array([composed.psf.stamp_fraction(x=a, y=b) for a, b in zip(state.x, state.y, strict=True)])
+    offsets = composed.offsets(x=state.x, y=state.y, domain=state.field.domain)
+    return start.result(
+        state,
+        composed.psf,
+        flux=state.total_flux * on_stamp,
+        offsets=offsets,
+        residual_order=residual.order,
+        rms=_stacked_rms(state, weights),
+    )
+
+
+@dataclass(frozen=True)
+class FitStart:
+    """Where every fit of a PSF begins: good stars without their neighbours, and a rough round profile.
+
+    Parameters
+    ----------
+    state
+        The stars, with one Moffat profile for all.
+    weights
+        How residuals count.
+    placed : (n_placed,)
+        Rows of the candidates that have a position; ``state.index`` counts among them.
+    n
+        Number of candidates.
+    """
+
+    state: PsfRound
+    weights: FitWeights
+    placed: NDArray[np.int64]
+    n: int
+
+    def result(
+        self,
+        state: PsfRound,
+        psf: Psf,
+        *,
+        flux: NDArray[np.float64],
+        offsets: NDArray[np.float64],
+        residual_order: int,
+        rms: float,
+    ) -> PsfFit:
+        """Spread what is known of the stars over all candidates.
+
+        Parameters
+        ----------
+        state
+            The stars in the end.
+        psf
+            Their model.
+        flux : (n_used,) [count]
+        offsets : (n_used, 2) [pixel]
+            Of the centres of the model from the positions of the state.
+        residual_order, rms
+            As in `PsfFit`.
+        """
+        rows = self.placed[state.index]
+        table = np.full((4, self.n), np.nan)
+        table[:, rows] = flux, state.x + offsets[:, 0], state.y + offsets[:, 1], state.stars.chi2
+        used = np.zeros(self.n, dtype=np.bool_)
+        used[rows] = True
+        return PsfFit(
+            psf=psf,
+            used=used,
+            flux=table[0],
+            x=table[1],
+            y=table[2],
+            chi2=table[3],
+            order=state.field.order,
+            residual_order=residual_order,
+            fwhm=state.field.fwhm,
+            beta=state.field.beta,
+            rms=rms,
+        )
+
+
+def begin_fit(
+    image: FloatArray,
+    *,
+    variance: FloatArray,
+    bad: BoolArray,
+    x: FloatArray,
+    y: FloatArray,
+    fwhm: float | None,
+    radius: int | None,
+    neighbours: Neighbours | None,
+    max_stars: int,
+    floor: float,
+    sky_sigma: float,
+) -> FitStart:
+    """Cut out the candidates, choose the good ones, and fit one profile to the brightest.
+
+    Parameters are those of `fit_psf`.
+
+    Raises
+    ------
+    PsfError
+        If no candidate can be used.
+    """
     placed = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     at_x, at_y = np.array(x, dtype=np.float64)[placed], np.array(y, dtype=np.float64)[placed]
     fwhm = float(np.median(_measured_fwhm(image, bad=bad, x=at_x, y=at_y))) if fwhm is None else fwhm
@@ -150,10 +265,7 @@ def fit_psf(
     state = first_round(stamps, x=at_x, y=at_y, field=field, max_stars=max_stars)
     sky_variance = float(np.median(state.stamps.noise[state.stamps.noise > 0]))
     weights = FitWeights(floor=floor, sky_prior=1.0 / (sky_sigma**2 * sky_variance))
-    state = fit_roughly(state, weights=weights, neighbours=neighbours)
-    state = fit_profile(state, order=order, weights=weights, reject_fraction=reject_fraction)
-    state, residual = fit_remainder(state, order=residual_order, weights=weights, reject_fraction=reject_fraction)
-    return _result(state, residual, placed, n=n, rms=_stacked_rms(state, weights))
+    return FitStart(fit_roughly(state, weights=weights, neighbours=neighbours), weights, placed, len(x))
 
 
 def fit_gaussian_psf(
@@ -183,33 +295,6 @@ def fit_gaussian_psf(
     sigma = np.sqrt(max((fwhm / FWHM_PER_SIGMA) ** 2 - _PIXEL_VARIANCE, 0.05))
     radius = max(_MIN_RADIUS, round(_STAMP_FWHM * fwhm)) if radius is None else radius
     return GaussianPsf(sigma=float(sigma), radius=radius)
-
-
-def _result(state: PsfRound, residual: ResidualGrid, placed: NDArray[np.int64], *, n: int, rms: float) -> PsfFit:
-    """Compose the model, and spread what is known of the stars over all candidates."""
-    average = (float(state.x.mean()), float(state.y.mean()))
-    composed = compose_psf(state.field, residual, radius=state.stamps.radius, average_position=average)
-    psf, rows = composed.psf, placed[state.index]
-    flux, x, y, chi2 = (np.full(n, np.nan) for _ in range(4))
-    used = np.zeros(n, dtype=np.bool_)
-    used[rows] = True
-    on_stamp = [psf.stamp_fraction(x=a, y=b) for a, b in zip(state.x, state.y, strict=True)]
-    flux[rows], chi2[rows] = state.total_flux * on_stamp, state.stars.chi2
-    offsets = composed.offsets(x=state.x, y=state.y, domain=state.field.domain)
-    x[rows], y[rows] = state.x + offsets[:, 0], state.y + offsets[:, 1]
-    return PsfFit(
-        psf=psf,
-        used=used,
-        flux=flux,
-        x=x,
-        y=y,
-        chi2=chi2,
-        order=state.field.order,
-        residual_order=residual.order,
-        fwhm=state.field.fwhm,
-        beta=state.field.beta,
-        rms=rms,
-    )
 
 
 def _stacked_rms(state: PsfRound, weights: FitWeights) -> float:

@@ -15,10 +15,12 @@ from firstlight.kernels.arrays import BoolArray
 from firstlight.kernels.psf_grid import grid_images
 from firstlight.kernels.psf_residual_fit import apply_normal, diagonal_blocks, spread_images
 
+ANNULUS_FWHM = 0.4
+"""Width of the rings whose points share a prior, in units of the FWHM."""
+
 _CG_STEPS = 8
 _CG_TOLERANCE = 1e-3
 _SMALLEST_PRIOR = 1e-14
-_ANNULUS_FWHM = 0.4
 _LOCAL_MEAN = (0.25, 0.5, 0.25)
 
 
@@ -100,12 +102,27 @@ def start_residual(*, order: int, fwhm: float, radius: int, peak: float) -> Resi
     """
     oversampling = max(1, min(3, round(4.5 / fwhm)))
     middle = oversampling * (radius + 1) + 2
-    distance = _distances(2 * middle + 1, oversampling)
+    distance = grid_distances(2 * middle + 1, oversampling)
+    prior = first_prior(distance, order=order, fwhm=fwhm, peak=peak) * (distance <= radius - 0.5)
+    return ResidualGrid(latent=np.zeros_like(prior), prior=prior, oversampling=oversampling)
+
+
+def first_prior(distance: NDArray[np.float64], *, order: int, fwhm: float, peak: float) -> NDArray[np.float64]:
+    """Return the variances to begin with, (terms, n, n): a few percent of a star's profile, less for what varies.
+
+    Parameters
+    ----------
+    distance : (n, n) [pixel]
+        From the star.
+    order
+        Total degree of the polynomials.
+    fwhm : [pixel]
+    peak
+        Flux fraction in the central pixel.
+    """
     term_degrees = np.array(degrees((order + 1) * (order + 2) // 2))
     expected = 0.03 * peak / (1.0 + (distance / (0.6 * fwhm)) ** 2) ** 1.5
-    scale = np.where(term_degrees == 0, 1.0, 0.3)
-    prior = (scale[:, None, None] * expected) ** 2 * (distance <= radius - 0.5)
-    return ResidualGrid(latent=np.zeros_like(prior), prior=prior, oversampling=oversampling)
+    return np.asarray((np.where(term_degrees == 0, 1.0, 0.3)[:, None, None] * expected) ** 2)
 
 
 def fit_residual(
@@ -145,7 +162,7 @@ def fit_residual(
     size, oversampling = grid.latent.shape[1], grid.oversampling
     right = _smooth(spread_images(residuals * weights, oversampling, basis, dx, dy, size), oversampling)
     blocks = _smooth(diagonal_blocks(weights, oversampling, basis, dx, dy, size), oversampling)
-    annuli = (_distances(size, oversampling) / (_ANNULUS_FWHM * fwhm)).astype(np.int64)
+    annuli = (grid_distances(size, oversampling) / (ANNULUS_FWHM * fwhm)).astype(np.int64)
     system = _System(weights=weights, oversampling=oversampling, basis=basis, dx=dx, dy=dy)
     active = grid.prior[0] > 0
     for step in range(rounds + 1):
@@ -153,7 +170,7 @@ def fit_residual(
         solution = _conjugate_gradients(system, np.where(active, right, 0.0), grid, inverse, active)
         grid = replace(grid, latent=solution)
         if step < rounds:
-            grid = replace(grid, prior=_updated_prior(grid, inverse, active, annuli))
+            grid = replace(grid, prior=updated_prior(grid.prior, grid.latent, inverse, active=active, annuli=annuli))
     return grid
 
 
@@ -183,7 +200,8 @@ def _smooth(values: NDArray[np.float64], oversampling: int) -> NDArray[np.float6
     return np.asarray(correlate1d(means, _LOCAL_MEAN, axis=-2, mode="constant"))
 
 
-def _distances(size: int, oversampling: int) -> NDArray[np.float64]:
+def grid_distances(size: int, oversampling: int) -> NDArray[np.float64]:
+    """Return the distance [pixel] of the points of a grid of ``size`` points from its middle, (size, size)."""
     steps = (np.arange(size) - (size - 1) // 2) / oversampling
     return np.asarray(np.hypot(*np.meshgrid(steps, steps)))
 
@@ -229,20 +247,36 @@ def _conjugate_gradients(
     return solution
 
 
-def _updated_prior(
-    grid: ResidualGrid, inverse: NDArray[np.float64], active: BoolArray, annuli: NDArray[np.int64]
+def updated_prior(
+    prior: NDArray[np.float64],
+    values: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    *,
+    active: BoolArray,
+    annuli: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Return the prior variances that the coefficients of each annulus and degree call for."""
-    prior = grid.prior.copy()
-    posterior = np.zeros_like(prior)
+    """Return the prior variances that the coefficients of each annulus and degree call for.
+
+    Parameters
+    ----------
+    prior, values : (terms, n, n)
+        Variances about zero, and the coefficients that they led to.
+    inverse : (points, terms, terms)
+        Covariance of the coefficients at each active point.
+    active : (n, n)
+        Points that are not held at zero.
+    annuli : (n, n)
+        Which points share a variance.
+    """
+    updated, posterior = prior.copy(), np.zeros_like(prior)
     posterior[:, active] = np.diagonal(inverse, axis1=1, axis2=2).T
-    term_degrees = np.array(degrees(grid.terms))
+    term_degrees = np.array(degrees(len(prior)))
     for degree in range(term_degrees[-1] + 1):
         terms = np.flatnonzero(term_degrees == degree)
         for annulus in np.unique(annuli[active]):
             rows, columns = np.nonzero(active & (annuli == annulus))
             block = np.ix_(terms, np.arange(len(rows)))
-            old, values, spread = (array[:, rows, columns][block] for array in (prior, grid.latent, posterior))
+            old, value, spread = (array[:, rows, columns][block] for array in (prior, values, posterior))
             freedom = np.clip(1.0 - spread / np.maximum(old, _SMALLEST_PRIOR), 1e-3, 1.0).sum()
-            prior[terms[:, None], rows, columns] = max(float((values**2).sum() / freedom), _SMALLEST_PRIOR)
-    return prior
+            updated[terms[:, None], rows, columns] = max(float((value**2).sum() / freedom), _SMALLEST_PRIOR)
+    return updated

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from firstlight.algorithms.psf_neighbours import Neighbours
 from firstlight.algorithms.psf_stamps import StarStamps, cut_stamps
+from firstlight.algorithms.psf_star_fit import fit_stars, star_images
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.moments import adaptive_moments_stamp
@@ -18,14 +19,9 @@ _FIT_FWHM = 1.5
 _MIN_RADIUS = 4
 _SHAPE_FWHM = 2.5
 _SAME_FWHM = 0.5
-_STEPS = 5
-_STEPS_WITH_SLOPES = 2
 _FAINTEST = 0.1
-_DERIVATIVE_STEP = 0.05
-_LARGEST_STEP = 0.3
 _LARGEST_SHIFT = 1.5
 _MIN_GOOD = 0.8
-_PARAMETERS = 4
 _SIGMA_PER_MAD = 1.4826
 _MEDIAN_ERROR = 1.2533
 
@@ -154,10 +150,10 @@ def _measure(
     """Return the (9, n) columns of `PsfResiduals`."""
     core = min(stamps.radius, max(_MIN_RADIUS, round(_FIT_FWHM * fwhm)))
     usable = stamps.good_fraction(reach=core) > _MIN_GOOD
-    values, errors, chi2 = _fit(stamps, psf, x, y, core=core)
-    dx, dy = values[:, 1], values[:, 2]
+    found = fit_stars(stamps, psf=psf, x=x, y=y, radius=core)
+    values, dx, dy = found.values, found.values[:, 1], found.values[:, 2]
     usable &= (values[:, 0] > 0) & (np.hypot(stamps.x + dx - x, stamps.y + dy - y) < _LARGEST_SHIFT)
-    model = _images(psf, stamps, dx, dy, stamps.radius) * values[:, 0, None, None]
+    model = star_images(stamps, psf=psf, dx=dx, dy=dy, radius=stamps.radius) * values[:, 0, None, None]
     star = np.where(stamps.noise > 0, stamps.data - values[:, 3, None, None], model)
     seen, drawn = _shapes(star, dx, dy, fwhm), _shapes(model, dx, dy, fwhm)
     columns = np.column_stack(
@@ -165,75 +161,14 @@ def _measure(
             stamps.x + dx,
             stamps.y + dy,
             values[:, 0],
-            errors,
+            found.flux_err,
             values[:, 3],
             seen[:, 0] / drawn[:, 0] - 1.0,
             seen[:, 1:] - drawn[:, 1:],
-            chi2,
+            found.chi2,
         ]
     )
     return np.where(usable[:, None], columns, np.nan).T
-
-
-def _fit(
-    stamps: StarStamps, psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64], *, core: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return (n, 4) flux, dx, dy, sky, the errors of the flux and chi-square per degree of freedom."""
-    cut = slice(stamps.radius - core, stamps.radius + core + 1)
-    data, noise = stamps.data[:, cut, cut], stamps.noise[:, cut, cut]
-    values = np.column_stack([np.zeros(len(x)), x - stamps.x, y - stamps.y, np.zeros(len(x))])
-    for step in range(_STEPS):
-        model = _images(psf, stamps, values[:, 1], values[:, 2], core)
-        if step < _STEPS_WITH_SLOPES:
-            slopes = _slopes(psf, stamps, values[:, 1], values[:, 2], core)
-        if step == 0:
-            good = noise > 0
-            values[:, 0] = (model * data).sum(axis=(1, 2)) / np.maximum((model**2 * good).sum(axis=(1, 2)), 1e-30)
-        flux = np.maximum(values[:, 0], 1e-30)[:, None, None]
-        expected = noise + stamps.gain_slope * np.maximum(flux * model, 0.0)
-        weight = np.where(noise > 0, 1.0 / np.where(noise > 0, expected, 1.0), 0.0)
-        residual = data - flux * model - values[:, 3, None, None]
-        design = np.stack([model, flux * slopes[0], flux * slopes[1], np.ones_like(model)], axis=1)
-        design = design.reshape(len(x), _PARAMETERS, -1)
-        weighted = design * weight.reshape(len(x), 1, -1)
-        matrix = weighted @ design.transpose(0, 2, 1)
-        scale = 1.0 / np.sqrt(np.maximum(np.einsum("naa->na", matrix), 1e-30))
-        matrix = matrix * scale[:, :, None] * scale[:, None, :] + 1e-9 * np.eye(_PARAMETERS)
-        inverse = np.linalg.inv(matrix) * scale[:, :, None] * scale[:, None, :]
-        change = (inverse @ (weighted @ residual.reshape(len(x), -1, 1)))[:, :, 0]
-        chi2 = (weight * residual**2).sum(axis=(1, 2)) / np.maximum((weight > 0).sum(axis=(1, 2)) - _PARAMETERS, 1)
-        shift = np.hypot(change[:, 1], change[:, 2])
-        change[:, 1:3] *= np.minimum(1.0, _LARGEST_STEP / np.maximum(shift, 1e-30))[:, None]
-        values = values + change
-    return values, np.sqrt(inverse[:, 0, 0]), chi2
-
-
-def _images(
-    psf: Psf, stamps: StarStamps, dx: NDArray[np.float64], dy: NDArray[np.float64], radius: int
-) -> NDArray[np.float64]:
-    """Return unit stars about the middle pixels of the stamps, wherever in or near these pixels the stars are."""
-    x, y = stamps.x + dx, stamps.y + dy
-    images = np.zeros((len(x), 2 * radius + 1, 2 * radius + 1))
-    reach = min(psf.radius, radius + 1)
-    cores = psf.cores(reach, x=x, y=y)
-    off_x, off_y = (np.rint(a).astype(int) for a in (np.rint(x) - stamps.x, np.rint(y) - stamps.y))
-    pad = radius + 2 - reach + 1
-    padded = np.pad(cores, ((0, 0), (pad, pad), (pad, pad)))
-    start = reach + pad - radius
-    for i in range(len(x)):
-        a, b = start - int(np.clip(off_y[i], -2, 2)), start - int(np.clip(off_x[i], -2, 2))
-        images[i] = padded[i, a : a + 2 * radius + 1, b : b + 2 * radius + 1]
-    return images
-
-
-def _slopes(
-    psf: Psf, stamps: StarStamps, dx: NDArray[np.float64], dy: NDArray[np.float64], radius: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the derivatives of unit stars with their positions."""
-    h = _DERIVATIVE_STEP
-    left, right = (_images(psf, stamps, dx + a, dy, radius) for a in (-h, h))
-    down, up = (_images(psf, stamps, dx, dy + a, radius) for a in (-h, h))
-    return (right - left) / (2.0 * h), (up - down) / (2.0 * h)
 
 
 def _shapes(

@@ -153,13 +153,13 @@ def fit_roughly(state: PsfRound, *, weights: FitWeights, neighbours: Neighbours 
 def fit_profile(state: PsfRound, *, order: int, weights: FitWeights, reject_fraction: float) -> PsfRound:
     """Fit the profile at the order that the stars allow, without outliers; lower the order to what is significant."""
     covariance = np.empty((0, 0))
-    state = replace(state, field=with_order(state.field, order=_allowed_order(order, len(state.index))))
+    state = replace(state, field=with_order(state.field, order=allowed_order(order, len(state.index))))
     for _ in range(_MOFFAT_ROUNDS):
         field, stars, covariance = fit_moffat_field(
             state.stamps, field=state.field, stars=state.stars, weights=weights, steps=_MOFFAT_STEPS
         )
-        state = _without_outliers(replace(state, field=field, stars=stars), reject_fraction)
-    significant = min(significant_order(state.field, covariance), _allowed_order(order, len(state.index)))
+        state = without_outliers(replace(state, field=field, stars=stars), reject_fraction)
+    significant = min(significant_order(state.field, covariance), allowed_order(order, len(state.index)))
     if significant < state.field.order:
         field, stars, _ = fit_moffat_field(
             state.stamps,
@@ -176,7 +176,7 @@ def fit_remainder(
     state: PsfRound, *, order: int, weights: FitWeights, reject_fraction: float
 ) -> tuple[PsfRound, ResidualGrid]:
     """Fit what the stars show beyond the profile, in turn with their fluxes and positions."""
-    order = _allowed_order(order, len(state.index))
+    order = allowed_order(order, len(state.index))
     alpha = float(state.field.shapes(x=state.x[:1], y=state.y[:1])[0, 0])
     peak = min(1.0, (state.field.beta - 1.0) / (np.pi * alpha**2))
     fwhm, radius = state.field.fwhm, state.stamps.radius
@@ -199,7 +199,7 @@ def fit_remainder(
         stars = fit_star_parameters(
             state.stamps, field=state.field, extra=state.residual_images(), stars=state.stars, weights=weights
         )
-        state = _without_outliers(replace(state, stars=stars), reject_fraction)
+        state = without_outliers(replace(state, stars=stars), reject_fraction)
     return state, grid
 
 
@@ -218,14 +218,14 @@ def unit_residuals(state: PsfRound, weights: FitWeights) -> tuple[NDArray[np.flo
     return np.where(good, residual, 0.0), np.where(good, damping / variance, 0.0)
 
 
-def _allowed_order(order: int, n_stars: int) -> int:
+def allowed_order(order: int, n_stars: int) -> int:
     """Return the order for which there are three stars per term, and one more per term for each order above 1."""
     while order > 0 and n_stars < (order + 2) * (order + 1) * (order + 2) // 2:
         order -= 1
     return order
 
 
-def _without_outliers(state: PsfRound, fraction: float) -> PsfRound:
+def without_outliers(state: PsfRound, fraction: float) -> PsfRound:
     """Drop the stars that the model fits worse than others of their brightness."""
     chi2 = np.where(np.isfinite(state.stars.chi2), state.stars.chi2, np.inf)
     chi2 = chi2 / _usual_chi2(chi2, state.flux)

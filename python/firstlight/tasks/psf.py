@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,11 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.psf_model import fit_gaussian_psf, fit_psf
+from firstlight.algorithms.psf_model import PsfFit, fit_gaussian_psf, fit_psf
 from firstlight.algorithms.psf_neighbours import Neighbours
 from firstlight.algorithms.psf_residuals import PsfResiduals, compare_with_stars
 from firstlight.algorithms.psf_stars import brightest_everywhere, select_psf_stars
+from firstlight.algorithms.psf_variants import fit_effective_psf, fit_moffat_psf
 from firstlight.errors import NonFinitePsfError, NoPsfSourcesError, NoPsfStarsError, PsfError, TooFewPsfStarsError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
@@ -232,14 +234,21 @@ class PsfTask(Task[PsfConfigT], ABC):
         return tuple(gates)
 
 
-class PixelPsfConfig(PsfConfig):
-    """Settings of `PixelPsfTask`."""
+class StampPsfConfig(PsfConfig):
+    """What every PSF task can be told that fits stamps of stars."""
 
-    order: NonNegativeInt = 3
-    """Total order of the variation over the field; lowered when there are too few stars."""
+    order: NonNegativeInt = 2
+    """Largest total order of the variation over the field; lowered when there are too few stars."""
 
     stamp_fwhm: PositiveFloat = 8.0
     """Side of the stamps in units of the full width at half maximum."""
+
+
+class PixelPsfConfig(StampPsfConfig):
+    """Settings of `PixelPsfTask`."""
+
+    order: NonNegativeInt = 3
+    """Largest total order of the variation over the field; lowered when there are too few stars."""
 
 
 class PixelPsfTask(PsfTask[PixelPsfConfig]):
@@ -247,19 +256,23 @@ class PixelPsfTask(PsfTask[PixelPsfConfig]):
 
     def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
         """Fit the model to ``stars``."""
-        seeing = FWHM_PER_SIGMA * _sigma(exposure)
-        fit = fit_psf(
-            exposure.image,
-            variance=exposure.variance,
-            bad=exposure.mask.any_of(*UNUSABLE),
-            x=np.asarray(stars["x"]),
-            y=np.asarray(stars["y"]),
-            order=self.config.order,
-            max_stars=self.config.max_stars,
-            radius=max(6, int(self.config.stamp_fwhm * seeing / 2 + 0.5)),
-            neighbours=_as_neighbours(neighbours),
-        )
-        return FittedPsf(psf=fit.psf, used=fit.used, order=fit.order)
+        return _fitted(fit_psf, exposure, stars, neighbours, self.config)
+
+
+class MoffatPsfTask(PsfTask[StampPsfConfig]):
+    """An elliptical Moffat profile that varies over the field; for few or faint stars, or a smooth model."""
+
+    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
+        """Fit the model to ``stars``."""
+        return _fitted(fit_moffat_psf, exposure, stars, neighbours, self.config)
+
+
+class EffectivePsfTask(PsfTask[StampPsfConfig]):
+    """The mean of what stars of all pixel phases show, on an oversampled grid (ePSF, Anderson & King 2000)."""
+
+    def fit(self, exposure: Exposure, stars: Table, neighbours: Table) -> FittedPsf:
+        """Fit the model to ``stars``."""
+        return _fitted(fit_effective_psf, exposure, stars, neighbours, self.config)
 
 
 class GaussianPsfTask(PsfTask):
@@ -270,6 +283,25 @@ class GaussianPsfTask(PsfTask):
         x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
         psf = fit_gaussian_psf(exposure.image, bad=exposure.mask.any_of(*UNUSABLE), x=x, y=y)
         return FittedPsf(psf=psf, used=np.ones(len(stars), dtype=bool))
+
+
+def _fitted(
+    fit_stamps: Callable[..., PsfFit], exposure: Exposure, stars: Table, neighbours: Table, config: StampPsfConfig
+) -> FittedPsf:
+    """Fit a model to stamps of stars, whose size follows the seeing."""
+    seeing = FWHM_PER_SIGMA * _sigma(exposure)
+    fit = fit_stamps(
+        exposure.image,
+        variance=exposure.variance,
+        bad=exposure.mask.any_of(*UNUSABLE),
+        x=np.asarray(stars["x"]),
+        y=np.asarray(stars["y"]),
+        order=config.order,
+        max_stars=config.max_stars,
+        radius=max(6, int(config.stamp_fwhm * seeing / 2 + 0.5)),
+        neighbours=_as_neighbours(neighbours),
+    )
+    return FittedPsf(psf=fit.psf, used=fit.used, order=max(fit.order, fit.residual_order))
 
 
 def _flags(rows: IntArray, n: int) -> BoolArray:
