@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from firstlight.errors import RepoError
+from firstlight.execution.report_exposures import ExposureLine, exposure_lines, ranges_of
 from firstlight.execution.run import runs_of
 from firstlight.execution.run_folder import RunFolder
 from firstlight.repo.repo import Repo
@@ -77,6 +78,9 @@ class Report:
     """Those that are not in order somewhere."""
 
     slowest: tuple[Slow, ...]
+    exposures: tuple[ExposureLine, ...] = ()
+    """What each calibrated image is like."""
+
     totals: Mapping[str, float] = field(default_factory=dict)
     """``wall_s``, ``cpu_s``, ``peak_memory_bytes``."""
 
@@ -112,6 +116,7 @@ def make_report(repo: Repo, output: str) -> Report:
         failures=tuple(_failures(rows, repo, output)),
         gates=tuple(_gates(rows)),
         slowest=tuple(_slowest(rows)),
+        exposures=tuple(exposure_lines(rows)),
         totals=_totals(rows),
     )
 
@@ -133,6 +138,9 @@ def text_of(report: Report) -> str:
         lines += [
             f"  {g.label} {g.name}: {g.warn} warn, {g.fail} fail, {g.ok} ok; worst {g.worst}" for g in report.gates
         ]
+    if report.exposures:
+        lines += ["", f"{len(report.exposures)} calibrated images:"]
+        lines += [f"  {line}" for line in ranges_of(report.exposures)]
     if report.slowest:
         lines += ["", "slowest:"]
         lines += [f"  {one.label} ({one.data_id}): {one.wall_s:.1f} s, CPU {one.cpu_s:.1f} s" for one in report.slowest]

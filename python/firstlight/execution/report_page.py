@@ -8,6 +8,7 @@ from pathlib import Path
 import jinja2
 
 from firstlight.execution.report import Report
+from firstlight.execution.report_exposures import COLUMNS, cells_of
 from firstlight.images.atomic import write_text_atomically
 
 TEMPLATE = "report_page.html"
@@ -23,4 +24,4 @@ def write_report_page(report: Report, path: Path) -> None:
     """
     text = files("firstlight.execution").joinpath(TEMPLATE).read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    write_text_atomically(path, environment.from_string(text).render(report=report))
+    write_text_atomically(path, environment.from_string(text).render(report=report, columns=COLUMNS, cells_of=cells_of))
