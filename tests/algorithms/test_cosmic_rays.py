@@ -15,12 +15,12 @@ from .frames import moffat, star_frame, tiled
 COSMIC_RAY, FAINT, HOT, COLUMN, SATURATED = 1, 2, 4, 8, 16
 
 
-def search(frame, fwhm=2.2, **settings):
+def search(frame, fwhm=2.2, variance_factor=1.0, **settings):
     bad = (frame.mask & (COLUMN | SATURATED)) > 0
     sky = fit_mesh_background(frame.image, bad=bad).evaluate()
     return find_cosmic_rays(
         frame.image - sky,
-        variance=frame.variance,
+        variance=(variance_factor * frame.variance).astype(np.float32),
         bad=bad,
         psf_kernel=moffat(15, fwhm=fwhm),
         min_charge=24.0,
@@ -53,6 +53,21 @@ def test_star_cores_are_left_alone_even_with_a_profile_of_the_wrong_width(factor
     distance, star = cKDTree(stars).query(np.c_[columns, rows])
     lost = len(np.unique(star[distance < 2.0]))
     assert lost <= (0.01 * len(stars) if factor > 1.0 else 0)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_star_cores_are_left_alone_even_with_a_variance_wrong_by_two(factor):
+    frame = star_frame(seed=35, density=200_000.0, side=512)
+    bright = (frame.sources["mag"] < 18.0) & (frame.sources["kind"] != "galaxy")
+    stars = np.c_[frame.sources["x"], frame.sources["y"]][bright]
+
+    found = search(frame, variance_factor=factor).mask
+
+    rows, columns = np.nonzero(found & ((frame.mask & 7) == 0))
+    distance, star = cKDTree(stars).query(np.c_[columns, rows])
+    assert len(np.unique(star[distance < 2.0])) <= 0.01 * len(stars)
+    truth = (frame.mask & (COLUMN | SATURATED | COSMIC_RAY)) == COSMIC_RAY
+    assert (found & truth).sum() > (0.75 if factor > 1 else 0.94) * truth.sum()
 
 
 @pytest.mark.parametrize("fwhm", [1.5, 2.0, 3.0, 6.0])

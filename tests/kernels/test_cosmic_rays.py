@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from firstlight.kernels.cosmic_rays import count_surrounded, drop_weak_groups, find_hits, grow_hits, interpolate_pixels
+from firstlight.kernels.cosmic_rays import (
+    count_surrounded,
+    drop_weak_groups,
+    extend_hits,
+    find_hits,
+    grow_hits,
+    interpolate_pixels,
+)
 
 PAIRS = [((0, -1), (0, 1)), ((-1, 0), (1, 0)), ((-1, -1), (1, 1)), ((-1, 1), (1, -1))]
 RATIOS = np.array([0.25, 0.25, 0.12, 0.12])
@@ -125,7 +132,17 @@ def test_growth_adds_only_neighbours_of_hits():
     before = hit.copy()
 
     rows, cols = grow_hits(
-        image, image.copy(), variance, np.zeros_like(hit), hit, np.array([12]), np.array([24]), RATIOS, 20.0, 3.0
+        image,
+        image.copy(),
+        variance,
+        np.zeros_like(hit),
+        hit,
+        np.array([12]),
+        np.array([24]),
+        RATIOS,
+        RATIOS,
+        20.0,
+        3.0,
     )
 
     near = ndimage.binary_dilation(before, np.ones((3, 3)))
@@ -138,3 +155,22 @@ def test_surrounded_pixels_are_those_an_erosion_leaves():
     rows, cols = np.nonzero(hit)
 
     assert count_surrounded(hit, rows, cols) == ndimage.binary_erosion(hit, np.ones((3, 3))).sum()
+
+
+def test_tracks_go_on_to_the_border_and_beside_defects_but_not_into_stars():
+    image, good = np.zeros((20, 20)), np.zeros((20, 20), bool)
+    image[0, 5] = image[1, 5] = 100.0
+    image[10, 9:12] = [80.0, 0.0, 90.0]
+    image[0, 14:17], image[1, 14:17] = [40.0, 60.0, 40.0], [40.0, 90.0, 40.0]
+    unusable, blocked = good.copy(), good.copy()
+    unusable[:, 10], blocked[:, 9:12] = True, True
+    hit = good.copy()
+    hit[1, 5] = hit[10, 8] = hit[1, 15] = True
+    rows, cols = np.nonzero(hit)
+
+    new = extend_hits(image, np.ones(image.shape), unusable, blocked, hit, rows, cols, 0.0, 3.0, 0.2)
+
+    assert sorted(zip(*new, strict=True)) == [(0, 5), (10, 9)]
+    assert hit[0, 5]
+    assert hit[10, 9]
+    assert not hit[0, 14:17].any()

@@ -12,6 +12,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.cosmic_rays import (
     count_surrounded,
     drop_weak_groups,
+    extend_hits,
     find_hits,
     grow_hits,
     interpolate_pixels,
@@ -21,6 +22,7 @@ from firstlight.kernels.planes import as_plane
 
 _STRICTNESS = (1.0, 0.7, 0.5, 0.35)
 _MAX_SURROUNDED = 0.03
+_SHARE_BEYOND = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ def find_cosmic_rays(
     min_sigma: float = 6.0,
     min_charge: float = 0.0,
     margin: float = 2.0,
+    growth_sigma: float = 2.9,
     sharpness: float = 0.55,
     growth_sharpness: float = 0.85,
+    star_growth_sharpness: float = 0.75,
     passes: int = 6,
     max_pixels: int = 1_000_000,
 ) -> CosmicRays:
@@ -74,6 +78,8 @@ def find_cosmic_rays(
         Level of the sky.
     min_sigma
         Significance of a first hit.
+    growth_sigma
+        Significance of a pixel next to a hit; growth goes on only from those that exceed the sky by ``min_sigma``.
     min_charge : [count]
         Least charge of a group.
     margin
@@ -82,6 +88,8 @@ def find_cosmic_rays(
         Share of the neighbours that a star would give, below which a pixel is too sharp.
     growth_sharpness
         The same for the pixels next to a hit.
+    star_growth_sharpness
+        The same where a pixel next to a hit has neighbours above the sky.
     passes
         How often groups are grown by one pixel.
     max_pixels
@@ -103,16 +111,21 @@ def find_cosmic_rays(
         _require_at_most(count, max_pixels)
         rows, cols = drop_weak_groups(image, hit, background, min_charge)
         work[:] = image
-        growth_ratios = strictness * growth_sharpness * star_ratios
+        growth_ratios = [strictness * limit * star_ratios for limit in (growth_sharpness, star_growth_sharpness)]
+        seeds = rows, cols
         for _ in range(passes):
             interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=True)
-            new = grow_hits(image, work, variance, blocked, hit, rows, cols, growth_ratios, background, 0.5 * min_sigma)
+            new = grow_hits(image, work, variance, blocked, hit, *seeds, *growth_ratios, background, growth_sigma)
             if len(new[0]) == 0:
                 break
             rows, cols = np.concatenate([rows, new[0]]), np.concatenate([cols, new[1]])
             _require_at_most(len(rows), max_pixels)
+            strong = image[new] - background > min_sigma * np.sqrt(variance[new])
+            seeds = np.concatenate([seeds[0], new[0][strong]]), np.concatenate([seeds[1], new[1][strong]])
         if count_surrounded(hit, rows, cols) <= _MAX_SURROUNDED * len(rows):
             break
+    beyond = extend_hits(image, variance, unusable, blocked, hit, rows, cols, background, growth_sigma, _SHARE_BEYOND)
+    rows, cols = np.concatenate([rows, beyond[0]]), np.concatenate([cols, beyond[1]])
     interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=False)
     return CosmicRays(mask=hit, image=work, count=len(rows))
 

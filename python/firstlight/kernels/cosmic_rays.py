@@ -231,10 +231,14 @@ def grow_hits(
     rows: NDArray[np.int64],
     cols: NDArray[np.int64],
     ratios: NDArray[np.float64],
+    strict_ratios: NDArray[np.float64],
     background: float,
     min_sigma: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Add to ``hit`` the sharp pixels next to the given ones; return the new pixels."""
+    """Add to ``hit`` the sharp pixels next to the given ones; return the new pixels.
+
+    ``strict_ratios`` hold where the neighbours are not sky, since a star may lie under the track.
+    """
     ny, nx = image.shape
     new_rows = np.empty(8 * rows.size, dtype=np.int64)
     new_cols = np.empty(8 * rows.size, dtype=np.int64)
@@ -245,7 +249,62 @@ def grow_hits(
                 if hit[y, x] or blocked[y, x]:
                     continue
                 mean = sharp_pixel(work, variance, y, x, ratios, background, min_sigma, 0.0)
+                if mean - background > min_sigma * np.sqrt(variance[y, x]):
+                    mean = sharp_pixel(work, variance, y, x, strict_ratios, background, min_sigma, 0.0)
                 if mean == mean:
+                    hit[y, x] = True
+                    new_rows[count], new_cols[count] = y, x
+                    count += 1
+    return new_rows[:count], new_cols[:count]
+
+
+@njit(cache=True, nogil=True)
+def _brightest_beside(
+    image: NDArray[Any], hit: NDArray[np.bool_], unusable: NDArray[np.bool_], row: int, col: int
+) -> float:
+    """Return the greatest of the good neighbours of a pixel that are no hits; minus infinity without any."""
+    ny, nx = image.shape
+    brightest = -np.inf
+    for y in range(max(0, row - 1), min(ny, row + 2)):
+        for x in range(max(0, col - 1), min(nx, col + 2)):
+            if not (hit[y, x] or unusable[y, x] or (y == row and x == col)):
+                brightest = max(brightest, image[y, x])
+    return brightest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def extend_hits(
+    image: NDArray[Any],
+    variance: NDArray[Any],
+    unusable: NDArray[np.bool_],
+    blocked: NDArray[np.bool_],
+    hit: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+    background: float,
+    min_sigma: float,
+    share: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Add to ``hit`` bright neighbours of the given pixels that have too few neighbours of their own to be tested.
+
+    They lie on the border of the image or beside a defect, where a track goes on. Each must exceed the sky by
+    ``min_sigma`` standard deviations, hold at least ``share`` of the charge of the hit, and be twice as bright as any
+    neighbour that is no hit, unlike the flank of a star.
+    """
+    ny, nx = image.shape
+    new_rows = np.empty(8 * rows.size, dtype=np.int64)
+    new_cols = np.empty(8 * rows.size, dtype=np.int64)
+    count = 0
+    for i in range(rows.size):
+        charge = image[rows[i], cols[i]] - background
+        for y in range(max(0, rows[i] - 1), min(ny, rows[i] + 2)):
+            for x in range(max(0, cols[i] - 1), min(nx, cols[i] + 2)):
+                on_border = y == 0 or x == 0 or y == ny - 1 or x == nx - 1
+                if hit[y, x] or unusable[y, x] or not (on_border or blocked[y, x]):
+                    continue
+                value = image[y, x] - background
+                around = _brightest_beside(image, hit, unusable, y, x) - background
+                if value > max(min_sigma * np.sqrt(variance[y, x]), share * charge, 2.0 * around):
                     hit[y, x] = True
                     new_rows[count], new_cols[count] = y, x
                     count += 1
