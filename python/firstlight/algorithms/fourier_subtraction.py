@@ -231,9 +231,9 @@ class _Correlations:
         """Add one tile: weighted source and target and the root of the weight, with a border of twice the radius."""
         reach = 2 * self._radius
         rows, columns = planes[0].shape[0] - 2 * reach, planes[0].shape[1] - 2 * reach
-        y, x = (axis.ravel() for axis in np.indices(planes[0].shape))
-        phi = chebyshev_terms(self._degree, x=x + corner[1] - reach, y=y + corner[0] - reach, shape=shape)
-        phi = np.ascontiguousarray(phi.T, dtype=np.float32).reshape(-1, *planes[0].shape)
+        y, x = (axis.ravel() for axis in np.indices(planes[0].shape, dtype=np.float64))
+        values = chebyshev_terms(self._degree, x=x + corner[1] - reach, y=y + corner[0] - reach, shape=shape)
+        phi = np.ascontiguousarray(values.T, dtype=np.float32).reshape(-1, *planes[0].shape)
         inner = np.s_[reach : reach + rows, reach : reach + columns]
         # A shifted source overlaps the target, the sky or another shifted source: the one is cut, the other is whole.
         whole = fft.rfft2(_padded(phi * planes[0]))

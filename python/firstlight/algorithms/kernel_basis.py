@@ -98,7 +98,8 @@ def gaussian_basis(sigmas: tuple[float, ...], degrees: tuple[int, ...], *, radiu
     Alard & Lupton 1998, ApJ 503, 325 (equation 3); Alard 2000, A&AS 144, 363 (only the first term carries flux).
     """
     offsets = np.arange(-radius, radius + 1.0)
-    vectors, pairs = [], []
+    vectors: list[NDArray[np.float64]] = []
+    pairs: list[tuple[int, int]] = []
     for sigma, degree in zip(sigmas, degrees, strict=True):
         first = len(vectors)
         profile = np.exp(-0.5 * (offsets / sigma) ** 2)

@@ -58,7 +58,7 @@ class StampEquations:
         """Return the (stamps,) root mean square residuals in units of the noise expected of both images."""
         shape = coefficients[:, :-1]
         noise = self.source_noise * ((shape @ self.noise_power) * shape).sum(axis=1)
-        return np.sqrt(np.maximum(self.chi2(coefficients) + noise, 0.0) / (self.target_noise + noise))
+        return np.asarray(np.sqrt(np.maximum(self.chi2(coefficients) + noise, 0.0) / (self.target_noise + noise)))
 
     def flux_ratio(self, coefficients: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return by how much each stamp is brighter than the matched image, as a factor, and the error of it."""

@@ -18,6 +18,9 @@ from firstlight.images.spatial_kernel import SpatialKernel, chebyshev_degrees
 _GAIN_OF_AN_ORDER = 0.998
 """A higher order must lower the squared residuals of stars left out by at least this factor."""
 
+_STRONG_DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
+"""Tried where nothing else can be solved, as with stars so faint that the noise taken off leaves negative squares."""
+
 
 @dataclass(frozen=True)
 class Normals:
@@ -138,14 +141,9 @@ class KernelTerms:
         for part in parts[1:]:
             total = total + part
         folds = [(part, total - part) for part in parts] if len(parts) > 1 else []
-        best: KernelSolution | None = None
-        for order in orders:
-            for damping in dampings:
-                found = self._solve(total, folds, order, damping)
-                if found is None or (best is not None and found.condition > max_condition):
-                    continue
-                if best is None or found.held_out < best.held_out * (_GAIN_OF_AN_ORDER if order > best.order else 1.0):
-                    best = found
+        best = self._best(total, folds, orders, dampings, max_condition)
+        if best is None:
+            best = self._best(total, folds, orders[:1], _STRONG_DAMPINGS, max_condition)
         if best is None:
             raise KernelError(f"The {total.n_stars} stars do not determine a matching kernel.", n_stars=total.n_stars)
         return best
@@ -161,6 +159,25 @@ class KernelTerms:
         coefficients = np.zeros((self.background_order + 1, self.background_order + 1))
         coefficients[q, p] = solution.table[-1, : len(p)]
         return ChebyshevField(Box.of_shape(self.shape), coefficients)
+
+    def _best(
+        self,
+        total: Normals,
+        folds: Sequence[tuple[Normals, Normals]],
+        orders: Sequence[int],
+        dampings: Sequence[float],
+        max_condition: float,
+    ) -> KernelSolution | None:
+        best: KernelSolution | None = None
+        for order in orders:
+            for damping in dampings:
+                found = self._solve(total, folds, order, damping)
+                if found is None or (best is not None and found.condition > max_condition):
+                    continue
+                gain = 1.0 if best is None or order == best.order else _GAIN_OF_AN_ORDER
+                if best is None or found.held_out < best.held_out * gain:
+                    best = found
+        return best
 
     def _solve(
         self, total: Normals, folds: Sequence[tuple[Normals, Normals]], order: int, damping: float

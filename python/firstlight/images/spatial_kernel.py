@@ -36,7 +36,7 @@ class SpatialKernel:
         If the kernels are not square and odd, their number is not that of a total degree, or a value is not finite.
     """
 
-    components: NDArray[np.float64]
+    components: FloatArray
     shape: tuple[int, int]
 
     def __post_init__(self) -> None:

@@ -1,0 +1,46 @@
+import numpy as np
+
+from firstlight.algorithms.spatial_convolution import convolve, convolve_sum
+from firstlight.images.spatial_kernel import SpatialKernel
+
+
+def by_definition(image, kernel, *, x, y):
+    """The sum over the kernel at one pixel, zeros outside the image."""
+    taps, r = kernel.image(x=x, y=y), kernel.radius
+    padded = np.pad(image.astype(float), r)
+    return (taps[::-1, ::-1] * padded[y : y + 2 * r + 1, x : x + 2 * r + 1]).sum()
+
+
+def test_convolution_with_a_varying_kernel_is_the_sum_at_every_pixel():
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(310, 270)).astype(np.float32)
+    kernel = SpatialKernel(rng.normal(size=(6, 9, 9)), image.shape)
+
+    result = convolve(image, kernel)
+
+    for x, y in ((0, 0), (269, 309), (135, 150), (247, 248), (248, 3)):
+        np.testing.assert_allclose(result[y, x], by_definition(image, kernel, x=x, y=y), atol=2e-4)
+
+
+def test_sum_of_convolutions_with_kernels_of_different_size_and_order():
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(size=(2, 300, 300)).astype(np.float32)
+    wide, narrow = (
+        SpatialKernel(rng.normal(size=(3, 11, 11)), (300, 300)),
+        SpatialKernel(np.ones((1, 1, 1)), (300, 300)),
+    )
+
+    together = convolve_sum([(first, wide), (second, narrow)])
+
+    np.testing.assert_allclose(together, convolve(first, wide) + second, atol=2e-4)
+
+
+def test_wide_kernel_gets_wider_tiles():
+    image = np.zeros((40, 400), dtype=np.float32)
+    image[20, 200] = 1.0
+    kernel = SpatialKernel.constant(np.full((201, 201), 0.5), shape=image.shape)
+
+    result = convolve(image, kernel)
+
+    np.testing.assert_allclose(result[:, 100:301], 0.5, atol=1e-5)
+    np.testing.assert_allclose(result[:, :100], 0.0, atol=1e-5)
