@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.errors import PsfError, TooManyCosmicRaysError
+from firstlight.errors import ConfigError, PsfError, TooManyCosmicRaysError
 from firstlight.images.mask import Mask
+from firstlight.tasks import laplacian_cosmic_rays
+from firstlight.tasks.laplacian_cosmic_rays import LaplacianCosmicRayTask
 from firstlight.tasks.repair import CosmicRayTask
 
 from .frames import NOISE, add_stars, exposure_of, grid_of_stars, members, noise
@@ -100,3 +102,10 @@ def test_more_rays_than_allowed_are_refused(task_class, starry):
 def test_a_psf_is_needed(task_class):
     with pytest.raises(PsfError, match="has none"):
         task_class().run(exposure_of(noise(SHAPE), psf=None), interpolate=True)
+
+
+def test_without_astroscrappy_the_command_that_brings_it_is_told(monkeypatch):
+    monkeypatch.setattr(laplacian_cosmic_rays, "astroscrappy", None)
+
+    with pytest.raises(ConfigError, match=r"pip install firstlight\[lacosmic\]"):
+        LaplacianCosmicRayTask().run(exposure_of(noise(SHAPE)), interpolate=True)

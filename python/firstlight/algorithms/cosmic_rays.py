@@ -111,11 +111,11 @@ def find_cosmic_rays(
         _require_at_most(count, max_pixels)
         rows, cols = drop_weak_groups(image, hit, background, min_charge)
         work[:] = image
-        growth_ratios = [strictness * limit * star_ratios for limit in (growth_sharpness, star_growth_sharpness)]
+        loose, strict = strictness * growth_sharpness * star_ratios, strictness * star_growth_sharpness * star_ratios
         seeds = rows, cols
         for _ in range(passes):
             interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=True)
-            new = grow_hits(image, work, variance, blocked, hit, *seeds, *growth_ratios, background, growth_sigma)
+            new = grow_hits(image, work, variance, blocked, hit, *seeds, loose, strict, background, growth_sigma)
             if len(new[0]) == 0:
                 break
             rows, cols = np.concatenate([rows, new[0]]), np.concatenate([cols, new[1]])
@@ -128,6 +128,26 @@ def find_cosmic_rays(
     rows, cols = np.concatenate([rows, beyond[0]]), np.concatenate([cols, beyond[1]])
     interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=False)
     return CosmicRays(mask=hit, image=work, count=len(rows))
+
+
+def interpolate_over(
+    image: FloatArray, *, hit: BoolArray, bad: BoolArray, background: float = 0.0
+) -> NDArray[np.float32]:
+    """Return the image with the hit pixels filled from their good neighbours along four directions.
+
+    Parameters
+    ----------
+    image : (ny, nx) [count]
+    hit, bad : (ny, nx)
+        Pixels to fill; others that must not be used.
+    background : [count]
+        What is taken where no pixel is good for 5 pixels around.
+    """
+    image = as_plane(image)
+    work = image.copy()
+    rows, cols = np.nonzero(hit)
+    interpolate_pixels(image, work, hit, bad | ~np.isfinite(image), rows, cols, background, lowest=False)
+    return work
 
 
 def _neighbour_ratios(psf_kernel: FloatArray) -> NDArray[np.float64]:
