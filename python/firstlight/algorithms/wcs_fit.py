@@ -146,7 +146,7 @@ def fit_tan_sip(
             f"A world coordinate system needs at least {_MIN_STARS} matched stars; got {len(pairs)}.",
             n_matched=len(pairs),
         )
-    frame = _Frame(shape)
+    frame = Frame(shape)
     u, v = frame.normalised(pairs.x, pairs.y)
     tangent = linear_part(start, x=frame.center[0], y=frame.center[1])
     used = np.ones(len(pairs), dtype=bool)
@@ -168,7 +168,7 @@ def fit_tan_sip(
     return _finish(pairs, design, tangent, frame, used, math.hypot(floor, settings.min_error_px), settings)
 
 
-class _Frame:
+class Frame:
     """The frame's centre and size, and coordinates of order one in it."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -177,6 +177,7 @@ class _Frame:
         self.unit = max(self.half_height, self.half_width)
 
     def normalised(self, x: F8, y: F8) -> tuple[F8, F8]:
+        """Return positions relative to the centre, in units of half the longer side."""
         return (x - self.center[0]) / self.unit, (y - self.center[1]) / self.unit
 
     def grid(self, order: int) -> F8:
@@ -206,7 +207,7 @@ def _errors(pairs: StarPairs, tangent: TanSip, floor_px: float) -> F8:
 
 
 def _solve(
-    design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], frame: _Frame, settings: WcsFitSettings
+    design: F8, target: F8, sigma: F8, used: NDArray[np.bool_], frame: Frame, settings: WcsFitSettings
 ) -> PlaneMap:
     """Fit the used stars."""
     solution = fit_plane_map(
@@ -244,7 +245,7 @@ def _finish(
     pairs: StarPairs,
     design: F8,
     tangent: TanSip,
-    frame: _Frame,
+    frame: Frame,
     used: NDArray[np.bool_],
     floor: float,
     settings: WcsFitSettings,
@@ -281,7 +282,7 @@ def _finish(
     )
 
 
-def _assemble(solution: PlaneMap, tangent: TanSip, frame: _Frame) -> tuple[TanSip, F8]:
+def _assemble(solution: PlaneMap, tangent: TanSip, frame: Frame) -> tuple[TanSip, F8]:
     """Turn polynomials into CD matrix and SIP coefficients; also return the matrix to the new pixels."""
     order = 1
     while len(monomial_powers(order)) < len(solution.coefficients):
