@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from firstlight.errors import ApertureCorrectionError
 from firstlight.images.box import Box
 from firstlight.images.fields import ChebyshevField
+from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _SIGMA_PER_MAD = 1.4826
 _STARS_PER_TERM = 3
+_SHARE_NODES = 5
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,37 @@ def fit_flux_ratio(
         stars.fit(k, box=box, clip=clip, rounds=rounds) for k in (range(highest + 1) if stars.weighted else [highest])
     ]
     return min(fits, key=lambda found: stars.criterion(found, clip=clip))
+
+
+def aperture_share(psf: Psf, radius: float, *, box: Box) -> ChebyshevField:
+    """Return the share of the total flux of a star inside an aperture, as a field of second order over an image.
+
+    Parameters
+    ----------
+    psf
+        With its wings.
+    radius : [pixel]
+        Of the aperture.
+    box
+        The image.
+    """
+    steps = np.linspace(0.0, 1.0, _SHARE_NODES)
+    y, x = (
+        axis.ravel()
+        for axis in np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
+    )
+    share = [psf.aperture_flux(radius, x=a, y=b) for a, b in zip(x, y, strict=True)]
+    return ChebyshevField.fit(np.array(share), x=x, y=y, box=box, order=2)
+
+
+def inverse_field(field: ChebyshevField) -> ChebyshevField:
+    """Return one over a field that changes little, as a field of second order."""
+    box, steps = field.box, np.linspace(0.0, 1.0, _SHARE_NODES)
+    y, x = (
+        axis.ravel()
+        for axis in np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
+    )
+    return ChebyshevField.fit(1.0 / field.evaluate(x=x, y=y), x=x, y=y, box=box, order=2)
 
 
 @dataclass(frozen=True)

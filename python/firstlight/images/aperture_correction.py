@@ -32,6 +32,19 @@ class ApertureCorrection:
         """Return the factor at positions [pixel]."""
         return self.field.evaluate(x=x, y=y)
 
+    def valid(self, *, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
+        """Return where the factor may be applied: inside the image that it was measured on, finite and positive."""
+        box, at_x, at_y = self.field.box, np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        inside = (at_x >= box.x0 - 0.5) & (at_x <= box.x1 - 0.5) & (at_y >= box.y0 - 0.5) & (at_y <= box.y1 - 0.5)
+        factor = self.evaluate(x=np.where(inside, at_x, box.x0), y=np.where(inside, at_y, box.y0))
+        return np.asarray(inside & np.isfinite(factor) & (factor > 0))
+
+    def sampled(self, n: int = 33) -> NDArray[np.float64]:
+        """Return the factor [y, x] on a grid of n x n points from edge to edge of the image: a map to look at."""
+        box, steps = self.field.box, np.linspace(0.0, 1.0, n)
+        y, x = box.y0 - 0.5 + steps * box.height, box.x0 - 0.5 + steps * box.width
+        return self.field.evaluate(x=x[None, :], y=y[:, None])
+
 
 class ApertureCorrectionMap(Mapping[str, ApertureCorrection]):
     """Column name (``psf_inst_flux``) -> `ApertureCorrection`; never changed, only extended.

@@ -11,16 +11,23 @@ from astropy.table import Column, Table
 from pydantic import NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.aperture_correction import fit_flux_ratio
+from firstlight.algorithms.aperture_correction import FluxRatioField, aperture_share, fit_flux_ratio, inverse_field
 from firstlight.errors import ApertureCorrectionError
-from firstlight.framework import Config, Gate, Struct, Task
+from firstlight.framework import Config, Gate, Struct, Subtask, Task, subtask
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap
 from firstlight.images.exposure import Exposure
-from firstlight.images.fields import ChebyshevField
-from firstlight.kernels.arrays import FloatArray, IntArray
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.tasks.calibration_flux import (
+    ApertureCalibrationFluxTask,
+    CalibrationFluxResult,
+    CalibrationFluxTask,
+)
 
 CALIBRATED = "psf"
 """The flux that becomes the total flux, because it has the smallest error."""
+
+INST_FLUX = "_inst_flux"
+"""What the columns of instrumental fluxes end with."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,12 @@ class ApertureCorrectionTask(Task[ApertureCorrectionConfigT], ABC):
 class StarApertureCorrectionConfig(Config):
     """Settings of `StarApertureCorrectionTask`."""
 
+    calibration_flux: Subtask[CalibrationFluxTask] = subtask(ApertureCalibrationFluxTask)
+    """Measures the total flux of the stars."""
+
+    fluxes: tuple[str, ...] | None = None
+    """Fluxes to correct, ``psf`` for ``psf_inst_flux``; None for all that the stars have. The PSF flux always is."""
+
     order: NonNegativeInt = 2
     """Highest total order of the variation over the field; used as far as the stars support it."""
 
@@ -87,43 +100,79 @@ class StarApertureCorrectionConfig(Config):
     warn_error: PositiveFloat = 0.005
     """A mean correction less certain than this is a warning."""
 
+    warn_scatter: PositiveFloat = 0.02
+    """A larger robust scatter of single stars about the correction is a warning."""
+
 
 class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionConfig]):
-    """Compares the PSF flux with the calibration aperture of bright stars and the wings of the PSF beyond it.
+    """Compares every flux of bright stars with their total flux, the light beyond the calibration aperture included.
 
-    The flux in the aperture is divided by the share of the total flux that the PSF model, with its wings, puts there
-    (compare LSST `MeasureApCorrTask`).
+    Each factor is a smooth field over the image, as far as the stars support one (compare LSST `MeasureApCorrTask`).
     """
+
+    def __init__(self, config: StarApertureCorrectionConfig | None = None) -> None:
+        super().__init__(config)
+        self.calibration_flux = self.config.calibration_flux.make()
 
     def run(self, exposure: Exposure, psf_stars: Table, *, aperture_radius: float) -> ApertureCorrectionResult:
         """Compare the fluxes of PSF stars."""
-        inside = _share_of_aperture(exposure, aperture_radius)
+        if exposure.psf is None:
+            raise ApertureCorrectionError("The aperture correction needs a PSF and the exposure has none.")
         stars = psf_stars[self._select(psf_stars)]
-        x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
-        psf_flux = np.asarray(stars["psf_inst_flux"])
-        fit = fit_flux_ratio(
-            psf_flux,
-            reference=np.asarray(stars["aper_inst_flux"]) / inside.evaluate(x=x, y=y),
-            x=x,
-            y=y,
-            box=exposure.box,
-            error=np.hypot(np.asarray(stars["aper_inst_flux_err"]) / psf_flux, self.config.floor),
-            order=self.config.order,
-            clip=self.config.clip,
-            rounds=self.config.iterations,
-        )
+        total = self.calibration_flux.run(exposure, stars, aperture_radius=aperture_radius)
+        fit = self._fit(CALIBRATED, exposure, stars, total)
+        corrections = {name: self._correction(name, exposure, stars, total) for name in self._others(stars)}
+        share = aperture_share(exposure.psf, aperture_radius, box=exposure.box)
         mean, n_stars = fit.field.mean(), int(fit.used.sum())
-        self.log.info("aperture correction", psf_to_total=mean, error=fit.error, n=n_stars)
+        self.log.info("aperture correction", psf_to_total=mean, error=fit.error, scatter=fit.scatter, n=n_stars)
         return ApertureCorrectionResult(
             corrections=ApertureCorrectionMap(
                 {
                     CALIBRATED: ApertureCorrection(fit.field, error=fit.error),
-                    "aper": ApertureCorrection(_inverse(exposure, inside)),
+                    "aper": ApertureCorrection(inverse_field(share)),
+                    **{name: correction for name, correction in corrections.items() if correction is not None},
                 }
             ),
             psf_to_total=mean,
             n_stars=n_stars,
-            gates=(Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),),
+            gates=(
+                Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),
+                Gate("aperture_correction_scatter", fit.scatter, warn=self.config.warn_scatter, n=n_stars),
+            ),
+        )
+
+    def _others(self, stars: Table) -> list[str]:
+        """Return the names of the fluxes beside those of PSF and calibration aperture."""
+        known = [name.removesuffix(INST_FLUX) for name in stars.colnames if name.endswith(INST_FLUX)]
+        wanted = known if self.config.fluxes is None else [name for name in self.config.fluxes if name in known]
+        return [name for name in wanted if name not in (CALIBRATED, "aper", "calib")]
+
+    def _correction(
+        self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult
+    ) -> ApertureCorrection | None:
+        """Return the correction of a flux; None where no star has it."""
+        try:
+            fit = self._fit(name, exposure, stars, total)
+        except ApertureCorrectionError as error:
+            self.log.warning("no aperture correction", flux=name, reason=str(error))
+            return None
+        return ApertureCorrection(fit.field, error=fit.error)
+
+    def _fit(self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult) -> FluxRatioField:
+        flux = np.asarray(stars[name + INST_FLUX], dtype=np.float64)
+        flag = total.flag | _flag(stars, name)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = np.hypot(total.flux_err / np.abs(flux), self.config.floor)
+        return fit_flux_ratio(
+            np.where(flag, np.nan, flux),
+            reference=total.flux,
+            x=np.asarray(stars["x"]),
+            y=np.asarray(stars["y"]),
+            box=exposure.box,
+            error=error,
+            order=self.config.order,
+            clip=self.config.clip,
+            rounds=self.config.iterations,
         )
 
     def _select(self, stars: Table) -> IntArray:
@@ -140,31 +189,26 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
 
 
 def with_total_flux(catalog: Table, exposure: Exposure) -> Table:
-    """Return the catalogue with ``calib_inst_flux`` and its error: PSF flux times its correction to the total flux."""
+    """Return the catalogue with ``calib_inst_flux``, its error and flag: PSF flux times its correction to the total.
+
+    The flag is set where the PSF flux has one, and where no positive correction is known; there, the flux is NaN.
+    """
     result = catalog.copy(copy_data=False)
     flux, error = np.asarray(catalog["psf_inst_flux"]), np.asarray(catalog["psf_inst_flux_err"])
     factor: FloatArray = np.full(len(catalog), np.nan)
-    if exposure.aperture_corrections and CALIBRATED in exposure.aperture_corrections:
-        factor, _ = exposure.aperture_corrections.evaluate(
-            CALIBRATED, x=np.asarray(catalog["x"]), y=np.asarray(catalog["y"])
-        )
+    corrections = exposure.aperture_corrections
+    if corrections and CALIBRATED in corrections:
+        x, y = np.asarray(catalog["x"], dtype=np.float64), np.asarray(catalog["y"], dtype=np.float64)
+        valid = corrections[CALIBRATED].valid(x=x, y=y)
+        factor[valid] = corrections[CALIBRATED].evaluate(x=x[valid], y=y[valid])
     unit = catalog["psf_inst_flux"].unit or u.ct
     result["calib_inst_flux"] = Column(flux * factor, unit=unit)
     result["calib_inst_flux_err"] = Column(error * factor, unit=unit)
+    result["calib_flux_flag"] = _flag(catalog, CALIBRATED) | ~np.isfinite(factor)
     return result
 
 
-def _share_of_aperture(exposure: Exposure, aperture_radius: float) -> ChebyshevField:
-    """Return the share of the total flux inside the aperture, as a field through a grid of points."""
-    if exposure.psf is None:
-        raise ApertureCorrectionError("The aperture correction needs a PSF and the exposure has none.")
-    ny, nx = exposure.shape
-    grid_y, grid_x = (axis.ravel() for axis in np.meshgrid(np.linspace(0, ny - 1, 5), np.linspace(0, nx - 1, 5)))
-    share = [exposure.psf.aperture_flux(aperture_radius, x=a, y=b) for a, b in zip(grid_x, grid_y, strict=True)]
-    return ChebyshevField.fit(np.array(share), x=grid_x, y=grid_y, box=exposure.box, order=2)
-
-
-def _inverse(exposure: Exposure, field: ChebyshevField) -> ChebyshevField:
-    ny, nx = exposure.shape
-    y, x = (axis.ravel() for axis in np.meshgrid(np.linspace(0, ny - 1, 5), np.linspace(0, nx - 1, 5)))
-    return ChebyshevField.fit(1.0 / field.evaluate(x=x, y=y), x=x, y=y, box=exposure.box, order=2)
+def _flag(table: Table, name: str) -> BoolArray:
+    column = f"{name}_flux_flag"
+    known = column in table.colnames
+    return np.array(table[column], dtype=np.bool_) if known else np.zeros(len(table), dtype=np.bool_)

@@ -98,7 +98,7 @@ class PsfConfig(Config):
     """Fewer stars than this are a warning."""
 
     warn_size_residual: PositiveFloat = 0.005
-    """A larger median difference in size of reserved stars and model, relative, is a warning if it is significant."""
+    """A larger median difference of reserved stars and model, in units of their size, warns if it is significant."""
 
     warn_ellipticity_residual: PositiveFloat = 0.005
     """A larger median difference in e1 or e2 of reserved stars and model is a warning if it is significant."""
