@@ -40,6 +40,17 @@ def test_an_exposure_comes_back_bit_by_bit(tmp_path, name, compression, full_exp
     assert_equal_exposures(read_exposure(tmp_path / name), exposure)
 
 
+def test_the_summary_is_in_the_primary_header_with_its_units(path, full_exposure):
+    exposure = full_exposure()
+    write_exposure(exposure, path)
+    header = fits.getheader(path)
+
+    assert header["FLSUM PSF_SIGMA"] == exposure.summary["psf_sigma"]
+    assert header.comments["FLSUM PSF_SIGMA"] == "[pix]"
+    assert "FLSUM ZERO_POINT" not in header  # it is not known
+    assert not [keyword for keyword in read_header(path) if keyword.startswith("FLSUM")]
+
+
 def test_an_exposure_with_nothing_but_pixels_comes_back(path, assert_equal_exposures):
     exposure = Exposure(image=IMAGE, mask=Mask.empty(IMAGE.shape), variance=IMAGE, unit="nJy")
 

@@ -13,6 +13,7 @@ from firstlight.errors import ConfigError, PartialResult
 from firstlight.framework import Layer, build_config, run_until, subtask
 from firstlight.images.fits import read_exposure, write_exposure
 from firstlight.images.psf import GaussianPsf
+from firstlight.images.summary_columns import SUMMARY
 from firstlight.refcats.formats import TableReferenceCatalog
 from firstlight.tasks.calibrate_image import CalibrateImageTask
 from firstlight.tasks.calibrate_image_contract import CalibrateImageConfig
@@ -89,6 +90,16 @@ def test_the_highest_pixel_belongs_to_the_candidates(small, made):
     carried = made.stars[made.stars["calib_psf_candidate"]]
     rows, others = joined(made.psf_stars["id"], carried["psf_id"])
     np.testing.assert_array_equal(made.psf_stars["psf_max_value"][rows], carried["psf_max_value"][others])
+
+
+def test_the_summary_has_every_number_that_there_is_and_each_is_known(small):
+    task = calibrate("summarize.fiducials={r: {mag_lim: 20.7, psf_sigma: 1.1, sky_bg: 10, zero_point: 22.5}}")
+    observation = dataclasses.replace(small.exposure.observation, airmass=1.2)
+    summary = task.run(small.exposure.replace(observation=observation), **small.references).summary
+
+    assert set(summary) == set(SUMMARY)
+    assert [name for name, value in summary.items() if not np.isfinite(value)] == []
+    assert summary["eff_time"] == pytest.approx(30 * 10 ** (0.8 * (summary["mag_lim"] - 20.7)))
 
 
 @pytest.mark.parametrize("passes", [1, 2])

@@ -3,7 +3,7 @@
 ======== ===================================================================================================
 HDU      content
 ======== ===================================================================================================
-PRIMARY  the cards of the telescope's header, no pixels
+PRIMARY  the cards of the telescope's header, and the summary as ``FLSUM <NAME>``; no pixels
 IMAGE    float32, with the WCS and BUNIT
 MASK     int32, Rice-compressed, with the bit of each plane as ``MP_<NAME>``
 VARIANCE float32
@@ -31,10 +31,14 @@ from firstlight.images.exposure import Exposure, HeaderValue, plain_header
 from firstlight.images.hdu_files import describe, open_hdus, write_hdus
 from firstlight.images.mask import Mask, header_keyword, planes_from_header
 from firstlight.images.psf_classes import psf_classes
+from firstlight.images.summary_columns import SUMMARY
 from firstlight.images.wcs_header import WCS_KEYWORD
 
 Compression = Literal["none", "lossless", "quantized"]
 """How image and variance are stored: as they are; smaller and exact; smallest, rounded to a 16th of the noise."""
+
+SUMMARY_PREFIX = "FLSUM "
+"""Keywords of the numbers of the summary begin like this; those that are not known have no card."""
 
 FORMAT_KEYWORD = "FLFORMAT"
 FORMAT = 1
@@ -175,7 +179,7 @@ def write_exposure(exposure: Exposure, path: str | Path, *, compression: Compres
     wcs = {} if exposure.wcs is None else exposure.wcs.to_header()
     planes = {_card_name(header_keyword(name)): bit for name, bit in exposure.mask.planes.items()}
     hdus = [
-        fits.PrimaryHDU(header=_primary_header(exposure.header)),
+        fits.PrimaryHDU(header=_primary_header(exposure.header, exposure.summary or {})),
         _float_hdu("IMAGE", exposure.image, {"BUNIT": unit} | wcs, compression),
         _tiled_hdu("MASK", exposure.mask.array, wcs | planes, compression_type="RICE_1"),
         _float_hdu("VARIANCE", exposure.variance, {"BUNIT": f"{unit}2"} | wcs, compression),
@@ -242,10 +246,11 @@ def _is_image(hdu: Any) -> bool:
 
 
 def _is_structural(keyword: str) -> bool:
-    return keyword in STRUCTURAL or keyword.startswith(("NAXIS", "ZNAXIS", "ZTILE", "ZNAME", "ZVAL", "TTYPE", "TFORM"))
+    parts = ("NAXIS", "ZNAXIS", "ZTILE", "ZNAME", "ZVAL", "TTYPE", "TFORM", SUMMARY_PREFIX)
+    return keyword in STRUCTURAL or keyword.startswith(parts)
 
 
-def _primary_header(cards: Mapping[str, HeaderValue]) -> fits.Header:
+def _primary_header(cards: Mapping[str, HeaderValue], summary: Mapping[str, float]) -> fits.Header:
     """Return the cards that FITS can hold and that are still true; the rest is in the archive alone."""
     header = fits.Header()
     header[FORMAT_KEYWORD] = (FORMAT, "layout of this exposure file")
@@ -257,6 +262,10 @@ def _primary_header(cards: Mapping[str, HeaderValue]) -> fits.Header:
                 header[keyword] = _printable(line)
         elif not isinstance(value, float) or np.isfinite(value):
             header[_card_name(keyword)] = _printable(value) if isinstance(value, str) else value
+    for name, number in summary.items():
+        if np.isfinite(number):
+            unit = SUMMARY[name].unit if name in SUMMARY else ""
+            header[f"HIERARCH {SUMMARY_PREFIX}{name.upper()}"] = (number, f"[{unit}]" if unit else "")
     return header
 
 

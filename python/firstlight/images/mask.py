@@ -5,7 +5,7 @@ The names are the contract; bit numbers may differ from file to file and are sto
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -16,6 +16,8 @@ from firstlight.kernels.arrays import BoolArray, IntArray
 
 N_BITS = 31
 """Planes that fit into a 32-bit integer without its sign."""
+
+BLOCK_ROWS = 16
 
 
 class MaskPlane(NamedTuple):
@@ -103,7 +105,8 @@ class Mask:
     __hash__ = None  # type: ignore[assignment]  # compared by its pixels, like an array
 
     def __repr__(self) -> str:
-        in_use = ", ".join(name for name in self.planes if self.fraction(name) > 0)
+        set_somewhere = self.in_use()
+        in_use = ", ".join(name for name in self.planes if name in set_somewhere)
         return f"Mask({self.shape[0]} x {self.shape[1]}, set: {in_use or 'nothing'})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -131,20 +134,31 @@ class Mask:
 
     def any_of(self, *names: str) -> BoolArray:
         """Return where at least one of the planes is set, bool [y, x]."""
-        return np.asarray((self.array & np.int32(self.bits(*names))) != 0)
+        bits = np.int32(self.bits(*names))
+        found = np.empty(self.shape, dtype=bool)
+        for rows in _blocks(self.shape[0]):
+            np.not_equal(self.array[rows] & bits, 0, out=found[rows])
+        return found
 
     def fraction(self, *names: str) -> float:
         """Return the fraction of pixels in which at least one of the planes is set."""
-        return float(np.count_nonzero(self.array & np.int32(self.bits(*names))) / max(1, self.array.size))
+        bits = np.int32(self.bits(*names))
+        count = sum(int(np.count_nonzero(self.array[rows] & bits)) for rows in _blocks(self.shape[0]))
+        return count / max(1, self.array.size)
+
+    def in_use(self) -> frozenset[str]:
+        """Return the names of the planes that are set somewhere."""
+        found = int(np.bitwise_or.reduce(self.array, axis=None))
+        return frozenset(name for name, bit in self.planes.items() if found >> bit & 1)
 
     def with_plane(self, name: str, where: BoolArray) -> Mask:
         """Return the mask with the plane set also where ``where`` is True."""
-        return self._like(self.array | _as_bits(where, self.bits(name)))
+        return self._like(_with_bits(self.array, where, keep=-1, bits=self.bits(name)))
 
     def replaced(self, name: str, where: BoolArray) -> Mask:
         """Return the mask with the plane set exactly where ``where`` is True."""
         bit = self.bits(name)
-        return self._like((self.array & np.int32(~bit)) | _as_bits(where, bit))
+        return self._like(_with_bits(self.array, where, keep=~bit, bits=bit))
 
     def without(self, *names: str) -> Mask:
         """Return the mask with the planes set nowhere."""
@@ -224,6 +238,20 @@ def planes_from_header(keywords: Iterable[tuple[str, object]]) -> dict[str, int]
     """Return plane name -> bit from the ``MP_<NAME>`` keywords among (keyword, value) pairs."""
     prefix = header_keyword("")
     return {key[len(prefix) :]: value for key, value in keywords if key.startswith(prefix) and isinstance(value, int)}
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    """Yield slices of few rows, so that what is computed from them stays in the cache of the processor."""
+    return (slice(start, start + BLOCK_ROWS) for start in range(0, n_rows, BLOCK_ROWS))
+
+
+def _with_bits(array: NDArray[np.int32], where: BoolArray, *, keep: int, bits: int) -> NDArray[np.int32]:
+    """Return the bits ``keep`` of each pixel, and ``bits`` set where ``where`` is True."""
+    where = np.broadcast_to(where, array.shape)
+    result = np.empty_like(array)
+    for rows in _blocks(len(array)):
+        np.bitwise_or(array[rows] & np.int32(keep), _as_bits(where[rows], bits), out=result[rows])
+    return result
 
 
 def _as_bits(where: BoolArray, bits: int) -> NDArray[np.int32]:

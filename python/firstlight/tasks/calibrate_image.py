@@ -25,7 +25,7 @@ from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.calibrate_image_contract import CalibrateImageConfig, CalibrateImageResult
 from firstlight.tasks.calibrate_state import CalibrateImageState
 from firstlight.tasks.calibrated_columns import calibrate_pixels
-from firstlight.tasks.detect import DetectTask
+from firstlight.tasks.detect import DetectResult, DetectTask
 from firstlight.tasks.match_psf_stars import join_psf_stars
 from firstlight.tasks.measure import MeasureTask
 from firstlight.tasks.measurement_scene import psf_sigma
@@ -170,7 +170,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
     def _model_psf(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         state.aperture_radius = self._aperture_radius(state)
         self._repair(state, interpolate=False)
-        self._detect(self.psf_detection, state)
+        found = self._detect(self.psf_detection, state)
+        state.measured["psf_detection_threshold"] = found.threshold
+        state.measured["psf_detection_multiplier"] = found.include_multiplier
         self._subtract_sky(state)
         state.psf_stars = with_calibration_flags(self._measure(self.psf_measurement, state))
         model = self.psf.run(state.exposure, state.psf_stars, state.found)
@@ -290,9 +292,10 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         if self.cosmic_rays is not None:
             state.exposure = self.cosmic_rays.run(state.exposure, interpolate=interpolate).exposure
 
-    def _detect(self, task: DetectTask, state: CalibrateImageState) -> None:
+    def _detect(self, task: DetectTask, state: CalibrateImageState) -> DetectResult:
         found = task.run(state.exposure)
         state.exposure, state.detections = found.exposure, found.detections
+        return found
 
     def _subtract_sky(self, state: CalibrateImageState) -> None:
         sky = self.background.run(state.exposure)

@@ -18,6 +18,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.footprint import Footprints
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import Psf
+from firstlight.images.summary_columns import SUMMARY
 from firstlight.refcats import ReferenceCatalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.calibrate_image_contract import CalibrateImageResult
@@ -98,6 +99,7 @@ class CalibrateImageState:
         """Make the summary of the exposure as it is."""
         summary = self.summarize(self.exposure, _filled(self.psf_stars), _filled(self.stars))
         self.summary = {
+            **dict.fromkeys(SUMMARY, math.nan),
             **summary,
             **self.measured,
             "psf_sigma_error": self._psf_sigma_error(summary),

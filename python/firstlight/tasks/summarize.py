@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy.spatial import KDTree
 from typing_extensions import TypeVar
 
@@ -19,8 +19,11 @@ from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.tasks.aperture_correction import CALIBRATED
 
 NAN = math.nan
+MOMENTS = ("30", "21", "12", "03", "40", "31", "22", "13", "04")
+HIGHER_SHAPES = ("coma1", "coma2", "trefoil1", "trefoil2", "kurtosis", "e41", "e42")
 SKY_IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "SUSPECT", "SPIKE", "CR")
 UNUSABLE = ("BAD", "EDGE", "NO_DATA", "SAT")
 
@@ -54,8 +57,36 @@ class SummarizeTask(Task[SummarizeConfigT], ABC):
         """
 
 
+class FiducialConfig(Config):
+    """What a usual exposure in one band is like, to which others are compared; empty where it is not known."""
+
+    exposure_time: PositiveFloat = 30.0
+    """Its exposure time [s]."""
+
+    mag_lim: float | None = None
+    """Its limiting magnitude [mag]."""
+
+    psf_sigma: PositiveFloat | None = None
+    """Its sigma of the PSF [pixel]."""
+
+    sky_bg: PositiveFloat | None = None
+    """Its sky [count / s]."""
+
+    zero_point: float | None = None
+    """Its zero point for an exposure of one second [mag]."""
+
+
 class ExposureSummaryConfig(Config):
     """Settings of `ExposureSummaryTask`."""
+
+    fiducials: Mapping[str, FiducialConfig] = Field(default_factory=dict)
+    """Band -> what a usual exposure is like; where a band is missing the effective times are not known."""
+
+    max_zero_point_scale: PositiveFloat = 1.1
+    """Largest factor of the effective time that a better zero point is believed to make."""
+
+    max_sky_pixels: PositiveInt = 2_000_000
+    """The sky is measured on at most about so many pixels, in rows spread over the image."""
 
     min_snr: NonNegativeFloat = 50.0
     """Smallest signal-to-noise ratio of the stars that the PSF is compared with."""
@@ -80,15 +111,18 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         """Describe an exposure whose pixels are still in counts."""
         summary: dict[str, float] = {"exp_time": _or_nan(exposure.observation.exposure_time)}
         summary |= _psf_at_centre(exposure)
-        summary |= self._psf_variation(exposure)
+        summary |= self._psf_variation(exposure, summary["psf_sigma"])
         summary |= self._psf_star_residuals(psf_stars)
+        summary |= self._higher_shapes(stars)
         summary |= _distance_to_psf_stars(exposure, psf_stars)
-        summary |= _sky(exposure)
+        summary |= self._sky(exposure)
         summary |= _where(exposure)
         summary["zero_point"] = exposure.photo_calib.zero_point if exposure.photo_calib else NAN
         summary["mag_lim"] = self._depth(exposure, summary)
-        for plane in ("SAT", "CR", "BAD", "NO_DATA", "DETECTED"):
-            summary[f"{plane.lower()}_mask_fraction"] = exposure.mask.fraction(plane)
+        summary |= self._effective_time(exposure, summary)
+        in_use = exposure.mask.in_use()
+        for plane in exposure.mask.planes:
+            summary[f"{plane.lower()}_mask_fraction"] = exposure.mask.fraction(plane) if plane in in_use else 0.0
         return SummarizeResult(summary=summary)
 
     def _psf_star_residuals(self, psf_stars: Table | None) -> dict[str, float]:
@@ -98,9 +132,7 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         if psf_stars is None or _n_used(psf_stars) == 0 or "psf_ixx" not in psf_stars.colnames:
             return {"n_psf_star": 0 if psf_stars is None else _n_used(psf_stars), **missing}
         used = np.asarray(psf_stars["calib_psf_used"], dtype=bool)
-        snr = np.asarray(psf_stars["snr"])
-        good = used & ~np.asarray(psf_stars["shape_flag"], dtype=bool) & (snr > self.config.min_snr)
-        good &= snr < self.config.max_snr
+        good = self._sample(psf_stars, "shape_flag")
         if not good.any():
             return {"n_psf_star": int(used.sum()), **missing}
         star, model = _shape(psf_stars, "", good), _shape(psf_stars, "psf_", good)
@@ -118,18 +150,77 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         result["star_un_normalized_e_median"] = float(np.median(np.sqrt((ixx - iyy) ** 2 + 4 * ixy**2)))
         return result
 
-    def _psf_variation(self, exposure: Exposure) -> dict[str, float]:
-        if exposure.psf is None:
-            return {"psf_trace_radius_delta": NAN, "psf_ap_flux_delta": NAN}
+    def _sample(self, stars: Table, flag: str) -> BoolArray:
+        """Return the stars that made the PSF, without ``flag``, neither faint nor nearly saturated."""
+        snr = np.asarray(stars["snr"])
+        good = np.asarray(stars["calib_psf_used"], dtype=bool) & ~np.asarray(stars[flag], dtype=bool)
+        return np.asarray(good & (snr > self.config.min_snr) & (snr < self.config.max_snr))
+
+    def _higher_shapes(self, stars: Table | None) -> dict[str, float]:
+        """Medians of the aberrations that the standardized third and fourth moments of the PSF stars show.
+
+        The combinations are those that turn with the third, first, second and no angle (`star_coma1` and so on).
+        """
+        names = [f"star_{name}_median" for name in HIGHER_SHAPES]
+        if stars is None or "moment_30" not in stars.colnames or _n_used(stars) == 0:
+            return dict.fromkeys(names, NAN)
+        good = self._sample(stars, "moments_flag")
+        if not good.any():
+            return dict.fromkeys(names, NAN)
+        m30, m21, m12, m03, m40, m31, m22, m13, m04 = (np.asarray(stars[f"moment_{name}"])[good] for name in MOMENTS)
+        shapes = (
+            *(m30 + m12, m21 + m03, m30 - 3 * m12, 3 * m21 - m03),
+            *(m40 + 2 * m22 + m04, m40 - m04, 2 * (m31 + m13)),
+        )
+        return {name: float(np.median(shape)) for name, shape in zip(names, shapes, strict=True)}
+
+    def _psf_variation(self, exposure: Exposure, sigma: float) -> dict[str, float]:
+        """How much the PSF, and the factor from its flux to the total flux, change over the usable pixels."""
+        names = ("psf_trace_radius_delta", "psf_ap_flux_delta", "psf_ap_corr_sigma_scaled_delta")
         spacing = max(self.config.grid_spacing, max(exposure.shape) // self.config.max_grid)
         y, x = _grid(exposure, spacing)
-        if len(x) == 0:
-            return {"psf_trace_radius_delta": NAN, "psf_ap_flux_delta": NAN}
+        if exposure.psf is None or len(x) == 0:
+            return dict.fromkeys(names, NAN)
         ixx, iyy, _ = exposure.psf.shapes(x=x, y=y).T
         trace = np.sqrt((ixx + iyy) / 2)
         radius = max(2.0, 3 * float(np.nanmedian(trace)))
         flux = np.array([exposure.psf.aperture_flux(radius, x=float(a), y=float(b)) for a, b in zip(x, y, strict=True)])
-        return {"psf_trace_radius_delta": float(np.ptp(trace)), "psf_ap_flux_delta": float(np.ptp(flux))}
+        corrections, factor = exposure.aperture_corrections, NAN
+        if corrections and CALIBRATED in corrections:
+            factor = float(np.ptp(corrections.evaluate(CALIBRATED, x=x, y=y)[0]))
+        change = float(np.ptp(flux)) if np.all(flux >= 0) else NAN
+        return dict(zip(names, (float(np.nanmax(trace) - np.nanmin(trace)), change, factor / sigma), strict=True))
+
+    def _sky(self, exposure: Exposure) -> dict[str, float]:
+        """Level of the subtracted sky, and noise, level and slope of what is left where nothing was detected."""
+        names = ("sky_noise", "sky_mean", "sky_slope", "mean_var", "variance_ratio")
+        level = float(sum(model.level for model in exposure.background)) if len(exposure.background) else NAN
+        step = max(1, round(exposure.image.size / self.config.max_sky_pixels))
+        rows = slice(step // 2 if exposure.shape[0] > step else 0, None, step)
+        image, variance = exposure.image[rows], exposure.variance[rows]
+        occupied = exposure.mask.cutout((rows, slice(None))).any_of(*SKY_IGNORED)
+        if occupied.all():
+            return {"sky_bg": level, **dict.fromkeys(names, NAN)}
+        sky = measure_sky_noise(image, bad=occupied, variance=variance)
+        slope = _slope(image, ~occupied) / sky.sigma if sky.sigma > 0 else NAN
+        mean_var = float(np.mean(variance[~occupied]))
+        values = (sky.sigma, sky.level, slope, mean_var, sky.variance_ratio)
+        return {"sky_bg": level, **dict(zip(names, values, strict=True))}
+
+    def _effective_time(self, exposure: Exposure, summary: Mapping[str, float]) -> dict[str, float]:
+        """Time in which a usual exposure would have gone as deep, and what seeing, sky and zero point do to it."""
+        band = exposure.filter.band if exposure.filter else None
+        usual = self.config.fiducials.get(band or "", FiducialConfig())
+        exp_time = summary["exp_time"] if summary["exp_time"] > 0 else NAN
+        deeper = summary["mag_lim"] - _or_nan(usual.mag_lim)
+        zero_point = summary["zero_point"] - 2.5 * math.log10(exp_time) - _or_nan(usual.zero_point)
+        sky_rate = summary["sky_bg"] / exp_time
+        return {
+            "eff_time": 10 ** (0.8 * deeper) * usual.exposure_time,
+            "eff_time_psf_sigma_scale": (summary["psf_sigma"] / _or_nan(usual.psf_sigma)) ** -2,
+            "eff_time_sky_bg_scale": _or_nan(usual.sky_bg) / sky_rate if sky_rate > 0 else NAN,
+            "eff_time_zero_point_scale": _at_most(10 ** (0.8 * zero_point), self.config.max_zero_point_scale),
+        }
 
     def _depth(self, exposure: Exposure, summary: Mapping[str, float]) -> float:
         """Limiting magnitude of a point source, LSST's `magLim` with the gain and noise that the image shows."""
@@ -171,45 +262,25 @@ def _distance_to_psf_stars(exposure: Exposure, psf_stars: Table | None) -> dict[
     return {"max_dist_to_nearest_psf": float(distance.max())}
 
 
-def _sky(exposure: Exposure) -> dict[str, float]:
-    free = ~exposure.mask.any_of(*SKY_IGNORED)
-    level = float(sum(model.level for model in exposure.background)) if len(exposure.background) else NAN
-    if not free.any():
-        return {
-            "sky_bg": level,
-            "sky_noise": NAN,
-            "sky_mean": NAN,
-            "sky_slope": NAN,
-            "mean_var": NAN,
-            "variance_ratio": NAN,
-        }
-    sky = measure_sky_noise(exposure.image, bad=~free, variance=exposure.variance)
-    slope = _slope(exposure.image, free)
-    return {
-        "sky_bg": level,
-        "sky_noise": sky.sigma,
-        "sky_mean": sky.level,
-        "sky_slope": slope / sky.sigma if sky.sigma > 0 else NAN,
-        "mean_var": float(np.mean(exposure.variance[free])),
-        "variance_ratio": sky.variance_ratio,
-    }
-
-
 def _slope(image: FloatArray, free: BoolArray) -> float:
     """Return the change of the residual sky from edge to edge [count], the larger of the two axes of a plane."""
     ny, nx = image.shape
-    plane = fit_mesh_background(image, bad=~free, bin_size=max(32, min(ny, nx) // 16), order=1)
+    plane = fit_mesh_background(image, bad=~free, bin_size=max(32, min(ny, nx) // 16), order=1, source_passes=0)
     corners = plane.evaluate_grid(x=np.array([0.0, nx - 1]), y=np.array([0.0, ny - 1]))
     return float(max(abs(corners[0, 1] - corners[0, 0]), abs(corners[1, 0] - corners[0, 0])))
 
 
 def _where(exposure: Exposure) -> dict[str, float]:
+    airmass = exposure.observation.airmass
+    zenith = math.degrees(math.acos(1 / airmass)) if airmass is not None and airmass >= 1 else NAN
+    corner_names = [f"{axis}_corner_{i}" for i in range(4) for axis in ("ra", "dec")]
     if exposure.wcs is None:
-        return dict.fromkeys(("ra", "dec", "pixel_scale"), NAN)
+        return {"zenith_distance": zenith, **dict.fromkeys(("ra", "dec", "pixel_scale", *corner_names), NAN)}
     ny, nx = exposure.image.shape
     x, y = (nx - 1) / 2, (ny - 1) / 2
     ra, dec = exposure.wcs.pixel_to_sky(x=x, y=y)
-    result = {"ra": float(ra), "dec": float(dec), "pixel_scale": float(exposure.wcs.pixel_scale(x=x, y=y))}
+    scale = float(exposure.wcs.pixel_scale(x=x, y=y))
+    result = {"zenith_distance": zenith, "ra": float(ra), "dec": float(dec), "pixel_scale": scale}
     corners = exposure.wcs.pixel_to_sky(x=np.array([0.0, nx - 1, nx - 1, 0]), y=np.array([0.0, 0, ny - 1, ny - 1]))
     for i, (corner_ra, corner_dec) in enumerate(zip(*corners, strict=True)):
         result[f"ra_corner_{i}"], result[f"dec_corner_{i}"] = float(corner_ra), float(corner_dec)
@@ -221,7 +292,7 @@ def _grid(exposure: Exposure, spacing: int) -> tuple[FloatArray, FloatArray]:
     ny, nx = exposure.image.shape
     rows = np.unique(np.linspace(0, ny - 1, max(2, -(-ny // spacing))).round().astype(int))
     columns = np.unique(np.linspace(0, nx - 1, max(2, -(-nx // spacing))).round().astype(int))
-    usable = ~exposure.mask.any_of(*UNUSABLE)[np.ix_(rows, columns)]
+    usable = (exposure.mask.array[np.ix_(rows, columns)] & exposure.mask.bits(*UNUSABLE)) == 0
     y, x = np.meshgrid(rows, columns, indexing="ij")
     return y[usable].astype(float), x[usable].astype(float)
 
@@ -239,6 +310,11 @@ def _n_used(psf_stars: Table) -> int:
 
 def _mad_sigma(values: FloatArray) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
+
+
+def _at_most(value: float, limit: float) -> float:
+    """Return the smaller of the two; NaN stays."""
+    return limit if value > limit else value
 
 
 def _or_nan(value: float | None) -> float:
