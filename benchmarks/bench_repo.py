@@ -6,6 +6,7 @@ are CPU milliseconds of one process; the elapsed time, in which the waiting for 
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import tempfile
@@ -70,6 +71,20 @@ def written(repo: Repo, run: str, number: int) -> NewDataset:
     return NewDataset("number", DataId(data_id), path, path.stat().st_size, checksum_of(path))
 
 
+def write_bare(path: Path) -> None:
+    """Write one small file that survives a power failure, with nothing but what the system must be asked for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        file.write(b'{"value": 0}\n')
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
 def storing(repo: Repo) -> Iterator[Timing]:
     """Time single and batched writing, and reading."""
     for name in ("single", "batched", "warm"):
@@ -86,6 +101,11 @@ def storing(repo: Repo) -> Iterator[Timing]:
             path = repo.root / "alone" / str(number // 10) / f"{number}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             find_storage("json").write({"value": number}, path)
+    yield timing
+    timing = Timing("open, write, sync, rename and sync the folder, bare", SMALL)
+    with timing.taken():
+        for number in range(SMALL):
+            write_bare(repo.root / "bare" / str(number // 10) / f"{number}.json")
     yield timing
     timing = Timing("write files, then register them together", SMALL, 1.0, 9.3)
     with timing.taken():

@@ -28,18 +28,21 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
         If the file cannot be written. Nothing is left behind, whatever ``write`` raises.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    done = False
     try:
         with temporary.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        done = True
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if not done:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
