@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from firstlight.algorithms.centroids import measure_centroids
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.psf_flux import StarScene, fit_star_scene
 from firstlight.algorithms.source_light import SourceLight
@@ -22,6 +21,7 @@ _GROWTH = 1.5
 _MARGIN = 2
 _MAX_MEDIAN = 3
 _NEAR_FWHM = 4.4
+_REFINED_SNR = 8.0
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def deblend(
 ) -> SourceLight:
     """Tell apart the light of all sources that come near another one.
 
-    First all of them are fitted as stars, together, and those that fit are taken off the image. What is left of the
-    others is shared, pixel by pixel, in the ratio of their templates: the fainter of each pixel and its mirror image
-    about the centre, smoothed by a median, nowhere brighter than further in. That is the deblender of SDSS (Lupton
-    2005, "SDSS Image Processing I: The Deblender"; Bosch et al. 2018, PASJ 70, S5, section 4.8), except that stars are
-    recognised first and with their wings. Holes and empty positions are left in the image, and so are sources without
-    a neighbour within two radii of a star.
+    First all of them are fitted as stars, together, from their isophotal centroids, and those that fit are taken off
+    the image. What is left of the others is shared, pixel by pixel, in the ratio of their templates: the fainter of
+    each pixel and its mirror image about the centre, smoothed by a median, nowhere brighter than further in. That is
+    the deblender of SDSS (Lupton 2005, "SDSS Image Processing I: The Deblender"; Bosch et al. 2018, PASJ 70, S5,
+    section 4.8), except that stars are recognised first and with their wings. Holes and empty positions are left in
+    the image, and so are sources without a neighbour within two radii of a star.
 
     Parameters
     ----------
@@ -89,7 +89,8 @@ def deblend(
     which = np.flatnonzero(
         real & ~skipped & (_near_another(detections, psf, of=real) | (blend_size > 1) | (snr > limits.bright_snr))
     )
-    scene = _fit(image, variance, bad, psf, detections, which)
+    at = {"x": detections.x[which], "y": detections.y[which]}
+    scene = fit_star_scene(image, variance=variance, bad=bad, psf=psf, **at, refinements=1, refine_snr=_REFINED_SNR)
     point_like = _is_point_like(scene, limits)
     boxes = _boxes(detections, scene, which, point_like, image.shape)
     first = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])])
@@ -123,30 +124,6 @@ def _near_another(detections: Detections, psf: Psf, *, of: BoolArray) -> BoolArr
         distance, _ = cKDTree(positions).query(positions, k=2, distance_upper_bound=reach)
         near[rows] = np.isfinite(distance[:, 1])
     return near
-
-
-def _fit(
-    image: NDArray[np.float32],
-    variance: FloatArray,
-    bad: BoolArray,
-    psf: Psf,
-    detections: Detections,
-    which: IntArray,
-) -> StarScene:
-    """Fit the sources as stars, from their centroids within their own regions."""
-    x, y = psf.average_position
-    centroids = measure_centroids(
-        image,
-        variance=variance,
-        bad=bad,
-        x=detections.x[which],
-        y=detections.y[which],
-        snr=detections.peak_snr[which],
-        psf_sigma=psf.moments(x=x, y=y).sigma,
-        labels=detections.labels,
-        own_label=which + 1,
-    )
-    return fit_star_scene(image, variance=variance, bad=bad, psf=psf, x=centroids.x, y=centroids.y)
 
 
 def _is_point_like(scene: StarScene, limits: DeblendLimits) -> BoolArray:

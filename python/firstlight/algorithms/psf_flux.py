@@ -96,8 +96,11 @@ def measure_psf_flux(
     stars = draw_stars(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
     fit = fit_stars(pixels, psf, reach, stars, together=together)
     for _ in range(refinements):
-        stars = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
-        fit = fit_stars(pixels, psf, reach, stars, together=together)
+        moved = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
+        stars, fit = (
+            moved,
+            fit_stars(pixels, psf, reach, moved, together=together, before=(stars, fit) if together else None),
+        )
     return _result(pixels, reach, stars, fit, placed, x=all_x, y=all_y)
 
 
@@ -156,8 +159,8 @@ def fit_star_scene(
     stars = draw_stars(pixels, psf, reach, x=all_x, y=all_y)
     fit = fit_stars(pixels, psf, reach, stars, together=True)
     for _ in range(refinements):
-        stars = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
-        fit = fit_stars(pixels, psf, reach, stars, together=True)
+        moved = refined_stars(pixels, psf, reach, stars, fit, fit.flux > refine_snr * fit.error)
+        stars, fit = moved, fit_stars(pixels, psf, reach, moved, together=True, before=(stars, fit))
     unused = pixels.weight == 0
     residual = fit.residual
     residual[unused] += np.nan_to_num(image[unused], nan=0.0, posinf=0.0, neginf=0.0)

@@ -37,7 +37,7 @@ _STRIPE = 32
 
 @dataclass(frozen=True)
 class Pixels:
-    """The image, its variance and the weights of its pixels; weight 0 where a pixel is not used."""
+    """The image, its variance and the weights of its pixels; image and weight are 0 where a pixel is not used."""
 
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
@@ -46,14 +46,16 @@ class Pixels:
     @classmethod
     def of(cls, image: FloatArray, variance: FloatArray, bad: BoolArray, *, weighting: Weighting) -> Self:
         """Return the pixels with those that must not be used emptied."""
-        planes = usable_planes(as_plane(image), as_plane(variance), bad, weighting == "inverse_variance")
-        return cls(*planes)
+        noise = as_plane(variance)
+        light, weight = usable_planes(as_plane(image), noise, bad, weighting == "inverse_variance")
+        return cls(image=light, variance=noise, weight=weight)
 
     @property
     def noise(self) -> float:
         """Return the typical noise of a pixel."""
-        used = self.variance[:: max(1, self.variance.shape[0] // 200)]
-        return float(np.sqrt(np.median(used)))
+        rows = slice(None, None, max(1, self.variance.shape[0] // 200))
+        used = self.variance[rows][self.weight[rows] > 0]
+        return float(np.sqrt(np.median(used))) if len(used) else 1.0
 
 
 @dataclass(frozen=True)
@@ -125,10 +127,19 @@ def draw_stars(pixels: Pixels, psf: Psf, reach: Reach, *, x: NDArray[np.float64]
     return Stars(x=x, y=y, cores=cores, column=column, row=row, norm=norm, n_good=n_good, share=share)
 
 
-def fit_stars(pixels: Pixels, psf: Psf, reach: Reach, stars: Stars, *, together: bool) -> Fit:
-    """Return the fluxes that fit the image best, of all stars together or of each as if it were alone."""
-    flux, residual = np.zeros(len(stars.x)), pixels.image.copy()
+def fit_stars(
+    pixels: Pixels, psf: Psf, reach: Reach, stars: Stars, *, together: bool, before: tuple[Stars, Fit] | None = None
+) -> Fit:
+    """Return the fluxes that fit the image best, of all stars together or of each as if it were alone.
+
+    With ``before``, a fit together of the same stars at other places, the work starts there and uses up its residual.
+    """
+    flux = np.zeros(len(stars.x))
+    residual = pixels.image.copy() if before is None else before[1].residual
     wide, wide_of = np.zeros((0, 1, 1)), np.full(len(flux), -1, dtype=np.int64)
+    if before is not None:
+        flux = before[1].flux
+        _move(residual, before[0], before[1], stars)
     if together:
         wide, wide_of = _sweep(pixels, psf, reach, stars, flux, residual)
         first, members = _neighbours(stars, _GROUP_FWHM * reach.fwhm)
@@ -148,6 +159,16 @@ def fit_stars(pixels: Pixels, psf: Psf, reach: Reach, stars: Stars, *, together:
         wide=wide,
         wide_of=wide_of,
     )
+
+
+def _move(residual: NDArray[np.float32], old: Stars, fit: Fit, new: Stars) -> None:
+    """Put the stars back where they were and take their cores off where they are now."""
+    small, large = np.flatnonzero(fit.wide_of < 0), np.flatnonzero(fit.wide_of >= 0)
+    for stamps, rows in ((old.cores[small], small), (fit.wide[fit.wide_of[large]], large)):
+        nothing = np.zeros((len(rows), 1, 1))
+        exchange_stars(residual, stamps, nothing, old.column[rows], old.row[rows], fit.flux[rows])
+    nothing = np.zeros((len(new.x), 1, 1))
+    exchange_stars(residual, nothing, new.cores, new.column, new.row, fit.flux)
 
 
 def _sweep(

@@ -13,7 +13,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.planes import as_plane
 from firstlight.kernels.tiles import add_to_tiles, cut_tiles
 
-_STEP = 4
+_STEP = 2
 _SHEET_WIDTH = 1024
 
 

@@ -20,7 +20,7 @@ FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 """Full width at half maximum of a Gaussian of unit standard deviation."""
 
 _PHASES = 9
-_SHAPE_REACH = 7.0
+_SHAPE_REACH = 5.0
 _SHAPE_TOLERANCE = 1e-6
 _MOMENT_SAMPLES = 5
 """Positions per pixel (odd) at which a profile is sampled to find where it falls to half its peak."""

@@ -19,17 +19,17 @@ def usable_planes(
     variance: NDArray[np.float32],
     bad: NDArray[np.bool_],
     inverse_variance: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return image, variance and weight with 0, 1 and 0 where a pixel is bad, not finite or without variance."""
-    light, noise, weight = np.zeros_like(image), np.ones_like(image), np.zeros_like(image)
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return image and weight, both 0 where a pixel is bad, not finite or without variance."""
+    light, weight = np.zeros_like(image), np.zeros_like(image)
     one = np.float32(1.0)
     for row in range(image.shape[0]):
         for col in range(image.shape[1]):
             value, spread = image[row, col], variance[row, col]
             if not bad[row, col] and np.isfinite(value) and np.isfinite(spread) and spread > 0.0:
-                light[row, col], noise[row, col] = value, spread
+                light[row, col] = value
                 weight[row, col] = one / spread if inverse_variance else one
-    return light, noise, weight
+    return light, weight
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")

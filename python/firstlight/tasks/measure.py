@@ -19,7 +19,6 @@ from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.tasks.measure_fluxes import (
     ApertureFluxPlugin,
     BlendednessPlugin,
-    CompensatedTophatFluxPlugin,
     KronFluxPlugin,
     PsfFluxPlugin,
 )
@@ -78,7 +77,6 @@ class PluginMeasureConfig(Config):
         aperture=subtask(ApertureFluxPlugin),
         psf_flux=subtask(PsfFluxPlugin),
         kron=subtask(KronFluxPlugin),
-        tophat=subtask(CompensatedTophatFluxPlugin),
         blendedness=subtask(BlendednessPlugin),
         variance=subtask(VariancePlugin),
         extendedness=subtask(ExtendednessPlugin),

@@ -17,14 +17,13 @@ from firstlight.framework import Config
 from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.measurement_plugins import (
     EMPTY,
-    UNUSABLE,
     Columns,
     MeasurementPlugin,
     moments_of,
     on_tiles,
     values,
 )
-from firstlight.tasks.measurement_scene import MeasurementScene
+from firstlight.tasks.measurement_scene import UNUSABLE, MeasurementScene
 
 LengthUnit = Literal["fwhm", "pixel"]
 """``fwhm``: lengths follow the seeing. ``pixel``: they are the same on all images."""
@@ -43,7 +42,7 @@ class PsfFluxPlugin(MeasurementPlugin):
         found = measure_psf_flux(
             exposure.image,
             variance=exposure.variance,
-            bad=exposure.mask.any_of(*UNUSABLE),
+            bad=scene.unusable,
             psf=exposure.psf,
             x=values(catalog, "x"),
             y=values(catalog, "y"),
@@ -242,10 +241,10 @@ class BlendednessPlugin(MeasurementPlugin):
         if "ixx" not in catalog.colnames:
             return {}
         shape = moments_of(catalog)
-        own = gaussian_weighted_flux(scene.tiles.image, bad=scene.bad(*EMPTY), **on_tiles(scene, catalog), **shape)
+        own = gaussian_weighted_flux(scene.tiles.image, bad=scene.bad(*UNUSABLE), **on_tiles(scene, catalog), **shape)
         everything = gaussian_weighted_flux(
             scene.exposure.image,
-            bad=scene.exposure.mask.any_of(*EMPTY),
+            bad=scene.unusable,
             x=values(catalog, "x"),
             y=values(catalog, "y"),
             **shape,

@@ -13,8 +13,8 @@ from firstlight.framework import Config
 from firstlight.images.catalog import with_sky_positions
 from firstlight.kernels import centroids as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.tasks.measurement_plugins import UNUSABLE, Columns, MeasurementPlugin, moments_of, values
-from firstlight.tasks.measurement_scene import MeasurementScene
+from firstlight.tasks.measurement_plugins import Columns, MeasurementPlugin, moments_of, values
+from firstlight.tasks.measurement_scene import UNUSABLE, MeasurementScene
 
 DEG_PER_ARCSEC = 1.0 / 3600.0
 

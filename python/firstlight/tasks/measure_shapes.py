@@ -17,14 +17,13 @@ from firstlight.framework import Config
 from firstlight.kernels import moments as kernel
 from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.measurement_plugins import (
-    UNUSABLE,
     Columns,
     MeasurementPlugin,
     moments_of,
     on_tiles,
     values,
 )
-from firstlight.tasks.measurement_scene import MeasurementScene
+from firstlight.tasks.measurement_scene import UNUSABLE, MeasurementScene
 
 SHAPE = ("ixx", "iyy", "ixy")
 

@@ -21,9 +21,6 @@ from firstlight.tasks.measurement_scene import MeasurementScene
 Columns = Mapping[str, object]
 """Column name -> values, one per source; quantities where they have a unit."""
 
-UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
-"""Mask planes whose pixels say nothing about a source."""
-
 EMPTY = ("BAD", "NO_DATA")
 """Mask planes whose pixels hold no light; saturated ones hold some."""
 
@@ -37,7 +34,7 @@ class MeasurementPlugin(Task[MeasurementConfigT], ABC):
     """Plug-ins run by rising order: centroids 0, flags 1, shapes 2, fluxes 3, what needs these 4, sky positions 5."""
 
     def reach(self, *, fwhm: float, aperture_radius: float) -> float:
-        """Return how far from a centroid the pixels are needed [pixel]; tiles reach 3.5 times the FWHM in any case.
+        """Return how far from a centroid the pixels are needed [pixel]; tiles reach 3 times the FWHM in any case.
 
         Parameters
         ----------

@@ -17,7 +17,10 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray
 
-_REACH_FWHM = 3.5
+UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
+"""Mask planes whose pixels say nothing about a source."""
+
+_REACH_FWHM = 3.0
 _REGION_GROWTH = 1.3
 _MAX_HALF = 100
 
@@ -70,7 +73,7 @@ class MeasurementScene:
     def tiles(self) -> Tiles:
         """Each source on a tile, its neighbours taken away, or their pixels marked where they were not told apart.
 
-        Tiles reach 3.5 times the FWHM, `reach`, and beyond the region of the source.
+        Tiles reach 3 times the FWHM, `reach`, and beyond the region of the source.
         """
         found = self.detections
         span = np.maximum.reduce(
@@ -115,6 +118,11 @@ class MeasurementScene:
         stamp = psf.kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2)
         middle = np.array([float(psf.radius)])
         return float(adaptive_moments(stamp, x=middle, y=middle, sigma_guess=self.psf_sigma).flux[0])
+
+    @cached_property
+    def unusable(self) -> BoolArray:
+        """Pixels of the exposure that say nothing about a source: defects, no data, saturation, cosmic rays."""
+        return self.exposure.mask.any_of(*UNUSABLE)
 
     def bad(self, *planes: str) -> BoolArray:
         """Return which pixels of the tiles have any of the mask planes set, or lie off the image."""
