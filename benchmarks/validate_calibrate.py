@@ -53,8 +53,8 @@ def main() -> None:
         for seed in range(options.first, options.first + options.seeds):
             found = study(scene, seed=seed, keep=options.keep)
             checks += found
-            failures = [c for c in found if c.verdict == "FAIL"]
-            print(f"# {scene.name}, seed {seed}: {len(found)} checks, {len(failures)} beyond target", flush=True)
+            print(f"# {scene.name}, seed {seed}: {len(found)} checks", flush=True)
+            print_failures(found)
     averaged = over_seeds(checks)
     if options.detail:
         for check in averaged:

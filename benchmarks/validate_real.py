@@ -178,12 +178,12 @@ def psf_minus_aperture(product: Product) -> tuple[Table, FloatArray, FloatArray,
 
 
 def lonely(*, x: FloatArray, y: FloatArray, flux: FloatArray, radius: float) -> BoolArray:
-    """Return who has less than half a per cent of its flux in others within the radius [pixel]."""
+    """Return who has less than a fifth of a per cent of its flux in others within the radius [pixel]."""
     finite = np.isfinite(x) & np.isfinite(y)
     tree = KDTree(np.column_stack([np.where(finite, x, -1e6), np.where(finite, y, -1e6)]))
     brightness = np.where(np.isfinite(flux), np.abs(flux), 0.0)
     near = tree.query_ball_point(np.column_stack([np.nan_to_num(x), np.nan_to_num(y)]), radius)
-    return np.array([brightness[rows].sum() - brightness[k] < 0.005 * brightness[k] for k, rows in enumerate(near)])
+    return np.array([brightness[rows].sum() - brightness[k] < 0.002 * brightness[k] for k, rows in enumerate(near)])
 
 
 def reserved_checks(product: Product) -> list[Check]:

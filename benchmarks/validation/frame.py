@@ -156,14 +156,14 @@ class Frame:
         """Flux of one count by the fitted zero point [nJy/adu]."""
         return float(10 ** (0.4 * (NJY_ZERO_POINT - float(self.summary["zero_point"]))))  # type: ignore[arg-type]  # a number in every summary
 
-    @property
+    @cached_property
     def sky_sigma(self) -> FloatArray:
         """Noise of a pixel of empty sky (ny, nx) [adu]."""
         detector = self.truth.settings.detector
         variance = self.truth.sky / detector.gain + (detector.read_noise / detector.gain) ** 2
         return np.sqrt(self.n_snaps * variance.astype(float))
 
-    @property
+    @cached_property
     def fwhm(self) -> float:
         """True FWHM at the centre, pixel included [pixel]."""
         ny, nx = self.truth.image.shape
@@ -178,6 +178,22 @@ class Frame:
     def stars_found(self) -> tuple[NDArray[np.intp], BoolArray]:
         """Row of `sources` nearest to each true star, and whether it is near enough."""
         return match(self.sources, x=self.star_truth.x, y=self.star_truth.y, radius=max(1.5, 0.5 * self.fwhm))
+
+    def true_moments(self, *, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Return (n, 3) true adaptive moments ixx, iyy, ixy [pixel^2], interpolated between 6 x 6 places."""
+        ny, nx = self.truth.image.shape
+        steps = len(self._moment_table) - 1
+        places = np.stack([y / (ny - 1) * steps, x / (nx - 1) * steps])
+        return np.column_stack(
+            [map_coordinates(self._moment_table[:, :, k], places, order=3, mode="nearest") for k in range(3)]
+        )
+
+    @cached_property
+    def _moment_table(self) -> FloatArray:
+        ny, nx = self.truth.image.shape
+        columns, rows = np.linspace(0, nx - 1, 6), np.linspace(0, ny - 1, 6)
+        spread = self.truth.point_spread
+        return np.array([[spread.adaptive_moments(x=x, y=y) for x in columns] for y in rows])
 
     def _real(self, table: Table) -> Table:
         return table[~np.asarray(table["sky_source"], bool)] if "sky_source" in table.colnames else table
@@ -233,12 +249,3 @@ def star_truth(frame: Frame) -> StarTruth:
         contamination=others / error,
         clean=clean,
     )
-
-
-def true_moments(frame: Frame, *, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Return (n, 3) true adaptive moments ixx, iyy, ixy [pixel^2], interpolated between 9 x 9 places."""
-    ny, nx = frame.truth.image.shape
-    grid_x, grid_y = np.linspace(0, nx - 1, 9), np.linspace(0, ny - 1, 9)
-    table = np.array([[frame.truth.point_spread.adaptive_moments(x=a, y=b) for a in grid_x] for b in grid_y])
-    places = np.stack([y / (ny - 1) * 8, x / (nx - 1) * 8])
-    return np.column_stack([map_coordinates(table[:, :, k], places, order=3, mode="nearest") for k in range(3)])

@@ -112,11 +112,11 @@ def cosmic_ray_checks(frame: Frame) -> list[Check]:
 
 
 def _star_cores(frame: Frame) -> BoolArray:
-    """Return the 3 x 3 pixels of unsaturated stars above S/N 20."""
+    """Return the 3 x 3 pixels of stars above S/N 20 away from saturated and defective pixels."""
     stars = frame.star_truth
     ny, nx = frame.truth.image.shape
     cores = np.zeros((ny, nx), bool)
-    chosen = (stars.snr > 20) & ~_near_saturation(frame, x=stars.x, y=stars.y)
+    chosen = (stars.snr > 20) & ~_near_defect(frame, x=stars.x, y=stars.y)
     rows, columns = np.round(stars.y[chosen]).astype(int), np.round(stars.x[chosen]).astype(int)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
@@ -124,9 +124,11 @@ def _star_cores(frame: Frame) -> BoolArray:
     return cores
 
 
-def _near_saturation(frame: Frame, *, x: FloatArray, y: FloatArray) -> BoolArray:
-    saturated = maximum_filter((frame.truth.mask & TruthBit.SATURATED) > 0, 5)
-    return np.asarray(saturated[np.round(y).astype(int), np.round(x).astype(int)])
+def _near_defect(frame: Frame, *, x: FloatArray, y: FloatArray) -> BoolArray:
+    """Return who is within three pixels of saturation, a hot pixel or a bad column: those may look like a track."""
+    kinds = TruthBit.SATURATED | TruthBit.HOT | TruthBit.BAD_COLUMN
+    near = maximum_filter((frame.truth.mask & kinds) > 0, 7)
+    return np.asarray(near[np.round(y).astype(int), np.round(x).astype(int)])
 
 
 def _snap_checks(frame: Frame) -> list[Check]:

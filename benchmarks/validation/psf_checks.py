@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import sep
 from astropy.table import Table
 
-from validation.frame import BoolArray, FloatArray, Frame, true_moments
+from validation.frame import BoolArray, FloatArray, Frame
 from validation.results import Check, median_check, robust_mean, robust_std
 
 RADIUS_FWHM = 1.5
@@ -20,7 +21,7 @@ def psf_checks(frame: Frame) -> list[Check]:
     ny, nx = frame.truth.image.shape
     x, y = (g.ravel() for g in np.meshgrid(np.linspace(30, nx - 31, 6), np.linspace(30, ny - 31, 6)))
     model = np.array([_moments(psf.moments(x=a, y=b)) for a, b in zip(x, y, strict=True)])
-    size, e1, e2 = _shape_error(model, true_moments(frame, x=x, y=y))
+    size, e1, e2 = _shape_error(model, frame.true_moments(x=x, y=y))
     stamps = psf.images(x=x + 0.37, y=y - 0.21)
     total = np.abs(stamps.sum(axis=(1, 2)) - 1).max()
     checks = [
@@ -150,15 +151,10 @@ def aperture_correction_checks(frame: Frame) -> list[Check]:
     if np.count_nonzero(chosen) < 5:
         return []
     table = frame.sources[rows[chosen]]
-    radius = float(frame.summary["aperture_radius"])  # type: ignore[arg-type]  # a number
-    spread = frame.truth.point_spread
-    enclosed = np.array(
-        [spread.encircled(radius, x=a, y=b) for a, b in zip(truth.x[chosen], truth.y[chosen], strict=True)]
-    )
-    aperture = np.asarray(table["aper_flux"], float) / enclosed
     flux = np.asarray(table["calib_flux"], float)
-    ratio = flux / aperture
-    ratio = ratio[np.isfinite(ratio)]
+    enclosed, alone = _enclosed(frame, x=truth.x[chosen], y=truth.y[chosen], flux=truth.flux[chosen])
+    ratio = flux / (np.asarray(table["aper_flux"], float) / enclosed)
+    ratio = ratio[alone & np.isfinite(ratio)]
     true_ratio = flux / (truth.flux[chosen] * frame.njy_per_adu)
     good = np.isfinite(true_ratio)
     normal = true_ratio[good] / np.median(true_ratio[good])
@@ -179,6 +175,22 @@ def aperture_correction_checks(frame: Frame) -> list[Check]:
         ),
     ]
     return [*checks, *_gradient_over_field(frame, x=x, y=y, values=normal)]
+
+
+def _enclosed(frame: Frame, *, x: FloatArray, y: FloatArray, flux: FloatArray) -> tuple[FloatArray, BoolArray]:
+    """Return the true share of stars' light in the calibration aperture, and who has it for itself to 0.05 %."""
+    radius = float(frame.summary["aperture_radius"])  # type: ignore[arg-type]  # a number
+    half = int(np.ceil(radius)) + 2
+    light = frame.n_snaps * (frame.truth.light - frame.truth.sky).astype(float)
+    total = sep.sum_circle(np.ascontiguousarray(light), x, y, radius, subpix=0)[0]
+    stamps = frame.truth.point_spread.images(x=x, y=y, radius=half)
+    own = np.array(
+        [
+            sep.sum_circle(stamp, [half + a - np.round(a)], [half + b - np.round(b)], radius, subpix=0)[0][0]
+            for stamp, a, b in zip(stamps, x, y, strict=True)
+        ]
+    )
+    return own, np.abs(total / flux - own) < 5e-4
 
 
 def _gradient_over_field(frame: Frame, *, x: FloatArray, y: FloatArray, values: FloatArray) -> list[Check]:

@@ -78,7 +78,7 @@ class Check:
 
     def as_row(self) -> dict[str, object]:
         """Return plain values for JSON; a number that is not finite is None."""
-        row = {**asdict(self), "verdict": self.verdict}
+        row = {**asdict(self), "n": int(self.n), "verdict": self.verdict}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in row.items()
@@ -170,7 +170,8 @@ def print_failures(checks: Sequence[Check]) -> None:
     for check in sorted((c for c in checks if c.verdict == "FAIL"), key=lambda c: _order(c.section)):
         print(
             f"FAIL {check.section:<5} {check.name:<44} {check.scene:<28} {check.value:.4g} +- {check.error:.2g}"
-            f"  target {check.target}  n {check.n}  {check.note}"
+            f"  target {check.target}  n {check.n}  {check.note}",
+            flush=True,
         )
 
 
