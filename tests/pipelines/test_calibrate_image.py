@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.io import fits
+from astropy.wcs import WCS
 
 from firstlight import errors
 from firstlight.errors import ConfigError, PartialResult
@@ -90,6 +92,34 @@ def test_the_highest_pixel_belongs_to_the_candidates(small, made):
     carried = made.stars[made.stars["calib_psf_candidate"]]
     rows, others = joined(made.psf_stars["id"], carried["psf_id"])
     np.testing.assert_array_equal(made.psf_stars["psf_max_value"][rows], carried["psf_max_value"][others])
+
+
+def test_the_header_of_the_image_gives_any_program_the_same_positions(made, tmp_path):
+    write_exposure(made.exposure, tmp_path / "image.fits")
+    (ny, nx), other = made.exposure.shape, WCS(fits.getheader(tmp_path / "image.fits", "IMAGE"))
+    y, x = (axis.ravel() for axis in np.mgrid[-100 : ny + 100 : 40, -100 : nx + 100 : 40].astype(float))
+    ra, dec = made.exposure.wcs.pixel_to_sky(x=x, y=y)
+
+    assert np.hypot(*(a - b for a, b in zip(other.all_world2pix(ra, dec, 0), (x, y), strict=True))).max() < 1e-4
+    there_and_back = made.exposure.wcs.sky_to_pixel(ra=ra, dec=dec)
+    assert np.hypot(there_and_back[0] - x, there_and_back[1] - y).max() < 1e-6
+
+
+def test_stars_say_for_which_calibrations_they_were_used(made):
+    stars, psf_stars = made.stars, made.psf_stars
+    names = [
+        name for name in psf_stars.colnames if name.startswith(("calib_", "apcorr_")) and psf_stars[name].dtype == bool
+    ]
+    rows, others = joined(psf_stars["id"], stars["psf_id"])
+
+    assert {"calib_psf_used", "calib_psf_reserved", "calib_astrometry_used", "apcorr_psf_used"} <= set(names)
+    for name in names:
+        np.testing.assert_array_equal(psf_stars[name][rows], stars[name][others])
+        assert not stars[name][stars["psf_id"] == 0].any()
+    assert 5 < np.sum(psf_stars["apcorr_psf_used"]) <= np.sum(psf_stars["calib_psf_used"])
+    assert set(made.photometry_matches["src_id"][made.photometry_matches["used"]]) == set(
+        stars["id"][stars["calib_photometry_used"]]
+    )
 
 
 def test_the_summary_has_every_number_that_there_is_and_each_is_known(small):

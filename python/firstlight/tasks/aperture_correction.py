@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,9 @@ class ApertureCorrectionResult(Struct):
 
     n_stars: int
     """Number of stars it was measured on."""
+
+    used: Mapping[str, BoolArray]
+    """Name of a flux -> (n_sources,) True for the stars on which its factor was measured."""
 
     gates: tuple[Gate, ...]
     """How good the correction is."""
@@ -118,23 +122,25 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         """Compare the fluxes of PSF stars."""
         if exposure.psf is None:
             raise ApertureCorrectionError("The aperture correction needs a PSF and the exposure has none.")
-        stars = psf_stars[self._select(psf_stars)]
+        rows = self._select(psf_stars)
+        stars = psf_stars[rows]
         total = self.calibration_flux.run(exposure, stars, aperture_radius=aperture_radius)
         fit = self._fit(CALIBRATED, exposure, stars, total)
-        corrections = {name: self._correction(name, exposure, stars, total) for name in self._others(stars)}
+        others = {name: self._fit_if_any(name, exposure, stars, total) for name in self._others(stars)}
+        fits = {CALIBRATED: fit, **{name: other for name, other in others.items() if other is not None}}
         share = aperture_share(exposure.psf, aperture_radius, box=exposure.box)
         mean, n_stars = fit.field.mean(), int(fit.used.sum())
         self.log.info("aperture correction", psf_to_total=mean, error=fit.error, scatter=fit.scatter, n=n_stars)
         return ApertureCorrectionResult(
             corrections=ApertureCorrectionMap(
                 {
-                    CALIBRATED: ApertureCorrection(fit.field, error=fit.error),
                     "aper": ApertureCorrection(inverse_field(share)),
-                    **{name: correction for name, correction in corrections.items() if correction is not None},
+                    **{name: ApertureCorrection(each.field, error=each.error) for name, each in fits.items()},
                 }
             ),
             psf_to_total=mean,
             n_stars=n_stars,
+            used={name: _flags(rows[each.used], len(psf_stars)) for name, each in fits.items()},
             gates=(
                 Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),
                 Gate("aperture_correction_scatter", fit.scatter, warn=self.config.warn_scatter, n=n_stars),
@@ -147,16 +153,15 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         wanted = known if self.config.fluxes is None else [name for name in self.config.fluxes if name in known]
         return [name for name in wanted if name not in (CALIBRATED, "aper", "calib")]
 
-    def _correction(
+    def _fit_if_any(
         self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult
-    ) -> ApertureCorrection | None:
+    ) -> FluxRatioField | None:
         """Return the correction of a flux; None where no star has it."""
         try:
-            fit = self._fit(name, exposure, stars, total)
+            return self._fit(name, exposure, stars, total)
         except ApertureCorrectionError as error:
             self.log.warning("no aperture correction", flux=name, reason=str(error))
             return None
-        return ApertureCorrection(fit.field, error=fit.error)
 
     def _fit(self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult) -> FluxRatioField:
         flux = np.asarray(stars[name + INST_FLUX], dtype=np.float64)
@@ -206,6 +211,13 @@ def with_total_flux(catalog: Table, exposure: Exposure) -> Table:
     result["calib_inst_flux_err"] = Column(error * factor, unit=unit)
     result["calib_flux_flag"] = _flag(catalog, CALIBRATED) | ~np.isfinite(factor)
     return result
+
+
+def _flags(rows: IntArray, size: int) -> BoolArray:
+    """Return a column of flags that are set in some rows."""
+    flags = np.zeros(size, dtype=bool)
+    flags[rows] = True
+    return flags
 
 
 def _flag(table: Table, name: str) -> BoolArray:

@@ -212,6 +212,8 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         corrected = self.aperture_correction.run(state.exposure, state.psf_stars, aperture_radius=state.aperture_radius)
         state.exposure = state.exposure.replace(aperture_corrections=corrected.corrections)
         state.keep(corrected.gates)
+        for name, used in corrected.used.items():
+            state.psf_stars[f"apcorr_{name}_used"] = used
         state.psf_stars = with_total_flux(state.psf_stars, state.exposure)
         return {"stars": corrected.n_stars, "psf_to_total": round(corrected.psf_to_total, 4)}
 
