@@ -50,7 +50,7 @@ OBSERVATION = {
     *("tracking_radec", "object", "observation_type"),
 }
 DETECTOR = {"detector_num", "detector_unique_name"}
-UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, RuntimeError, NotImplementedError)
+UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, RuntimeError)
 """What translators raise for headers that they cannot read."""
 
 
