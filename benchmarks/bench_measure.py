@@ -81,7 +81,7 @@ def simulate(folder: Path, arguments: list[str]) -> Field:
     refcat = ["--refcat", folder / "refcat.parquet"]
     subprocess.run([FIRSTLIGHT, "process", folder / "epoch_0.fits", *refcat, "-o", folder / "out", "--no-page"], **run)
     columns = pyarrow.parquet.read_table(folder / "truth.parquet")
-    names = ["kind", "x_0", "y_0", "mag_0", "half_light_radius", "saturated_0"]
+    names = ["kind", "x_0", "y_0", "mag_0", "half_light_radius", "saturated_0", "axis_ratio"]
     truth = Table({name.removesuffix("_0"): columns[name].to_numpy(zero_copy_only=False) for name in names})
     exposure = read_exposure(folder / "out" / "epoch_0_image.fits")
     ny, nx = exposure.shape
@@ -291,7 +291,7 @@ def of_sextractor(field: Field) -> dict[str, Table]:
         "NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_RADIUS\nSNR_WIN\nFLUX_APER(1)\nFLUXERR_APER(1)\nELONGATION\nFLAGS\nVIGNET(31,31)\n"
     )
     (folder / "second.param").write_text(
-        "X_IMAGE\nY_IMAGE\nXWIN_IMAGE\nYWIN_IMAGE\nFLUX_PSF\nFLUX_AUTO\nFLUX_APER(1)\n"
+        "X_IMAGE\nY_IMAGE\nXWIN_IMAGE\nYWIN_IMAGE\nXPSF_IMAGE\nYPSF_IMAGE\nFLUX_PSF\nFLUXERR_PSF\nFLUX_AUTO\nFLUX_APER(1)\n"
     )
     shared = Path("/usr/share/source-extractor")
     common = ["-BACK_TYPE", "MANUAL", "-BACK_VALUE", "0", "-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "rms.fits"]

@@ -96,8 +96,8 @@ def deblend(
     first = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])])
     light = np.zeros(first[-1], dtype=np.float32)
     for stamps, among in _stamps(scene, point_like):
-        at = scene.column[among], scene.row[among]
-        star_light(stamps, scene.fluxes.flux[among], *at, boxes, first, which[among], light)
+        place = scene.column[among], scene.row[among]
+        star_light(stamps, scene.fluxes.flux[among], *place, boxes, first, which[among], light)
     if not point_like.all():
         _share_others(scene, ~point_like, which, boxes, first, light, bad=bad, fwhm=_fwhm(psf), detections=detections)
     result = np.zeros((2, detections.n_peaks), dtype=bool)

@@ -117,6 +117,9 @@ FLAGS: Mapping[str, str] = {
 """Name of a boolean column -> what it says; the flag of a flux is called ``<flux>_flux_flag``."""
 
 ENDINGS: Mapping[str, str] = {
+    "xx_err": "Error of the second moment along x.",
+    "yy_err": "Error of the second moment along y.",
+    "xy_err": "Error of the mixed second moment.",
     "_center_all": "All nine pixels at the centre have the plane.",
     "_center": "A pixel within one of the centre has the plane.",
     "_flux_flag_truncated": "Part of the aperture lies beyond the image.",
@@ -137,10 +140,18 @@ ENDINGS: Mapping[str, str] = {
 """End of a name -> what such columns hold, when the name itself is not in the tables."""
 
 
+STARTS: Mapping[str, str] = {
+    "moment_": "Moment of the source made round and of unit size; the digits are the powers of x and of y.",
+}
+"""Start of a name -> what such columns hold, when the name itself is not in the tables."""
+
+
 def meaning_of(name: str) -> str:
     """Return the sentence that says what a column holds; empty if nothing is known of it."""
     if name in COLUMNS:
         return COLUMNS[name].meaning
     if name in FLAGS:
         return FLAGS[name]
-    return next((meaning for ending, meaning in ENDINGS.items() if name.endswith(ending)), "")
+    of_ending = (meaning for ending, meaning in ENDINGS.items() if name.endswith(ending))
+    of_start = (meaning for start, meaning in STARTS.items() if name.startswith(start))
+    return next(of_ending, next(of_start, ""))

@@ -21,6 +21,7 @@ from firstlight.tasks.measurement_plugins import (
     MeasurementPlugin,
     moments_of,
     on_tiles,
+    pixels_within,
     values,
 )
 from firstlight.tasks.measurement_scene import UNUSABLE, MeasurementScene
@@ -74,7 +75,8 @@ class ApertureFluxConfig(Config):
     """Settings of `ApertureFluxPlugin`."""
 
     radii: tuple[PositiveFloat, ...] = ()
-    """Further aperture radii in units of `unit`; 1.5 gives ``aper_1_5_fwhm_inst_flux`` or ``aper_1_5_px_inst_flux``."""
+    """Further aperture radii in units of `unit`; 1.5 gives ``aper_1_5_fwhm_inst_flux`` or ``aper_1_5_px_inst_flux``.
+    Beyond 6 times the FWHM the light of neighbours counts."""
 
     unit: LengthUnit = "fwhm"
     """Whether these radii follow the seeing or are pixels."""
@@ -98,13 +100,7 @@ class ApertureFluxPlugin(MeasurementPlugin[ApertureFluxConfig]):
         }
         columns: dict[str, object] = {}
         for name, radius in radii.items():
-            found = aperture_fluxes(
-                scene.tiles.image,
-                variance=scene.tiles.variance,
-                bad=scene.bad(*EMPTY),
-                **on_tiles(scene, catalog),
-                radius=max(1.0, radius),
-            )
+            found = aperture_fluxes(**pixels_within(scene, catalog, radius, bad=EMPTY), radius=max(1.0, radius))
             columns |= _aperture_columns(scene, catalog, name, found, radius)
         return columns
 
@@ -141,10 +137,7 @@ class CompensatedTophatFluxPlugin(MeasurementPlugin[CompensatedTophatFluxConfig]
         for radius in self.config.radii:
             px = length_px(scene.fwhm, radius, self.config.unit)
             found = compensated_fluxes(
-                scene.tiles.image,
-                variance=scene.tiles.variance,
-                bad=scene.bad(*EMPTY),
-                **on_tiles(scene, catalog),
+                **pixels_within(scene, catalog, self.config.outer_scale * px, bad=EMPTY),
                 radius=px,
                 inner_scale=self.config.inner_scale,
                 outer_scale=self.config.outer_scale,
@@ -181,12 +174,10 @@ class CompensatedGaussianFluxPlugin(MeasurementPlugin[CompensatedGaussianFluxCon
         """Measure the flux, its error and flag for each width."""
         columns: dict[str, object] = {}
         for width in self.config.widths:
+            px = length_px(scene.fwhm, width, self.config.unit)
             found = compensated_gaussian_fluxes(
-                scene.tiles.image,
-                variance=scene.tiles.variance,
-                bad=scene.bad(*EMPTY),
-                **on_tiles(scene, catalog),
-                width=length_px(scene.fwhm, width, self.config.unit),
+                **pixels_within(scene, catalog, 4.0 * self.config.ratio * px, bad=EMPTY),
+                width=px,
                 ratio=self.config.ratio,
             )
             columns |= _flux_columns(scene, length_name("compensated", width, self.config.unit), found)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypeVar
 
 from firstlight.framework import Config, Task
+from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.measurement_scene import MeasurementScene
 
 Columns = Mapping[str, object]
@@ -34,7 +35,10 @@ class MeasurementPlugin(Task[MeasurementConfigT], ABC):
     """Plug-ins run by rising order: centroids 0, flags 1, shapes 2, fluxes 3, what needs these 4, sky positions 5."""
 
     def reach(self, *, fwhm: float, aperture_radius: float) -> float:
-        """Return how far from a centroid the pixels are needed [pixel]; tiles reach 3 times the FWHM in any case.
+        """Return how far from a centroid the pixels are needed [pixel].
+
+        Tiles reach 3 times the FWHM in any case, and never more than 6 times; use `pixels_within` for what may look
+        further.
 
         Parameters
         ----------
@@ -89,3 +93,39 @@ def on_tiles(scene: MeasurementScene, catalog: Table) -> Positions:
     """Return the centroids on the sheet of tiles, as ``x`` and ``y`` [pixel]."""
     x, y = scene.tiles.at(values(catalog, "x"), values(catalog, "y"))
     return {"x": x, "y": y}
+
+
+class SourcePixels(TypedDict):
+    """Pixels, and where the sources lie on them."""
+
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    bad: BoolArray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+def pixels_within(scene: MeasurementScene, catalog: Table, radius: float, *, bad: tuple[str, ...]) -> SourcePixels:
+    """Return the tiles if they hold circles of ``radius`` [pixel] about the sources, else the whole image.
+
+    On the whole image the light of neighbours counts.
+
+    Parameters
+    ----------
+    scene
+    catalog
+    radius : [pixel]
+    bad
+        Mask planes whose pixels must not be used.
+    """
+    if radius <= scene.tile_reach:
+        tiles, at = scene.tiles, on_tiles(scene, catalog)
+        return {"image": tiles.image, "variance": tiles.variance, "bad": scene.bad(*bad), "x": at["x"], "y": at["y"]}
+    exposure = scene.exposure
+    return {
+        "image": exposure.image,
+        "variance": exposure.variance,
+        "bad": exposure.mask.any_of(*bad),
+        "x": values(catalog, "x"),
+        "y": values(catalog, "y"),
+    }

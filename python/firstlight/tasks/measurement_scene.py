@@ -21,6 +21,7 @@ UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
 """Mask planes whose pixels say nothing about a source."""
 
 _REACH_FWHM = 3.0
+_MOST_REACH_FWHM = 6.0
 _REGION_GROWTH = 1.3
 _MAX_HALF = 100
 
@@ -69,11 +70,16 @@ class MeasurementScene:
         """The image, without the sources as far as they were told apart."""
         return self.exposure.image if self.light is None else self.light.residual
 
+    @property
+    def tile_reach(self) -> float:
+        """How far from a centroid every tile reaches [pixel]: to 3 times the FWHM, or `reach` up to 6 times it."""
+        return max(_REACH_FWHM * self.fwhm, min(max(self.reach, self.aperture_radius), _MOST_REACH_FWHM * self.fwhm))
+
     @cached_property
     def tiles(self) -> Tiles:
         """Each source on a tile, its neighbours taken away, or their pixels marked where they were not told apart.
 
-        Tiles reach 3 times the FWHM, `reach`, and beyond the region of the source.
+        Tiles reach to `tile_reach`, and beyond the region of the source.
         """
         found = self.detections
         span = np.maximum.reduce(
@@ -84,7 +90,7 @@ class MeasurementScene:
                 found.y_max - found.peak_y,
             ]
         )
-        least = max(_REACH_FWHM * self.fwhm, self.reach, self.aperture_radius) + 2.0
+        least = self.tile_reach + 2.0
         half = np.ceil(np.clip(_REGION_GROWTH * span + 2.0, least, max(least, _MAX_HALF))).astype(np.int64)
         number = np.arange(1, found.n_peaks + 1)
         tiles = Tiles.cut(
