@@ -21,7 +21,7 @@ def gaussian(u, v, sigma, x=0.0, y=0.0):
 
 
 PROFILES = {
-    "moffat": lambda u, v, p, q: moffat(u, v, 2.2 * (1 + 0.04 * p), 3.0, 0.04 * q, -0.03 * p),
+    "moffat": lambda u, v, p, q: moffat(u, v, 2.2 * (1 + 0.05 * p), 3.0, 0.05 * q, -0.03 * p),
     "narrow moffat": lambda u, v, p, q: moffat(u, v, 1.6 * (1 + 0.03 * p), 3.0),
     "two gaussians": lambda u, v, p, q: 0.75 * gaussian(u, v, 0.95 * (1 + 0.04 * p)) + 0.25 * gaussian(u, v, 2.2),
     "core and halo": lambda u, v, p, q: 0.9 * moffat(u, v, 2.2, 4.5) + 0.1 * moffat(u, v, 6.0, 2.5),

@@ -22,7 +22,7 @@ class SkyOfDifference:
     Parameters
     ----------
     noise_ratio
-        Standard deviation over the stated one.
+        Standard deviation over the stated one; 0 for the difference of an image with itself.
     correlation
         Largest correlation of neighbours along a row or a column, by absolute value.
     level
@@ -47,12 +47,14 @@ def measure_sky(difference: FloatArray, variance: FloatArray, *, bad: BoolArray)
 
     Raises
     ------
-    TooManyMaskedPixelsError, ConstantImageError
-        If there is no usable pixel, or they do not differ.
+    TooManyMaskedPixelsError
+        If there is no usable pixel.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         significance = (difference / np.sqrt(variance)).astype(np.float32)
     usable = ~bad & np.isfinite(significance)
+    if usable.any() and not np.ptp(significance[usable]) > 0.0:
+        return SkyOfDifference(0.0, 0.0, 0.0, int(usable.sum()))
     ratio = measure_significance_scale(significance, bad=~usable)
     level = float(np.median(significance[usable]))
     kept = usable & (np.abs(significance - level) < _CLIP * ratio)

@@ -113,7 +113,8 @@ def fit_fourier_kernel(
     ----------
     Hu et al. 2022, ApJ 936, 157 (SFFT, sections 2.2 and 2.3); Bramich 2008, MNRAS 386, L77.
     """
-    terms = KernelTerms(
+    terms = KernelTerms.for_stars(
+        n_stars,
         shape=(source.shape[0], source.shape[1]),
         basis=basis,
         scale_order=scale_order,

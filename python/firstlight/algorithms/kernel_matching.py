@@ -107,7 +107,7 @@ def fit_matching_kernel(
     scale_order
         Total degree of the variation of the sum of the kernel; 0 keeps the photometric scale constant.
     background_order
-        Total degree of the background.
+        Total degree of the background; lowered where there are too few stamps.
     dampings
         Weights of the roughness to try, in units of the information of the stars.
     limits
@@ -127,7 +127,9 @@ def fit_matching_kernel(
     """
     _require_stamps(len(equations), min_stamps, len(equations))
     used = np.ones(len(equations), dtype=bool)
-    terms = KernelTerms(shape=shape, basis=basis, scale_order=scale_order, background_order=background_order)
+    terms = KernelTerms.for_stars(
+        len(equations), shape=shape, basis=basis, scale_order=scale_order, background_order=background_order
+    )
 
     def solve(tried: Sequence[int]) -> KernelSolution:
         rows = np.flatnonzero(used)
@@ -137,11 +139,13 @@ def fit_matching_kernel(
         return terms.choose(parts, orders=allowed, dampings=dampings, max_condition=max_condition)
 
     first = solve(orders[:2])
-    used = ~_outliers(equations, _at(equations, first, shape), used, ClippingLimits(2.0 * limits.n_sigma, 1e3, 1))
+    used = _kept(
+        equations, _at(equations, first, shape), used, ClippingLimits(2.0 * limits.n_sigma, 1e3, 1), min_stamps
+    )
     clipped = [int(used.sum())]
     best = solve(orders)
     for _ in range(limits.max_rounds):
-        kept = ~_outliers(equations, _at(equations, best, shape), used, limits)
+        kept = _kept(equations, _at(equations, best, shape), used, limits, min_stamps)
         clipped.append(int(kept.sum()))
         if (kept == used).all():
             break
@@ -188,17 +192,21 @@ def _at(equations: StampEquations, solution: KernelSolution, shape: tuple[int, i
     return np.asarray(chebyshev_terms(degree, x=equations.x, y=equations.y, shape=shape) @ solution.table.T)
 
 
-def _outliers(
-    equations: StampEquations, coefficients: FloatArray, used: BoolArray, limits: ClippingLimits
+def _kept(
+    equations: StampEquations, coefficients: FloatArray, used: BoolArray, limits: ClippingLimits, least: int
 ) -> BoolArray:
-    """Return which stamps vary in flux or leave more than noise, judged by those in use."""
+    """Return which stamps neither vary in flux nor leave more than noise, judged by those in use.
+
+    Nothing is left out where too few would stay: so few cannot tell which of them is wrong.
+    """
     ratio, error = equations.flux_ratio(coefficients)
     rms = equations.residual_rms(coefficients)
     middle, spread = _robust(ratio[used])
     excess = max(spread**2 - float(np.median(error[used])) ** 2, 0.0)
     far = np.abs(ratio - middle) > limits.n_sigma * np.sqrt(error**2 + excess)
     typical, scatter = _robust(rms[used])
-    return np.asarray(far | (rms > max(limits.max_rms, typical + 2.0 * limits.n_sigma * scatter)))
+    kept = ~(far | (rms > max(limits.max_rms, typical + 2.0 * limits.n_sigma * scatter)))
+    return np.asarray(kept) if kept.sum() >= max(least, len(used) // 4) else used
 
 
 def _robust(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +110,17 @@ class KernelTerms:
     basis: KernelBasis
     scale_order: int
     background_order: int
+
+    @classmethod
+    def for_stars(
+        cls, n_stars: int, *, shape: tuple[int, int], basis: KernelBasis, scale_order: int, background_order: int
+    ) -> Self:
+        """Return the terms with orders lowered until there are two stars for each polynomial, or to 0."""
+
+        def lowered(order: int) -> int:
+            return next((k for k in range(order, 0, -1) if 2 * term_count(k) <= n_stars), 0)
+
+        return cls(shape, basis, lowered(scale_order), lowered(background_order))
 
     def allowed(self, orders: Sequence[int], n_stars: int) -> list[int]:
         """Return the orders that have at least three stars for each polynomial; the lowest one if none has."""

@@ -223,8 +223,9 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         mask = difference_mask(pair, filters, max_lost_weight=self.config.max_lost_weight)
         unusable = mask.any_of(*UNUSABLE)
         sky = measure_sky(matched.difference, variance, bad=unusable)
-        score = self._score(pair, matched, psf, unusable) if self.config.score else None
-        if self.config.noise == "measured":
+        measured = self.config.noise == "measured" and sky.noise_ratio > 0.0
+        score = self._score(pair, matched, psf, unusable, measured=measured) if self.config.score else None
+        if measured:
             variance = variance * np.float32(sky.noise_ratio**2)
         empty = mask.any_of("NO_DATA")
         difference = np.where(empty, np.float32(np.nan), matched.difference)
@@ -263,7 +264,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         )
 
     def _score(
-        self, pair: SubtractPair, matched: MatchedPair, psf: Psf, unusable: NDArray[np.bool_]
+        self, pair: SubtractPair, matched: MatchedPair, psf: Psf, unusable: NDArray[np.bool_], *, measured: bool
     ) -> NDArray[np.float32]:
         score = matched_significance(
             matched.difference,
@@ -276,13 +277,14 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             template_filter=matched.template_filter,
             position_noise=matched.position_noise,
         )
-        if self.config.noise == "measured":
+        if measured:
             score = score / np.float32(measure_significance_scale(score, bad=unusable))
         return score
 
     def _kernel_gates(self, matched: MatchedPair) -> tuple[Gate, ...]:
         ny, nx = matched.kernel.kernel.shape
-        x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(0, nx - 1, 5), np.linspace(0, ny - 1, 5)))
+        inner = np.linspace(0.1, 0.9, 5)
+        x, y = (axis.ravel() for axis in np.meshgrid(inner * (nx - 1), inner * (ny - 1)))
         shift = np.hypot(*matched.kernel.kernel.centroid(x=x, y=y))
         ratio = matched.flux_ratio[matched.used]
         scatter = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio)))) if len(ratio) else np.nan

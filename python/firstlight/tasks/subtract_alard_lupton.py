@@ -25,6 +25,9 @@ DELTA_FWHM = 2.3
 MAX_DELTA_RADIUS = 7
 """The work grows with the fourth power of it [pixel]."""
 
+FEW_STARS = 100
+"""With fewer than this a kernel of Gaussians may be kept smooth."""
+
 
 class AlardLuptonSubtractConfig(SubtractConfig):
     """Settings of `AlardLuptonSubtractTask`."""
@@ -113,7 +116,7 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
             orders=tuple(range(self.config.kernel_order + 1)),
             scale_order=self.config.scale_order,
             background_order=self.config.background_order,
-            dampings=self._dampings(),
+            dampings=self._dampings(len(stars)),
             limits=ClippingLimits(self.config.clip_sigma, self.config.max_rms, self.config.max_rounds),
             min_stamps=self.config.min_stars,
             max_condition=self.config.max_condition,
@@ -143,7 +146,9 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
 
     def _basis(self, pair: SubtractPair, widths: tuple[float, float]) -> KernelBasis:
         if self.config.basis == "delta":
-            return delta_basis(self.config.kernel_radius or min(MAX_DELTA_RADIUS, max(3, math.ceil(DELTA_FWHM * pair.fwhm))))
+            return delta_basis(
+                self.config.kernel_radius or min(MAX_DELTA_RADIUS, max(3, math.ceil(DELTA_FWHM * pair.fwhm)))
+            )
         sigmas = self.config.gaussian_sigmas or gaussian_widths(
             *widths,
             n_gaussians=len(self.config.gaussian_degrees),
@@ -158,13 +163,14 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
         )
         return gaussian_basis(sigmas, self.config.gaussian_degrees, radius=radius)
 
-    def _dampings(self) -> tuple[float, ...]:
+    def _dampings(self, n_stars: int) -> tuple[float, ...]:
         if self.config.dampings is not None:
             return self.config.dampings
         if self.config.basis == "delta":
             return 1e-3, 1e-2, 1e-1
-        # A preconvolved image has no noise at high frequencies, so that nothing else keeps a kernel smooth there.
-        return (0.0, 1e-4, 1e-3, 1e-2) if self.config.convolve == "both" else (0.0,)
+        # Nothing else keeps a kernel smooth where few stars or a preconvolved image say little about high frequencies.
+        smooth = n_stars < FEW_STARS or self.config.convolve == "both"
+        return (0.0, 1e-4, 1e-3, 1e-2) if smooth else (0.0,)
 
     def _equations(
         self,

@@ -26,6 +26,7 @@ MAX_OFFSET = 0.5
 """Largest distance of two pixel grids that count as one [pixel]."""
 MIN_TEMPLATE_SNR = 5.0
 CORE_FWHM = 1.5
+REFINEMENTS = 3
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "EDGE")
 _RENAMED = {
     "SAT": "SAT_TEMPLATE",
@@ -106,7 +107,8 @@ class KernelStars:
 
     Parameters
     ----------
-    x, y : (n,) [pixel]
+    x, y, template_x, template_y : (n,) [pixel]
+        Places of the PSFs that fit best, in the science image and in the template.
     snr : (n,)
         Signal-to-noise ratio in the science image.
     science_flux, science_flux_err, template_flux, template_flux_err : (n,) [unit of each image]
@@ -121,6 +123,8 @@ class KernelStars:
     science_flux_err: NDArray[np.float64]
     template_flux: NDArray[np.float64]
     template_flux_err: NDArray[np.float64]
+    template_x: NDArray[np.float64]
+    template_y: NDArray[np.float64]
     steps: tuple[tuple[str, int], ...]
 
     def __len__(self) -> int:
@@ -128,9 +132,11 @@ class KernelStars:
 
     def to_table(self) -> Table:
         """Return one row a star."""
-        names = ("x", "y", "snr", "science_flux", "science_flux_err", "template_flux", "template_flux_err")
-        table = Table({name: getattr(self, name) for name in names})
-        table["x"].unit = table["y"].unit = "pix"
+        places = ("x", "y", "template_x", "template_y")
+        fluxes = ("snr", "science_flux", "science_flux_err", "template_flux", "template_flux_err")
+        table = Table({name: getattr(self, name) for name in (*places, *fluxes)})
+        for name in places:
+            table[name].unit = "pix"
         return table
 
 
@@ -233,7 +239,9 @@ def find_kernel_stars(
     )
     x, y, snr = (values[chosen.index] for values in (x, y, snr))
     fluxes = [
-        measure_psf_flux(image, variance=variance, bad=pair.bad, psf=psf, x=x, y=y)
+        measure_psf_flux(
+            image, variance=variance, bad=pair.bad, psf=psf, x=x, y=y, refinements=REFINEMENTS, refine_snr=0.0
+        )
         for image, variance, psf in (
             (pair.science, pair.science_variance, pair.science_psf),
             (pair.template, pair.template_variance, pair.template_psf),
@@ -241,13 +249,15 @@ def find_kernel_stars(
     ]
     both = fluxes[1].flux > MIN_TEMPLATE_SNR * fluxes[1].flux_err
     return KernelStars(
-        x=x[both],
-        y=y[both],
+        x=fluxes[0].x[both],
+        y=fluxes[0].y[both],
         snr=snr[both],
         science_flux=fluxes[0].flux[both],
         science_flux_err=fluxes[0].flux_err[both],
         template_flux=fluxes[1].flux[both],
         template_flux_err=fluxes[1].flux_err[both],
+        template_x=fluxes[1].x[both],
+        template_y=fluxes[1].y[both],
         steps=(*chosen.steps, ("in_template", int(both.sum()))),
     )
 

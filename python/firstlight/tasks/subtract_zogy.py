@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.algorithms.spatial_convolution import convolve_sum
 from firstlight.algorithms.zogy import ZogyImage, zogy_filters
 from firstlight.errors import KernelError
@@ -99,17 +98,7 @@ class ZogySubtractTask(SubtractTask[ZogySubtractConfig]):
         """Return the median offset (x, y) of the stars [pixel], and the error of the registration along both axes."""
         bright = steady & (stars.snr > BRIGHT_SNR)
         chosen = bright if bright.sum() >= MIN_BRIGHT else steady
-        places = []
-        for image, variance, psf in (
-            (pair.science, pair.science_variance, pair.science_psf),
-            (pair.template, pair.template_variance, pair.template_psf),
-        ):
-            first = stars.x[chosen], stars.y[chosen]
-            found = measure_psf_flux(
-                image, variance=variance, bad=pair.bad, psf=psf, x=first[0], y=first[1], refinements=3, refine_snr=0.0
-            )
-            places.append(np.stack([found.x, found.y]))
-        offsets = places[0] - places[1]
+        offsets = np.stack([stars.x - stars.template_x, stars.y - stars.template_y])[:, chosen]
         median = np.median(offsets, axis=1)
         if self.config.position_noise is not None:
             return median, (self.config.position_noise, self.config.position_noise)
