@@ -1,0 +1,92 @@
+"""Stacks of images with known content."""
+
+import numpy as np
+import pytest
+
+from firstlight.algorithms.coadd import coadd_images, coadd_weights
+from firstlight.images.psf import GaussianPsf
+
+
+@pytest.fixture
+def stack():
+    rng = np.random.default_rng(4)
+    sigma = np.array([1.0, 1.5, 2.0, 1.2, 1.0, 3.0])
+    images = 10.0 + sigma[:, None, None] * rng.normal(size=(6, 80, 90))
+    variances = np.broadcast_to((sigma**2)[:, None, None], images.shape)
+    nothing = np.zeros(images.shape, bool)
+    return images, variances, nothing
+
+
+def test_the_mean_of_white_noise_has_the_noise_that_is_stated_and_the_least_possible(stack):
+    images, variances, nothing = stack
+    weights = coadd_weights(variances[:, 0, 0])
+
+    result = coadd_images(images, variances=variances, poor=nothing, lost=nothing, weights=weights)
+
+    n = result.image.size
+    assert result.image.mean() == pytest.approx(10.0, abs=float(4 * np.sqrt(result.variance.mean() / n)))
+    assert np.var(result.image) == pytest.approx(result.variance.mean(), rel=4 * np.sqrt(2 / n))
+    assert result.variance.mean() == pytest.approx(1 / np.sum(1 / variances[:, 0, 0]), rel=1e-3)
+    assert result.n_clipped.sum() <= 3
+
+
+def test_a_cosmic_ray_and_a_trail_are_left_out_and_counted(stack):
+    images, variances, nothing = stack
+    images[2, 40, 30:36] += 80.0
+    images[4, 10] += 40.0
+
+    result = coadd_images(images, variances=variances, poor=nothing, lost=nothing, weights=np.ones(6) / 6)
+
+    assert np.all(result.n_clipped[40, 30:36] == 1)
+    assert np.mean(result.n_clipped[10] == 1) > 0.99
+    assert abs(result.image[10].mean() - 10.0) < 4 * np.sqrt(result.variance[10].mean() / 90)
+
+
+@pytest.mark.parametrize("fwhms", [(2.0, 2.3, 2.8, 3.2, 2.1), (1.6, 2.0, 2.4, 1.7, 1.8)])
+def test_the_cores_of_stars_are_not_clipped_when_the_seeing_changes(fwhms):
+    rng = np.random.default_rng(6)
+    images = np.zeros((len(fwhms), 200, 200))
+    positions = [
+        (25 + 30 * i + rng.uniform(-0.5, 0.5), 25 + 30 * j + rng.uniform(-0.5, 0.5)) for i in range(6) for j in range(6)
+    ]
+    fluxes = 10 ** rng.uniform(3, 6, 36)
+    for image, fwhm in zip(images, fwhms, strict=True):
+        psf = GaussianPsf(sigma=fwhm / 2.355, radius=9)
+        for (x, y), flux in zip(positions, fluxes, strict=True):
+            row, column = round(y), round(x)
+            image[row - 9 : row + 10, column - 9 : column + 10] += flux * psf.image(x=x, y=y)
+    variances = images + 100.0
+    noisy = images + np.sqrt(variances) * rng.normal(size=images.shape)
+    nothing = np.zeros(images.shape, bool)
+
+    result = coadd_images(noisy, variances=variances, poor=nothing, lost=nothing, weights=np.full(len(fwhms), 0.2))
+
+    for (x, y), flux in zip(positions, fluxes, strict=True):
+        row, column = round(y), round(x)
+        found = result.image[row - 9 : row + 10, column - 9 : column + 10].sum()
+        error = np.sqrt(result.variance[row - 9 : row + 10, column - 9 : column + 10].sum())
+        assert found == pytest.approx(flux, abs=5 * error + 1e-3 * flux)
+
+
+def test_saturated_pixels_are_used_only_where_there_is_nothing_else(stack):
+    images, variances, nothing = stack
+    poor = nothing.copy()
+    poor[0, 5, 5] = poor[:, 7, 7] = True
+    images[0, 5, 5] = 500.0
+    lost = nothing.copy()
+    lost[:, 9, 9] = True
+    images[1, 3, 3] = np.nan
+
+    result = coadd_images(images, variances=variances, poor=poor, lost=lost, weights=np.ones(6) / 6)
+
+    assert result.n_used[5, 5] == 5
+    assert result.poor[7, 7]
+    assert result.poor.sum() == 1
+    assert np.isnan(result.image[9, 9])
+    assert np.isnan(result.variance[9, 9])
+    assert result.n_used[3, 3] == 5
+
+
+def test_images_without_noise_cannot_be_weighted():
+    with pytest.raises(ValueError, match="positive variance"):
+        coadd_weights(np.array([np.nan, 0.0]))
