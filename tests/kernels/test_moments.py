@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.kernels.moments import OK, adaptive_moments_many, adaptive_moments_stamp
+from firstlight.kernels.moments import OK, adaptive_moments_many, adaptive_moments_stamp, adaptive_moments_stamps
 
 
 def reference(image, x, y, sigma):
@@ -100,3 +100,14 @@ def test_single_precision_images_give_the_same():
     )
 
     np.testing.assert_allclose(single, double, rtol=1e-5)
+
+
+def test_many_stamps_have_the_moments_of_each():
+    stamps = np.array([star(seed) for seed in range(4)])
+    stamps[2] = 0.0
+    at = np.full(4, 25.0)
+    shapes = adaptive_moments_stamps(stamps, at, at, 2.0, 1e-8)
+
+    assert np.isnan(shapes[2]).all()
+    for k in (0, 1, 3):
+        np.testing.assert_allclose(shapes[k], reference(stamps[k], 25.0, 25.0, 2.0)[:3], rtol=1e-5, atol=1e-5)
