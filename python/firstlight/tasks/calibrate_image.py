@@ -295,6 +295,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             state.exposure = self.cosmic_rays.run(state.exposure, interpolate=interpolate).exposure
 
     def _detect(self, task: DetectTask, state: CalibrateImageState) -> DetectResult:
+        state.detections = None  # frees the label image before there is another one
         found = task.run(state.exposure)
         state.exposure, state.detections = found.exposure, found.detections
         return found

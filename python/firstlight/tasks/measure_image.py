@@ -103,10 +103,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         found = self.detection.run(calibrated)
         exposure = found.exposure
         if self.background:
-            sky = self.background.run(exposure)
-            exposure = exposure.replace(
-                image=exposure.image - sky.image, background=exposure.background + sky.background
-            )
+            exposure = _without_sky(exposure, self.background)
         light = None
         if self.deblend:
             deblended = self.deblend.run(exposure, found.detections)
@@ -124,3 +121,9 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
             sources=sources,
             gates=(Gate("measure_flagged_fraction", flagged, warn=self.config.warn_flagged, n=len(sources)),),
         )
+
+
+def _without_sky(exposure: Exposure, background: BackgroundTask) -> Exposure:
+    """Return the exposure with what is left of the sky subtracted."""
+    sky = background.run(exposure)
+    return exposure.replace(image=exposure.image - sky.image, background=exposure.background + sky.background)
