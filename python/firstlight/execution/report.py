@@ -112,7 +112,7 @@ def make_report(repo: Repo, output: str) -> Report:
     return Report(
         output=output,
         runs=runs,
-        counts=counts,
+        counts={label: dict(several) for label, several in counts.items()},
         failures=tuple(_failures(rows, repo, output)),
         gates=tuple(_gates(rows)),
         slowest=tuple(_slowest(rows)),

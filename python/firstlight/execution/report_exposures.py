@@ -49,7 +49,7 @@ def exposure_lines(rows: Iterable[QuantumRow]) -> Iterator[ExposureLine]:
     """Yield a line for every image that was calibrated, in the order of the work."""
     for row in rows:
         for output in row.record.get("outputs", ()):
-            if output["type"] == CALIBRATED and "summary" in output:
+            if output["type"] == CALIBRATED and "summary" in output and not output["partial"]:
                 yield _line(row.data_key.replace(",", " "), output["summary"])
 
 
