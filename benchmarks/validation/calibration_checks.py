@@ -91,6 +91,8 @@ def _header_error(frame: Frame) -> float:
 def photometry_checks(frame: Frame) -> list[Check]:
     """Compare zero point and calibrated magnitudes with the true ones."""
     summary = frame.summary
+    if frame.truth.settings.color_term:
+        return [_color_check(frame)]
     zero_point, stated = _number(summary, "zero_point"), _number(summary, "zero_point_error")
     true = frame.truth.zero_point
     n = int(_number(summary, "n_photometry"))
@@ -111,6 +113,26 @@ def photometry_checks(frame: Frame) -> list[Check]:
         Check("D.8", "zero point error / stated error", error / 1000 / stated, -3, 3, 0, n),
     ]
     return [*checks, *_magnitude_checks(frame)]
+
+
+def _color_check(frame: Frame) -> Check:
+    """Return how calibrated minus catalogue magnitudes depend on colour [mmag per mag of g - r].
+
+    The zero point itself is a matter of definition here: that of which colour?
+    """
+    truth, (rows, found) = frame.star_truth, frame.stars_found
+    flux = np.asarray(frame.sources["calib_flux"], float)[rows]
+    good = found & truth.isolated & (truth.snr > 50) & (flux > 0)
+    catalog = truth.mag - frame.truth.settings.color_term * truth.color
+    difference = NJY_ZERO_POINT - 2.5 * np.log10(flux[good]) - catalog[good]
+    color = truth.color[good]
+    near = np.abs(difference - np.median(difference)) < 0.15
+    slope, constant = np.polyfit(color[near], difference[near], 1)
+    residual = difference[near] - slope * color[near] - constant
+    error = float(residual.std() / np.sqrt(near.sum()) / color[near].std())
+    return Check(
+        "D.8", "residual slope with colour [mmag / mag]", 1000 * float(slope), -2, 2, 1000 * error, int(good.sum())
+    )
 
 
 def _magnitude_checks(frame: Frame) -> list[Check]:

@@ -71,6 +71,9 @@ class StarTruth:
     ----------
     x, y : (n,) [pixel]
     mag : (n,) [mag]
+        In the system of the camera.
+    color : (n,) [mag]
+        g - r.
     flux : (n,) [adu]
     flux_error : (n,) [adu]
         Of the best possible fit with the true profile: photon noise of sky and star, read noise.
@@ -85,6 +88,7 @@ class StarTruth:
     x: FloatArray
     y: FloatArray
     mag: FloatArray
+    color: FloatArray
     flux: FloatArray
     flux_error: FloatArray
     detection_snr: FloatArray
@@ -243,6 +247,7 @@ def star_truth(frame: Frame) -> StarTruth:
         x=x,
         y=y,
         mag=sources["mag"].data,
+        color=sources["g_mag"].data - sources["r_mag"].data,
         flux=flux,
         flux_error=error,
         detection_snr=flux / sky_error,
