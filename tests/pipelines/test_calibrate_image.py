@@ -132,6 +132,17 @@ def test_the_summary_has_every_number_that_there_is_and_each_is_known(small):
     assert summary["eff_time"] == pytest.approx(30 * 10 ** (0.8 * (summary["mag_lim"] - 20.7)))
 
 
+def test_trails_are_marked_where_that_is_asked_for(small):
+    y, x = np.indices(small.exposure.shape)
+    light = 60.0 * np.exp(-0.5 * ((y - 0.7 * x - 40) / np.hypot(1, 0.7) / 1.5) ** 2)
+    crossed = small.exposure.replace(image=(small.exposure.image + light).astype(np.float32))
+    result = calibrate("streaks={task: StreakTask}").run(crossed, **small.references)
+
+    assert result.exposure.mask.any_of("STREAK")[light > 30].mean() > 0.9
+    assert 0.01 < result.summary["streak_mask_fraction"] < 0.1
+    assert calibrate().run(crossed, **small.references).summary["streak_mask_fraction"] == 0
+
+
 @pytest.mark.parametrize("passes", [1, 2])
 def test_one_psf_pass_and_two_agree_with_the_truth(small, passes):
     result = calibrate(f"psf_passes={passes}").run(small.exposure, **small.references)

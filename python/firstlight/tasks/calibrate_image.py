@@ -92,6 +92,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.psf_detection = self.config.psf_detection.make()
         self.psf_measurement = self.config.psf_measurement.make()
         self.psf = self.config.psf.make()
+        self.streaks = self.config.streaks and self.config.streaks.make()
         self.aperture_correction = self.config.aperture_correction.make()
         self.astrometry = self.config.astrometry.make()
         self.star_detection = self.config.star_detection.make()
@@ -184,10 +185,12 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
 
     def _psf_stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Repair cosmic rays for good, and measure the PSF stars with the PSF that they made."""
+        """Repair cosmic rays for good, mark trails, and measure the PSF stars with the PSF that they made."""
         state.psf_is_fitted = True
         state.aperture_radius = self._aperture_radius(state)
         self._repair(state, interpolate=True)
+        if self.streaks:
+            state.exposure = self.streaks.run(state.exposure).exposure
         measured = with_calibration_flags(self._measure(self.psf_measurement, state))
         for name in PSF_FLAGS:
             measured[name] = state.psf_stars[name]

@@ -33,6 +33,7 @@ from firstlight.tasks.select_stars import ScienceStarSelectTask, StarSelectTask
 from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.snap_combine import SnapCombineTask, SumSnapsTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
+from firstlight.tasks.streaks import StreakTask
 from firstlight.tasks.summarize import ExposureSummaryTask, SummarizeTask
 
 PSF_PLUGINS = plugins_of(
@@ -141,6 +142,9 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     psf: Subtask[PsfTask] = subtask(PixelPsfTask)
     """Selects stars and models the point-spread function."""
+
+    streaks: Subtask[StreakTask] | None = None
+    """Marks the trails of satellites; empty to leave that out, as it takes a third of a second."""
 
     aperture_correction: Subtask[ApertureCorrectionTask] = subtask(StarApertureCorrectionTask)
     """From each flux to the total flux of a star."""
