@@ -94,7 +94,7 @@ def photometry_checks(frame: Frame) -> list[Check]:
     if frame.truth.settings.color_term:
         return [_color_check(frame)]
     zero_point, stated = _number(summary, "zero_point"), _number(summary, "zero_point_error")
-    true = frame.truth.zero_point
+    true = frame.zero_point
     n = int(_number(summary, "n_photometry"))
     error = 1000 * (zero_point - true)
     limit = 3.0 if n >= 100 else 20.0
@@ -139,7 +139,7 @@ def _magnitude_checks(frame: Frame) -> list[Check]:
     truth, (rows, found) = frame.star_truth, frame.stars_found
     flux = np.asarray(frame.sources["calib_flux"], float)[rows]
     good = found & truth.isolated & np.isfinite(flux) & (flux > 0)
-    true_mag = truth.mag - (0.0 if frame.n_snaps == 1 else 2.5 * np.log10(frame.n_snaps))
+    true_mag = truth.mag
     difference = NJY_ZERO_POINT - 2.5 * np.log10(np.where(good, flux, 1.0)) - true_mag
     checks = []
     bright = good & (truth.snr > 100)

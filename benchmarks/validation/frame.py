@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import subprocess
@@ -166,6 +167,11 @@ class Frame:
         detector = self.truth.settings.detector
         variance = self.truth.sky / detector.gain + (detector.read_noise / detector.gain) ** 2
         return np.sqrt(self.n_snaps * variance.astype(float))
+
+    @property
+    def zero_point(self) -> float:
+        """True AB magnitude of one count in total; two snaps add up [mag]."""
+        return self.truth.zero_point + 2.5 * math.log10(self.n_snaps)
 
     @cached_property
     def fwhm(self) -> float:

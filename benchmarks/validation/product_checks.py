@@ -54,7 +54,7 @@ def _summary_checks(frame: Frame) -> list[Check]:
         "sky_noise": sigma,
     }
     checks = [_relative(summary, name, value) for name, value in expected.items()]
-    depth = truth.zero_point - 2.5 * math.log10(counts)
+    depth = frame.zero_point - 2.5 * math.log10(counts)
     found = _number(summary, "mag_lim")
     if not truth.settings.color_term:
         checks.append(Check("D.9", "mag_lim, flux / true - 1", 10 ** (-0.4 * (found - depth)) - 1, -0.03, 0.03))
