@@ -3,7 +3,7 @@
 python benchmarks/bench_measure.py --seeds 3 [--size 3072x3080] [--skip-peers]
 
 Limits are those of the noise: the error of the best unbiased estimate with the true position (fluxes) or flux
-(positions) under the variance of the exposure. Peers are sep and, where installed, SExtractor with PSFEx.
+(positions) under the variance of the exposure. Peers are sep and, where installed, SExtractor.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def against_truth(field: Field, catalog: Table, *, peers: bool) -> None:
     tables["aperture"] = Table({"x": catalog["x"], "y": catalog["y"], "flux": catalog["aper_inst_flux"]})
     if peers:
         tables["sep aperture"] = of_sep(exposure, field.radius)
-        if shutil.which("source-extractor") and shutil.which("psfex"):
+        if shutil.which("source-extractor"):
             tables |= of_sextractor(field)
     ok = (field.truth["kind"] == "star") & (field.truth["saturated"] == 0) & (field.truth["mag"] < 20)
     stars = field.truth[ok]
@@ -283,32 +283,22 @@ def of_sep(exposure: Exposure, radius: float) -> Table:
 
 
 def of_sextractor(field: Field) -> dict[str, Table]:
-    """Return what SExtractor with the PSF of PSFEx measures."""
+    """Return what SExtractor measures in its automatic ellipse and in the same aperture."""
     folder = field.folder
     fits.writeto(folder / "image.fits", field.exposure.image, overwrite=True)
     fits.writeto(folder / "rms.fits", np.sqrt(field.exposure.variance), overwrite=True)
-    (folder / "first.param").write_text(
-        "NUMBER\nX_IMAGE\nY_IMAGE\nFLUX_RADIUS\nSNR_WIN\nFLUX_APER(1)\nFLUXERR_APER(1)\nELONGATION\nFLAGS\nVIGNET(31,31)\n"
-    )
-    (folder / "second.param").write_text(
-        "X_IMAGE\nY_IMAGE\nXWIN_IMAGE\nYWIN_IMAGE\nXPSF_IMAGE\nYPSF_IMAGE\nFLUX_PSF\nFLUXERR_PSF\nFLUX_AUTO\nFLUX_APER(1)\n"
-    )
+    (folder / "catalog.param").write_text("XWIN_IMAGE\nYWIN_IMAGE\nFLUX_AUTO\nFLUX_APER(1)\n")
     shared = Path("/usr/share/source-extractor")
-    common = ["-BACK_TYPE", "MANUAL", "-BACK_VALUE", "0", "-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "rms.fits"]
-    common += ["-FILTER_NAME", str(shared / "default.conv"), "-STARNNW_NAME", str(shared / "default.nnw")]
-    common += ["-DETECT_MINAREA", "5", "-PHOT_APERTURES", f"{2 * field.radius:.3f}", "-MEMORY_PIXSTACK", "2000000"]
-    run = {"cwd": folder, "check": True, "capture_output": True}
-    call = ["source-extractor", "image.fits", "-c", str(shared / "default.sex"), *common, "-CATALOG_NAME", "cat.fits"]
-    subprocess.run([*call, "-CATALOG_TYPE", "FITS_LDAC", "-PARAMETERS_NAME", "first.param"], **run)
-    subprocess.run(
-        ["psfex", "cat.fits", "-PSFVAR_DEGREES", "2", "-CHECKPLOT_TYPE", "NONE", "-CHECKIMAGE_TYPE", "NONE"], **run
-    )
-    names = ["-CATALOG_TYPE", "FITS_LDAC", "-PARAMETERS_NAME", "second.param", "-PSF_NAME", "cat.psf"]
-    subprocess.run([*call, *names], **run)
+    call = ["source-extractor", "image.fits", "-c", str(shared / "default.sex"), "-PARAMETERS_NAME", "catalog.param"]
+    call += ["-BACK_TYPE", "MANUAL", "-BACK_VALUE", "0", "-WEIGHT_TYPE", "MAP_RMS", "-WEIGHT_IMAGE", "rms.fits"]
+    call += ["-FILTER_NAME", str(shared / "default.conv"), "-STARNNW_NAME", str(shared / "default.nnw")]
+    call += ["-DETECT_MINAREA", "5", "-PHOT_APERTURES", f"{2 * field.radius:.3f}", "-MEMORY_PIXSTACK", "2000000"]
+    call += ["-CATALOG_NAME", "cat.fits", "-CATALOG_TYPE", "FITS_LDAC"]
+    subprocess.run(call, cwd=folder, check=True, capture_output=True)
     with fits.open(folder / "cat.fits") as hdus:
         table = Table(hdus[2].data)
     x, y = table["XWIN_IMAGE"] - 1, table["YWIN_IMAGE"] - 1
-    kinds = {"SExtractor PSF": "FLUX_PSF", "SExtractor AUTO": "FLUX_AUTO", "SExtractor aperture": "FLUX_APER"}
+    kinds = {"SExtractor AUTO": "FLUX_AUTO", "SExtractor aperture": "FLUX_APER"}
     return {name: Table({"x": x, "y": y, "flux": np.ravel(table[column])}) for name, column in kinds.items()}
 
 
