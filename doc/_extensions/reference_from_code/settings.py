@@ -101,8 +101,11 @@ def default_in_words(config_class: type[Config], name: str) -> str:
     return literal(flow(plain(default)))
 
 
-def plain(value: object) -> object:
-    """Return a value of a config as YAML can hold it, what is default in a nested config left out."""
+def plain(value: Any) -> Any:
+    """Return a value of a config as YAML can hold it, what is default in a nested config or slot left out."""
+    if isinstance(value, Subtask):
+        settings = plain(value.config)
+        return {"task": value.task.__name__, **settings} if settings else value.task.__name__
     if isinstance(value, Config):
         return {name: plain(getattr(value, name)) for name in type(value).model_fields if name in value.changes()}
     if isinstance(value, Mapping):
