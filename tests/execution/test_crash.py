@@ -21,9 +21,11 @@ CRASHES = int(os.environ.get("FIRSTLIGHT_CRASHES", "3"))
 """How often something is killed."""
 
 
-def children(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """Return every process that a process started, or that those started."""
     with suppress(OSError):
-        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        below = [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [each for child in below for each in (child, *descendants(child))]
     return []
 
 
@@ -34,8 +36,8 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path, seed):
     choice = random.Random(seed)  # noqa: S311 - it chooses a moment
     with subprocess.Popen(command(tmp_path, "-j", 2), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
         time.sleep(choice.uniform(0.5, 6.0))
-        workers = children(driver.pid)
-        victim = choice.choice([driver.pid, *workers]) if workers else driver.pid
+        started = descendants(driver.pid)
+        victim = choice.choice([driver.pid, *started])
         with suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
         driver.wait(timeout=60)

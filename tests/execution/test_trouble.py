@@ -71,7 +71,7 @@ def test_work_that_takes_too_long_is_stopped_and_tried_again(tmp_path, trouble):
 
 
 def test_the_memory_that_work_may_take_doubles_with_each_try(tmp_path, trouble):
-    done, tries = trouble("memory", "--memory", 400, "--retries", 2, more="megabytes: 450")
+    done, tries = trouble("memory", "--memory", 600, "--retries", 2, more="megabytes: 700")
 
     assert (done.returncode, tries) == (0, 2), done.stderr
     assert record(tmp_path)["status"] == "done"
@@ -79,10 +79,10 @@ def test_the_memory_that_work_may_take_doubles_with_each_try(tmp_path, trouble):
 
 
 def test_work_beyond_the_last_limit_is_said_with_both_numbers(tmp_path, trouble):
-    done, tries = trouble("memory", "--memory", 200, "--retries", 0, more="megabytes: 400")
+    done, tries = trouble("memory", "--memory", 400, "--retries", 0, more="megabytes: 600")
 
     assert (done.returncode, tries) == (1, 1)
-    assert "the limit is 200 MB (--memory)" in record(tmp_path)["error"]["message"]
+    assert "the limit is 400 MB (--memory)" in record(tmp_path)["error"]["message"]
 
 
 @pytest.mark.parametrize("kind", ["kill", "exit"])
