@@ -176,14 +176,16 @@ def peers(python: Path | None) -> dict[str, Callable[[Pair], Difference]]:
 
 
 SFFT = """
-import sys, time
+import os, sys, time
+import numpy as np
 from sfft.EasySparsePacket import Easy_SparsePacket
 start = time.process_time()
-Easy_SparsePacket.ESP(FITS_REF="template.fits", FITS_SCI="science.fits", FITS_DIFF="difference.fits",
+made = Easy_SparsePacket.ESP(FITS_REF=os.path.abspath("template.fits"), FITS_SCI=os.path.abspath("science.fits"),
     ForceConv=sys.argv[1], GKerHW=None, KerHWRatio=2.0, KerHWLimit=(2, 20), KerPolyOrder=2, BGPolyOrder=0,
     ConstPhotRatio=True, BACKEND_4SUBTRACT="Numpy", NUM_CPU_THREADS_4SUBTRACT=1, VERBOSE_LEVEL=0,
     GAIN_KEY="GAIN", SATUR_KEY="SATURATE")
 print("seconds", time.process_time() - start)
+np.save("difference.npy", made[-1].T)
 """
 
 
@@ -197,9 +199,9 @@ def run_sfft(pair: Pair, python: Path) -> Difference:
         call = [str(python), "-c", SFFT, direction]
         done = subprocess.run(call, cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(done.stderr)
+            raise RuntimeError(done.stderr or done.stdout)
         seconds = float(done.stdout.rpartition("seconds")[2])
-        image = fits.getdata(Path(scratch) / "difference.fits").astype(np.float32)
+        image = np.load(Path(scratch) / "difference.npy").astype(np.float32)
     return Difference(image, pair.science.variance + pair.template.variance, known(pair, image), None, seconds)
 
 

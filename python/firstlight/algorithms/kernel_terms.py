@@ -16,8 +16,8 @@ from firstlight.images.box import Box
 from firstlight.images.fields import ChebyshevField
 from firstlight.images.spatial_kernel import SpatialKernel, chebyshev_degrees
 
-_GAIN_OF_AN_ORDER = 0.998
-"""A higher order must lower the squared residuals of stars left out by at least this factor."""
+_GAIN_OF_AN_ORDER = 10.0
+"""A higher order must lower the squared residuals of stars left out, in units of the noise, by more than this."""
 
 _STRONG_DAMPINGS = (1e-3, 1e-2, 1e-1, 1.0)
 """Tried where nothing else can be solved, as with stars so faint that the noise taken off leaves negative squares."""
@@ -186,8 +186,8 @@ class KernelTerms:
                 found = self._solve(total, folds, order, damping)
                 if found is None or (best is not None and found.condition > max_condition):
                     continue
-                gain = 1.0 if best is None or order == best.order else _GAIN_OF_AN_ORDER
-                if best is None or found.held_out < best.held_out * gain:
+                least = 0.0 if best is None or order == best.order else _GAIN_OF_AN_ORDER
+                if best is None or (best.held_out - found.held_out) * total.expected > least:
                     best = found
         return best
 
