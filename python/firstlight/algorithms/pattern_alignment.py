@@ -44,10 +44,10 @@ class StarPositions:
         Rows and columns of the image.
     """
 
-    x: FloatArray
-    y: FloatArray
-    error: FloatArray
-    flux: FloatArray
+    x: F8
+    y: F8
+    error: F8
+    flux: F8
     shape: tuple[int, int]
 
 

@@ -47,12 +47,7 @@ class WarpGrid:
 
     def stretch(self) -> tuple[float, float]:
         """Return by how much an output pixel is longer than an input pixel along input x and y; at least 1."""
-        x, y = self.nodes[0], self.nodes[1]
-        lengths = []
-        for plane in (x, y):
-            along_y, along_x = np.gradient(plane, self.step)
-            lengths.append(float(np.nanmedian(np.hypot(along_x, along_y))) if np.isfinite(plane).any() else 1.0)
-        return tuple(length if length > _STRETCH_FROM else 1.0 for length in lengths)  # type: ignore[return-value]  # two
+        return _stretch(self.nodes[0], self.step), _stretch(self.nodes[1], self.step)
 
     @property
     def area(self) -> float:
@@ -79,7 +74,7 @@ class WarpKernel:
     @property
     def reach(self) -> int:
         """Half the number of taps of the longer axis [input pixel]."""
-        return max(self.along_x.shape[1], self.along_y.shape[1]) // 2
+        return int(max(self.along_x.shape[1], self.along_y.shape[1])) // 2
 
     @property
     def power(self) -> float:
@@ -231,6 +226,15 @@ def _fill(
         planes.variance,
         planes.mask,
     )
+
+
+def _stretch(plane: FloatArray, step: int) -> float:
+    """Return how far one input coordinate runs along an output pixel, 1 if it is not longer than an input pixel."""
+    if not np.isfinite(plane).any():
+        return 1.0
+    along_y, along_x = np.gradient(plane, step)
+    length = float(np.nanmedian(np.hypot(along_x, along_y)))
+    return length if length > _STRETCH_FROM else 1.0
 
 
 def _table(order: int, stretch: float) -> NDArray[np.float32]:

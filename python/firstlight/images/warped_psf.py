@@ -34,7 +34,7 @@ class WarpedPsf(Psf):
 
     def __init__(self, psf: Psf, *, nodes: FloatArray, step: int, kernel_x: FloatArray, kernel_y: FloatArray) -> None:
         self._psf, self._step = psf, int(step)
-        self._arrays = {
+        self._arrays: dict[str, NDArray[Any]] = {
             "nodes": np.array(nodes, dtype=np.float64),
             "kernel_x": np.ascontiguousarray(kernel_x, dtype=np.float32),
             "kernel_y": np.ascontiguousarray(kernel_y, dtype=np.float32),
@@ -99,7 +99,8 @@ class WarpedPsf(Psf):
     def from_parts(cls, arrays: dict[str, NDArray[Any]], values: dict[str, Any]) -> Self:
         """Make the model that `to_parts` took apart."""
         inner = {name.removeprefix("psf/"): array for name, array in arrays.items() if name.startswith("psf/")}
-        psf = psf_classes()[values["psf_class"]].from_parts(inner, values["psf"])  # type: ignore[attr-defined]  # a Psf
+        model: Any = psf_classes()[values["psf_class"]]
+        psf: Psf = model.from_parts(inner, values["psf"])
         own = {name: arrays[name] for name in ("nodes", "kernel_x", "kernel_y")}
         return cls(psf, step=values["step"], **own)
 

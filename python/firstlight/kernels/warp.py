@@ -26,11 +26,12 @@ def _weights(table: NDArray[np.float32], fraction: float, out: NDArray[np.float3
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy", inline="always")
 def _six(line: NDArray[np.float32], col: int, w: NDArray[np.float32]) -> np.float32:
     """Return the weighted sum of six neighbours; written out, for it is most of the work of a Lanczos-3 warp."""
-    return (
+    total: np.float32 = (
         (w[0] * line[col] + w[1] * line[col + 1])
         + (w[2] * line[col + 2] + w[3] * line[col + 3])
         + (w[4] * line[col + 4] + w[5] * line[col + 5])
     )
+    return total
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy", inline="always")
@@ -38,7 +39,7 @@ def _six_by_six(
     image: NDArray[np.float32], row: int, col: int, wx: NDArray[np.float32], wy: NDArray[np.float32]
 ) -> np.float32:
     """Return the weighted sum of a window of six by six pixels."""
-    return (
+    total: np.float32 = (
         wy[0] * _six(image[row], col, wx)
         + wy[1] * _six(image[row + 1], col, wx)
         + wy[2] * _six(image[row + 2], col, wx)
@@ -46,6 +47,7 @@ def _six_by_six(
         + wy[4] * _six(image[row + 4], col, wx)
         + wy[5] * _six(image[row + 5], col, wx)
     )
+    return total
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
