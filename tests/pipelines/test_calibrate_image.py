@@ -21,6 +21,8 @@ from firstlight.tasks.calibrate_image import CalibrateImageTask
 from firstlight.tasks.calibrate_image_contract import CalibrateImageConfig
 from firstlight.tasks.measure import MeasureResult, PluginMeasureTask
 
+from .fields import assert_sky_can_be_put_back
+
 OPTIONAL = (
     "psf_stars",
     "psf_stars_footprints",
@@ -130,6 +132,16 @@ def test_the_summary_has_every_number_that_there_is_and_each_is_known(small):
     assert set(summary) == set(SUMMARY)
     assert [name for name, value in summary.items() if not np.isfinite(value)] == []
     assert summary["eff_time"] == pytest.approx(30 * 10 ** (0.8 * (summary["mag_lim"] - 20.7)))
+
+
+def test_the_sky_between_the_stars_can_be_measured_from_the_start(small):
+    result = calibrate("star_background={task: StarBackgroundTask}").run(small.exposure, **small.references)
+    sky = result.background.evaluate() / result.applied_photo_calib.mean
+    free = ~result.exposure.mask.any_of("DETECTED", "SAT", "CR", "INTRP")
+
+    assert_sky_can_be_put_back(small.exposure, result.exposure, result.applied_photo_calib)
+    assert np.sqrt(np.mean((sky - small.truth.sky)[free] ** 2)) < 0.2 * result.summary["sky_noise"]
+    assert abs(result.summary["zero_point"] - small.truth.zero_point) < 4 * result.summary["zero_point_error"]
 
 
 def test_trails_are_marked_where_that_is_asked_for(small):

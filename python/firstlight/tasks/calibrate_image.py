@@ -95,6 +95,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.streaks = self.config.streaks and self.config.streaks.make()
         self.aperture_correction = self.config.aperture_correction.make()
         self.astrometry = self.config.astrometry.make()
+        self.star_background = self.config.star_background and self.config.star_background.make()
         self.star_detection = self.config.star_detection.make()
         self.sky_sources = self.config.sky_sources and self.config.sky_sources.make()
         self.deblend = self.config.deblend and self.config.deblend.make()
@@ -239,8 +240,11 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Subtract the sky once more, then find, measure and select the stars of the catalogue."""
+        if self.star_background:
+            state.exposure = self.star_background.run(state.exposure).exposure
         self._detect(self.star_detection, state)
-        self._subtract_sky(state)
+        if not self.star_background:
+            self._subtract_sky(state)
         if self.sky_sources:
             state.detections = self.sky_sources.run(state.exposure, state.found).detections
         light = None

@@ -33,6 +33,7 @@ from firstlight.tasks.select_stars import ScienceStarSelectTask, StarSelectTask
 from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.snap_combine import SnapCombineTask, SumSnapsTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
+from firstlight.tasks.star_background import StarBackgroundTask
 from firstlight.tasks.streaks import StreakTask
 from firstlight.tasks.summarize import ExposureSummaryTask, SummarizeTask
 
@@ -151,6 +152,10 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     astrometry: Subtask[AstrometryTask] = subtask(PatternAstrometryTask)
     """Fits the WCS to the reference catalogue."""
+
+    star_background: Subtask[StarBackgroundTask] | None = None
+    """Measures the sky from the start between stars with wide borders, in place of `background` after their detection;
+    empty to go on from the sky that is subtracted already."""
 
     star_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=5.0, include_multiplier=2.0)
     """Finds the stars of the catalogue."""
