@@ -17,6 +17,7 @@ from firstlight.images.background import BackgroundList, MeshBackground
 from firstlight.images.box import Box
 from firstlight.images.exposure import Exposure
 from firstlight.images.fields import ChebyshevField
+from firstlight.images.footprint import Footprints
 from firstlight.images.mask import Mask
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.psf import GaussianPsf, MoffatPsf, Psf
@@ -34,6 +35,7 @@ MODELS: dict[str, list[Any]] = {
     "wcs": [SkyWcs.from_tan_sip(TanSip((10.1, -20.2), (24.5, 30.0), np.eye(2) * 1e-4 / 3, ZEROS, ZEROS))],
     "psf": [GaussianPsf(sigma=5 / 3, radius=8), MoffatPsf(fwhm=2.2, beta=3.0, radius=9, e1=0.06, e2=-0.04)],
     "aperture_corrections": [ApertureCorrectionMap({"psf_inst_flux": ApertureCorrection(FIELD, 0.1)})],
+    "mask": [Mask(np.arange(12, dtype=np.int32).reshape(3, 4)), Mask(np.ones((9, 70), np.int32), planes={"ODD": 0})],
     "json": [1 / 3, -math.inf, 2**70, "ж\n", True, None, (1, (2.5, "a")), {"a": {"b": (1, None)}}, {}, ()],
 }
 
@@ -52,6 +54,20 @@ def test_a_model_comes_back_exactly_and_equal_ones_make_equal_files(tmp_path, st
     assert type(back) is type(value)
     assert one.read_bytes() == two.read_bytes()
     assert storage_of(type(value)) is kept
+
+
+def test_footprints_come_back_with_their_peaks(tmp_path):
+    labels = np.zeros((6, 7), dtype=np.int32)
+    labels[1:3, 2:5], labels[4, 4] = 1, 2
+    peaks = Table({"id": [2**60 + 1, 2**60 + 2], "footprint": [1, 2], "x": [3, 4], "y": [1, 4], "value": [9.5, 8.0]})
+    kept = storage_of(Footprints)
+    kept.write(Footprints(labels, peaks), tmp_path / f"one{kept.suffix}")
+    back = kept.read(tmp_path / f"one{kept.suffix}")
+
+    assert kept.name == "footprints"
+    np.testing.assert_array_equal(back.labels, labels)
+    for name in peaks.colnames:
+        np.testing.assert_array_equal(back.peaks[name], peaks[name])
 
 
 def test_an_exposure_and_a_table_come_back(repo):

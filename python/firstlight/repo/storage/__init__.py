@@ -5,6 +5,8 @@ storage                  file      objects
 ======================== ========= ======================================================
 ``exposure``             FITS      `firstlight.images.exposure.Exposure`
 ``table``                Parquet   astropy Tables, with units
+``footprints``           FITS      `firstlight.images.footprint.Footprints`
+``mask``                 FITS      `firstlight.images.mask.Mask`
 ``background``           JSON      `firstlight.images.background.BackgroundList`
 ``photo_calib``          JSON      `firstlight.images.photo_calib.PhotoCalib`
 ``wcs``                  JSON      `firstlight.images.wcs.SkyWcs`
@@ -97,6 +99,8 @@ class Storage:
 _OWN = {
     "exposure": Storage("exposure", ".fits", f"{__name__}.exposure"),
     "table": Storage("table", ".parquet", f"{__name__}.table"),
+    "footprints": Storage("footprints", ".fits", f"{__name__}.footprints"),
+    "mask": Storage("mask", ".fits", f"{__name__}.mask"),
     "background": Storage("background", ".json", f"{__name__}.background"),
     "photo_calib": Storage("photo_calib", ".json", f"{__name__}.photo_calib"),
     "wcs": Storage("wcs", ".json", f"{__name__}.wcs"),
