@@ -185,7 +185,7 @@ made = Easy_SparsePacket.ESP(FITS_REF=os.path.abspath("template.fits"), FITS_SCI
     ConstPhotRatio=True, BACKEND_4SUBTRACT="Numpy", NUM_CPU_THREADS_4SUBTRACT=1, VERBOSE_LEVEL=0,
     GAIN_KEY="GAIN", SATUR_KEY="SATURATE")
 print("seconds", time.process_time() - start)
-np.save("difference.npy", made[-1].T)
+np.save("difference.npy", next(each for each in made if getattr(each, "ndim", 0) == 2 and min(each.shape) > 1).T)
 """
 
 
