@@ -24,6 +24,9 @@ from firstlight.kernels.warp import touched_blocks, warp
 PositionMap = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """Output pixel positions x, y -> input pixel positions x, y, of any shape; NaN where there are none."""
 
+Profile = Callable[[FloatArray], FloatArray]
+"""Distance along an axis [pixel] -> weight."""
+
 _LARGEST_STEP = 64
 _PHASES = 256
 _STRETCH_FROM = 1.02
@@ -45,9 +48,22 @@ class WarpGrid:
     error: float
     """Largest distance between the map and its linear interpolation, at the centres of the cells [input pixel]."""
 
+    def lengths(self) -> tuple[float, float]:
+        """Return the typical length of an output pixel along input x and y [input pixel]."""
+        return _length(self.nodes[0], self.step), _length(self.nodes[1], self.step)
+
     def stretch(self) -> tuple[float, float]:
         """Return by how much an output pixel is longer than an input pixel along input x and y; at least 1."""
-        return _stretch(self.nodes[0], self.step), _stretch(self.nodes[1], self.step)
+        along_x, along_y = (length if length > _STRETCH_FROM else 1.0 for length in self.lengths())
+        return along_x, along_y
+
+    def pixel_areas(self) -> NDArray[np.float64]:
+        """Return the area of each output pixel [input pixel^2], in the shape of the output; NaN where there is none."""
+        (j, t), (i, s) = (_cells(size, self.step) for size in self.shape)
+        area, s, t = self.nodes[2], s[None, :], t[:, None]
+        low = area[np.ix_(j, i)] * (1 - s) + area[np.ix_(j, i + 1)] * s
+        high = area[np.ix_(j + 1, i)] * (1 - s) + area[np.ix_(j + 1, i + 1)] * s
+        return np.asarray(low * (1 - t) + high * t)
 
     @property
     def area(self) -> float:
@@ -115,8 +131,63 @@ def warp_kernel(order: int, *, stretch: tuple[float, float] = (1.0, 1.0)) -> War
     stretch
         Factor by which it is longer along x and y.
     """
-    tables = [_table(order, factor) for factor in stretch]
-    return WarpKernel(along_x=tables[0], along_y=tables[1])
+    if not 1 <= order <= 5:
+        raise ValueError(f"The order of a warp is 1 (linear) to 5 lobes; got {order}.")
+
+    def lanczos(distance: FloatArray) -> FloatArray:
+        raw = 1.0 - np.abs(distance) if order == 1 else np.sinc(distance) * np.sinc(distance / order)
+        return np.asarray(np.where(np.abs(distance) < order, raw, 0.0))
+
+    return _kernel(lanczos, reach=order, stretch=stretch)
+
+
+def gaussian_kernel(sigma: float, *, reach: float, stretch: tuple[float, float]) -> WarpKernel:
+    """Tabulate a Gaussian that ends at ``reach``.
+
+    Parameters
+    ----------
+    sigma : [pixel]
+        Standard deviation before it is stretched.
+    reach : [pixel]
+        Pixels further off get no weight.
+    stretch
+        Factor by which it is longer along x and y.
+    """
+    return _kernel(
+        lambda d: np.where(np.abs(d) <= reach, np.exp(-0.5 * (d / sigma) ** 2), 0.0), reach=reach, stretch=stretch
+    )
+
+
+def hann_kernel(*, stretch: tuple[float, float]) -> WarpKernel:
+    """Tabulate a Hann window, which falls from 1 to 0 within a pixel.
+
+    Parameters
+    ----------
+    stretch
+        Factor by which it is longer along x and y.
+    """
+    return _kernel(lambda d: np.where(np.abs(d) < 1.0, 0.5 + 0.5 * np.cos(np.pi * d), 0.0), reach=1.0, stretch=stretch)
+
+
+def overlap_kernel(lengths: tuple[float, float]) -> WarpKernel:
+    """Tabulate the share of an output pixel that each input pixel covers, for axes that are parallel.
+
+    Axes that are turned against each other share the second moments of this kernel, not its exact shape.
+
+    Parameters
+    ----------
+    lengths : [input pixel]
+        Length of an output pixel along x and y.
+    """
+
+    def table(length: float) -> NDArray[np.float32]:
+        def covered(d: FloatArray) -> FloatArray:
+            ends = np.minimum(0.5, d + length / 2) - np.maximum(-0.5, d - length / 2)
+            return np.asarray(np.maximum(ends, 0.0))
+
+        return _table(covered, reach=(1.0 + length) / 2)
+
+    return WarpKernel(along_x=table(lengths[0]), along_y=table(lengths[1]))
 
 
 def warp_grid(position: PositionMap, shape: tuple[int, int], *, tolerance: float = 0.002) -> WarpGrid:
@@ -228,24 +299,32 @@ def _fill(
     )
 
 
-def _stretch(plane: FloatArray, step: int) -> float:
-    """Return how far one input coordinate runs along an output pixel, 1 if it is not longer than an input pixel."""
+def _length(plane: FloatArray, step: int) -> float:
+    """Return how far one input coordinate runs along an output pixel, 1 where that is not known."""
     if not np.isfinite(plane).any():
         return 1.0
     along_y, along_x = np.gradient(plane, step)
-    length = float(np.nanmedian(np.hypot(along_x, along_y)))
-    return length if length > _STRETCH_FROM else 1.0
+    return float(np.nanmedian(np.hypot(along_x, along_y)))
 
 
-def _table(order: int, stretch: float) -> NDArray[np.float32]:
-    if not 1 <= order <= 5:
-        raise ValueError(f"The order of a warp is 1 (linear) to 5 lobes; got {order}.")
-    half = math.ceil(order * stretch)
+def _cells(size: int, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the cell of each pixel of an axis, and where in the cell it lies, from 0 to 1."""
+    pixel = np.arange(size)
+    return pixel // step, (pixel % step) / step
+
+
+def _kernel(profile: Profile, *, reach: float, stretch: tuple[float, float]) -> WarpKernel:
+    def table(factor: float) -> NDArray[np.float32]:
+        return _table(lambda distance: profile(distance / factor), reach=reach * factor)
+
+    return WarpKernel(along_x=table(stretch[0]), along_y=table(stretch[1]))
+
+
+def _table(profile: Profile, *, reach: float) -> NDArray[np.float32]:
+    """Tabulate a profile of the distance [input pixel] that is 0 beyond ``reach``; the rows sum to 1."""
+    half = max(1, math.ceil(reach))
     distance = np.arange(1 - half, half + 1)[None, :] - np.linspace(0.0, 1.0, _PHASES + 1)[:, None]
-    scaled = distance / stretch
-    inside = np.abs(scaled) < order
-    raw = 1.0 - np.abs(scaled) if order == 1 else np.sinc(scaled) * np.sinc(scaled / order)
-    weights = np.where(inside, raw, 0.0)
+    weights = profile(distance)
     return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 

@@ -11,6 +11,7 @@ from typing_extensions import TypeVar
 
 from firstlight.algorithms.warping import (
     PositionMap,
+    WarpedPlanes,
     WarpGrid,
     WarpKernel,
     noise_correlation,
@@ -97,9 +98,8 @@ class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
 
     def run(self, exposure: Exposure, *, onto: Exposure | PixelGrid) -> AlignResult:
         """Resample ``exposure``."""
-        grid = PixelGrid(onto.shape, _known(onto.wcs, "The exposure to align with"))
-        source = _known(exposure.wcs, "The exposure to be aligned")
-        return self.warped(exposure, grid.shape, wcs=grid.wcs, position=sky_map(source, grid.wcs))
+        source, target = both_wcs(exposure, onto)
+        return self.warped(exposure, onto.shape, wcs=target, position=sky_map(source, target))
 
     def warped(
         self, exposure: Exposure, shape: tuple[int, int], *, wcs: SkyWcs | None, position: PositionMap
@@ -118,41 +118,83 @@ class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
         """
         map_ = warp_grid(position, shape, tolerance=self.config.tolerance)
         kernel = warp_kernel(self.config.lobes, stretch=map_.stretch())
-        mask = exposure.mask
-        planes = warp_planes(
-            exposure.image,
-            variance=exposure.variance,
-            mask=mask.array,
-            bad=mask.any_of(*self.config.excluded_planes),
-            grid=map_,
-            kernel=kernel,
-            no_data=mask.bits("NO_DATA"),
-            edge=mask.bits("EDGE"),
+        planes = planes_of(exposure, excluded=self.config.excluded_planes, grid=map_, kernel=kernel)
+        result = align_result(
+            exposure, planes, grid=map_, kernel=kernel, wcs=wcs, warn_coverage=self.config.warn_coverage
         )
-        coverage = float(np.isfinite(planes.image).mean())
-        if not coverage:
-            raise NoWorkFound(f"The exposures do not overlap: none of {shape[0]} x {shape[1]} pixels has a value.")
-        correlation = noise_correlation(map_, kernel)
-        self.log.info("aligned", coverage=coverage, cell=map_.step, noise_correlation=correlation)
-        moved = exposure.replace(
-            image=planes.image,
-            variance=planes.variance,
-            mask=Mask(planes.mask, planes=mask.planes),
-            wcs=wcs,
-            psf=None if exposure.psf is None else warped_psf(exposure, map_, kernel),
-            aperture_corrections=None,
-            background=BackgroundList(),
-            summary={**(exposure.summary or {}), "noise_correlation": correlation},
+        self.log.info("aligned", coverage=result.coverage, cell=map_.step, noise_correlation=result.noise_correlation)
+        return result
+
+
+def planes_of(exposure: Exposure, *, excluded: tuple[str, ...], grid: WarpGrid, kernel: WarpKernel) -> WarpedPlanes:
+    """Return the resampled planes of an exposure; pixels in the ``excluded`` mask planes get no weight."""
+    mask = exposure.mask
+    return warp_planes(
+        exposure.image,
+        variance=exposure.variance,
+        mask=mask.array,
+        bad=mask.any_of(*excluded),
+        grid=grid,
+        kernel=kernel,
+        no_data=mask.bits("NO_DATA"),
+        edge=mask.bits("EDGE"),
+    )
+
+
+def align_result(
+    exposure: Exposure,
+    planes: WarpedPlanes,
+    *,
+    grid: WarpGrid,
+    kernel: WarpKernel,
+    wcs: SkyWcs | None,
+    warn_coverage: float,
+) -> AlignResult:
+    """Make an exposure of resampled planes, with the PSF and the noise factor that belong to them.
+
+    Raises
+    ------
+    NoWorkFound
+        If no pixel has a value.
+    """
+    ny, nx = grid.shape
+    coverage = float(np.isfinite(planes.image).mean())
+    if not coverage:
+        raise NoWorkFound(
+            f"None of {ny} x {nx} pixels has a value: the exposures do not overlap, or every pixel there is masked."
         )
-        return AlignResult(
-            exposure=moved,
-            coverage=coverage,
-            noise_correlation=correlation,
-            gates=(
-                Gate("align_map_error", map_.error, "pixel", warn=0.02, fail=0.2),
-                Gate("align_coverage", coverage, sense="min", warn=self.config.warn_coverage),
-            ),
-        )
+    correlation = noise_correlation(grid, kernel)
+    moved = exposure.replace(
+        image=planes.image,
+        variance=planes.variance,
+        mask=Mask(planes.mask, planes=exposure.mask.planes),
+        wcs=wcs,
+        psf=warped_psf(exposure, grid, kernel),
+        aperture_corrections=None,
+        background=BackgroundList(),
+        summary={**(exposure.summary or {}), "noise_correlation": correlation},
+    )
+    return AlignResult(
+        exposure=moved,
+        coverage=coverage,
+        noise_correlation=correlation,
+        gates=(
+            Gate("align_map_error", grid.error, "pixel", warn=0.02, fail=0.2),
+            Gate("align_coverage", coverage, sense="min", warn=warn_coverage),
+        ),
+    )
+
+
+def both_wcs(exposure: Exposure, onto: Exposure | PixelGrid) -> tuple[SkyWcs, SkyWcs]:
+    """Return the WCS of the exposure and that of the new pixels.
+
+    Raises
+    ------
+    InputError
+        If one of them is not known.
+    """
+    target = _known(onto.wcs, "The exposure to align with")
+    return _known(exposure.wcs, "The exposure to be aligned"), target
 
 
 def sky_map(source: SkyWcs, target: SkyWcs) -> PositionMap:
