@@ -1,0 +1,129 @@
+"""Sources of a difference image: both signs together, and no more significant than the subtraction is good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from firstlight.algorithms.detection import Detections
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.matched_filter import grow_mask
+
+_MIN_PIXELS = 30
+
+
+@dataclass(frozen=True)
+class MergedSigns:
+    """Which peaks of a difference image are sources of their own, and which belong to another of the other sign.
+
+    Parameters
+    ----------
+    positive : (n_positive,)
+        Positive peaks that stay.
+    negative : (n_negative,)
+        Negative peaks that stay.
+    positive_partner : (n_positive,)
+        Index of the strongest negative peak of the same footprint; -1 where there is none.
+    negative_partner : (n_negative,)
+        Index of the strongest positive peak of the same footprint; -1 where there is none.
+    positive_region, negative_region
+        Number of the merged footprint of each peak, from 1.
+    area : (n_regions + 1,) [pixel]
+        Size of the merged footprints by their number.
+    """
+
+    positive: BoolArray
+    negative: BoolArray
+    positive_partner: NDArray[np.int64]
+    negative_partner: NDArray[np.int64]
+    positive_region: NDArray[np.int64]
+    negative_region: NDArray[np.int64]
+    area: NDArray[np.int64]
+
+
+def merge_signs(positive: Detections, negative: Detections, *, grow: int) -> MergedSigns:
+    """Put positive and negative footprints that touch together.
+
+    A footprint with peaks of both signs is one source, at its most significant peak; peaks of one sign in a footprint
+    of that sign alone are sources of their own (compare LSST ``DetectAndMeasureTask``).
+
+    Parameters
+    ----------
+    positive, negative
+        From `firstlight.algorithms.detection.detect_sources` on the same image.
+    grow : [pixel]
+        Footprints that come this near to each other touch.
+    """
+    above = (positive.labels > 0) | (negative.labels > 0)
+    regions, n_regions = ndimage.label(grow_mask(above, grow) if grow else above, np.ones((3, 3)))
+    in_region = [np.asarray(regions[found.peak_y, found.peak_x], dtype=np.int64) for found in (positive, negative)]
+    snr = [np.abs(found.peak_snr) for found in (positive, negative)]
+    strongest = [_strongest(region, height, n_regions) for region, height in zip(in_region, snr, strict=True)]
+    heights = [
+        np.where(best >= 0, height[best] if len(height) else 0.0, -np.inf)
+        for best, height in zip(strongest, snr, strict=True)
+    ]
+    mixed = (strongest[0] >= 0) & (strongest[1] >= 0)
+    keeps = []
+    for sign, region in enumerate(in_region):
+        own, other = heights[sign][region], heights[1 - sign][region]
+        wins = (strongest[sign][region] == np.arange(len(region))) & ((own > other) | ((own == other) & (sign == 0)))
+        keeps.append(np.asarray(~mixed[region] | wins))
+    return MergedSigns(
+        positive=keeps[0],
+        negative=keeps[1],
+        positive_partner=strongest[1][in_region[0]],
+        negative_partner=strongest[0][in_region[1]],
+        positive_region=in_region[0],
+        negative_region=in_region[1],
+        area=np.bincount(regions[above], minlength=n_regions + 1).astype(np.int64),
+    )
+
+
+def systematic_share(score: FloatArray, light: FloatArray, *, bad: BoolArray, min_light: float = 100.0) -> float:
+    """Return which share of the light of bright sources the subtraction leaves behind, beyond the noise.
+
+    The robust scatter of the significance over that of the light, where the light is bright; the median keeps variable
+    stars from mattering as long as most do not vary. 0 where there is hardly any bright light.
+
+    Parameters
+    ----------
+    score : (ny, nx)
+        Significance of a point source in the difference.
+    light : (ny, nx)
+        Significance that the light of the images themselves would have there.
+    bad : (ny, nx)
+    min_light
+        What counts as bright.
+    """
+    bright = (light > min_light) & ~bad & np.isfinite(score)
+    if int(bright.sum()) < _MIN_PIXELS:
+        return 0.0
+    share = np.abs(score[bright]) / light[bright]
+    noise = float(np.median(1.0 / light[bright]))
+    return float(np.sqrt(max((1.4826 * float(np.median(share))) ** 2 - noise**2, 0.0)))
+
+
+def with_floor(score: FloatArray, light: FloatArray, *, share: float) -> NDArray[np.float32]:
+    """Return the significance with an error that is a share of the light added to its noise.
+
+    Parameters
+    ----------
+    score, light : (ny, nx)
+        As for `systematic_share`.
+    share
+    """
+    floor = np.float32(share) * np.maximum(light, 0.0)
+    return np.asarray(score / np.sqrt(1.0 + floor**2), dtype=np.float32)
+
+
+def _strongest(region: NDArray[np.int64], height: FloatArray, n_regions: int) -> NDArray[np.int64]:
+    """Return the index of the highest peak of each region, 0 not used; -1 for none."""
+    best = np.full(n_regions + 1, -1, dtype=np.int64)
+    order = np.argsort(height, kind="stable")
+    best[region[order]] = order
+    best[0] = -1
+    return best

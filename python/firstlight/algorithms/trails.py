@@ -1,0 +1,162 @@
+"""Short trails: what moves so fast that it is a line during the exposure, and how long and how bright it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from scipy.special import erf
+
+from firstlight.images.box import Box
+from firstlight.kernels.arrays import BoolArray, FloatArray
+
+_REACH_SIGMA = 4.0
+_MAX_HALF = 60
+_N_PARAMETERS = 5
+
+
+@dataclass(frozen=True)
+class Trails:
+    """Fitted trails; NaN where a fit has no result.
+
+    Parameters
+    ----------
+    x, y : (n,) [pixel]
+        Middle of the trail.
+    length, length_err : (n,) [pixel]
+        From the first to the last position of the source.
+    angle : (n,) [degree]
+        From +x towards +y, in [-90, 90).
+    flux, flux_err : (n,) [unit of the image]
+    chi2, point_chi2 : (n,)
+        Chi-square per degree of freedom, of the trail and of the same without length.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    length: NDArray[np.float64]
+    length_err: NDArray[np.float64]
+    angle: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    flux_err: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    point_chi2: NDArray[np.float64]
+
+
+def fit_trails(
+    image: FloatArray,
+    *,
+    variance: FloatArray,
+    bad: BoolArray,
+    sigma: float,
+    x: FloatArray,
+    y: FloatArray,
+    length: FloatArray,
+    angle: FloatArray,
+) -> Trails:
+    """Fit a line of constant brightness, blurred by a Gaussian, to each source.
+
+    Parameters
+    ----------
+    image, variance : (ny, nx)
+    bad : (ny, nx)
+    sigma : [pixel]
+        Width of the stars.
+    x, y : (n,) [pixel]
+    length : (n,) [pixel]
+        Where the search begins.
+    angle : (n,) [degree]
+
+    References
+    ----------
+    Veres et al. 2012, PASP 124, 1197 (equation 3).
+    """
+    starts = zip(x, y, length, angle, strict=True)
+    rows = [_fit(image, variance, bad, sigma, tuple(float(value) for value in start)) for start in starts]
+    return Trails(*np.array(rows, dtype=np.float64).reshape(-1, 9).T)
+
+
+def trail_image(
+    *, x: float, y: float, length: float, angle: float, sigma: float, columns: FloatArray, rows: FloatArray
+) -> NDArray[np.float64]:
+    """Return the brightness of a trail of unit flux at pixel positions.
+
+    Parameters
+    ----------
+    x, y, length, sigma : [pixel]
+    angle : [degree]
+    columns, rows
+        Positions of the pixels [pixel].
+    """
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    along = (columns - x) * cosine + (rows - y) * sine
+    across = (rows - y) * cosine - (columns - x) * sine
+    profile = np.exp(-0.5 * (across / sigma) ** 2) / (math.sqrt(2.0 * math.pi) * sigma)
+    half, scale = max(abs(length), 1e-3) / 2.0, math.sqrt(2.0) * sigma
+    return np.asarray(profile * (erf((along + half) / scale) - erf((along - half) / scale)) / (4.0 * half))
+
+
+def trail_of_moments(
+    ixx: FloatArray, iyy: FloatArray, ixy: FloatArray, *, sigma: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return length [pixel] and angle [degree] of trails with these second moments [pixel^2].
+
+    A line of length L has L^2 / 12 along itself; moments under a Gaussian weight see less of a long one, so that this
+    is where a fit begins and not where it ends.
+    """
+    ixx, iyy, ixy = (np.asarray(values, dtype=np.float64) for values in (ixx, iyy, ixy))
+    middle, spread = 0.5 * (ixx + iyy), np.hypot(0.5 * (ixx - iyy), ixy)
+    length = np.sqrt(12.0 * np.maximum(middle + spread - sigma**2, 0.0))
+    return length, np.degrees(0.5 * np.arctan2(2.0 * ixy, ixx - iyy))
+
+
+def _fit(
+    image: FloatArray, variance: FloatArray, bad: BoolArray, sigma: float, start: tuple[float, ...]
+) -> tuple[float, ...]:
+    nothing = (np.nan,) * 9
+    x, y, length, angle = start
+    if not all(map(math.isfinite, start)):
+        return nothing
+    half = int(min(math.ceil(length + _REACH_SIGMA * sigma), _MAX_HALF))
+    box = Box.around(x=x, y=y, radius=half).clip(Box.of_shape(image.shape))
+    good = ~bad[box.slices] & np.isfinite(image[box.slices]) & (variance[box.slices] > 0)
+    if int(good.sum()) < 4 * _N_PARAMETERS:
+        return nothing
+    grid_y, grid_x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
+    columns, rows = grid_x[good].astype(np.float64), grid_y[good].astype(np.float64)
+    data = np.asarray(image[box.slices][good], dtype=np.float64)
+    noise = np.sqrt(np.asarray(variance[box.slices][good], dtype=np.float64))
+
+    def model(place: FloatArray) -> NDArray[np.float64]:
+        at_x, at_y, size, turned = place
+        drawn = trail_image(x=at_x, y=at_y, length=size, angle=turned, sigma=sigma, columns=columns, rows=rows)
+        return np.asarray(drawn / noise)
+
+    def flux_of(unit: NDArray[np.float64]) -> float:
+        return float(unit @ (data / noise)) / max(float(unit @ unit), 1e-30)
+
+    def left(place: FloatArray) -> NDArray[np.float64]:
+        unit = model(place)
+        return np.asarray(data / noise - flux_of(unit) * unit)
+
+    first = np.array([x, y, max(length, sigma), angle])
+    found = least_squares(left, first, x_scale=(1.0, 1.0, 1.0, 10.0), method="trf", max_nfev=60)
+    unit = model(found.x)
+    freedom = max(len(data) - _N_PARAMETERS, 1)
+    point = left(np.array([found.x[0], found.x[1], 0.0, 0.0]))
+    errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(found.jac.T @ found.jac)), 0.0))
+    turned = (float(found.x[3]) + 90.0) % 180.0 - 90.0
+    return (
+        float(found.x[0]),
+        float(found.x[1]),
+        abs(float(found.x[2])),
+        float(errors[2]),
+        turned,
+        flux_of(unit),
+        1.0 / math.sqrt(max(float(unit @ unit), 1e-30)),
+        float(2.0 * found.cost) / freedom,
+        float(point @ point) / freedom,
+    )

@@ -1,0 +1,348 @@
+"""Find what changed on a difference image, and measure it there and on the two images behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from astropy import units as u
+from astropy.table import Column, Table, vstack
+from numpy.typing import NDArray
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources, smooth_for_detection
+from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, systematic_share, with_floor
+from firstlight.algorithms.streaks import Streak
+from firstlight.errors import PsfError
+from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
+from firstlight.images.catalog import with_sky_positions
+from firstlight.images.exposure import Exposure
+from firstlight.images.mask import Mask
+from firstlight.images.psf import FWHM_PER_SIGMA
+from firstlight.images.spatial_kernel import MatchingKernel
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.matched_filter import grow_mask
+from firstlight.tasks.aperture_correction import with_total_flux
+from firstlight.tasks.calibrated_columns import with_njy_names
+from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
+from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
+from firstlight.tasks.measure_dipoles import DipolePlugin
+from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
+from firstlight.tasks.measure_forced import ForcedFluxPlugin
+from firstlight.tasks.measure_pixels import PixelFlagsPlugin
+from firstlight.tasks.measure_positions import SkyCoordPlugin, WindowedCentroidPlugin
+from firstlight.tasks.measure_shapes import AdaptiveMomentsPlugin
+from firstlight.tasks.measure_trails import TrailPlugin
+from firstlight.tasks.measurement_scene import psf_sigma
+from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
+from firstlight.tasks.streaks import StreakTask
+
+CORES = ("SAT", "SAT_TEMPLATE")
+FURTHER_PLANES = ("SAT_TEMPLATE", "INJECTED", "INJECTED_CORE", "INJECTED_TEMPLATE", "HIGH_VARIANCE", "SPIKE")
+_CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
+_OF_BLENDS = ("parent", "parent_n_child", "blended", "isolated", "primary", "sky_source")
+_OF_DEBLENDING = ("deblend_skipped", "deblend_point_like", "deblend_symmetric")
+
+
+@dataclass(frozen=True)
+class DetectDifferenceResult(Struct):
+    """What `DetectDifferenceTask.run` returns."""
+
+    difference: Exposure
+    """The difference with its DETECTED, DETECTED_NEGATIVE and STREAK planes set."""
+
+    sources: Table
+    """What changed, one row each, the positive ones first; those that vanished have negative fluxes."""
+
+    significance: NDArray[np.float32]
+    """Significance of a point source centred on each pixel, by which they were found [y, x]; 0 where masked."""
+
+    streaks: tuple[Streak, ...]
+    """Trails of satellites."""
+
+    gates: tuple[Gate, ...]
+    """How good subtraction and detection are."""
+
+    funnel: Funnel
+    """How many peaks each selection left."""
+
+
+class DetectDifferenceConfig(Config):
+    """Settings of `DetectDifferenceTask`."""
+
+    threshold: PositiveFloat = 5.0
+    """Significance that a peak of either sign exceeds [standard deviation]."""
+
+    min_prominence: PositiveFloat = 2.0
+    """A peak of its own rises above the saddle to a brighter one by this [standard deviation]."""
+
+    grow: NonNegativeInt = 2
+    """Footprints of the two signs that come this near to each other are one [pixel]."""
+
+    bad_planes: tuple[str, ...] = ("BAD", "NO_DATA", "EDGE", "SAT", "SAT_TEMPLATE")
+    """Mask planes on which nothing is looked for."""
+
+    core_grow_fwhm: NonNegativeFloat = 0.5
+    """Saturated cores of either image are grown by this, in units of the full width at half maximum."""
+
+    systematic_share: NonNegativeFloat | None = None
+    """Share of the light of a source that the subtraction may leave, added to the noise; measured on bright light when
+    left out, and 0 for none."""
+
+    ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
+    """Numbers the sources."""
+
+    streaks: Subtask[StreakTask] | None = None
+    """Marks the trails of satellites before anything is looked for; empty to skip it."""
+
+    measurement: Subtask[MeasureTask] = subtask(
+        PluginMeasureTask,
+        plugins=plugins_of(
+            centroid=subtask(WindowedCentroidPlugin),
+            pixel_flags=subtask(PixelFlagsPlugin, further_planes=FURTHER_PLANES),
+            moments=subtask(AdaptiveMomentsPlugin),
+            aperture=subtask(ApertureFluxPlugin),
+            psf_flux=subtask(PsfFluxPlugin),
+            sky_coord=subtask(SkyCoordPlugin),
+        ),
+    )
+    """Measures the difference; sources that vanished on its negative."""
+
+    plugins: Mapping[str, Subtask[DifferencePlugin]] = plugins_of(
+        dipoles=subtask(DipolePlugin), forced=subtask(ForcedFluxPlugin), trails=subtask(TrailPlugin)
+    )
+    """What is measured with the images behind the difference; run in the order that the plug-ins state."""
+
+    rejecting_flags: tuple[str, ...] = (
+        "off_image",
+        "bad_center",
+        "no_data_center",
+        "saturated_center",
+        "sat_template_center",
+        "interpolated_center_all",
+        "spike_center",
+    )
+    """Sources with one of these flags are left out."""
+
+    aperture_fwhm: PositiveFloat = 2.0
+    """Radius of the aperture in units of the full width at half maximum, where the science exposure has none."""
+
+    warn_core_fraction: float = Field(default=0.03, ge=0.0, le=1.0)
+    """A larger share of the image under saturated cores is a warning."""
+
+    warn_systematic_share: PositiveFloat = 0.05
+    """A larger share of the light of bright sources that is left is a warning."""
+
+    warn_residual_scatter: PositiveFloat = 0.2
+    """A larger scatter of what is left of the stars is a warning."""
+
+    fail_residual_scatter: PositiveFloat = 0.4
+    """A larger scatter of what is left of the stars is a failure."""
+
+    warn_dipole_fraction: float = Field(default=0.3, ge=0.0, le=1.0)
+    """A larger share of dipoles among the sources tells of a wrong registration."""
+
+
+class DetectDifferenceTask(Task[DetectDifferenceConfig]):
+    """Sources of both signs, with dipoles, trails and forced fluxes (LSST `DetectAndMeasureTask`)."""
+
+    def __init__(self, config: DetectDifferenceConfig | None = None) -> None:
+        super().__init__(config)
+        self.ids = self.config.ids.make()
+        self.streaks = self.config.streaks and self.config.streaks.make()
+        self.measurement = self.config.measurement.make()
+        made = {name: slot.make() for name, slot in self.config.plugins.items()}
+        self.plugins = dict(sorted(made.items(), key=lambda item: item[1].order))
+
+    def run(
+        self,
+        difference: Exposure,
+        *,
+        science: Exposure,
+        template: Exposure,
+        kernel: MatchingKernel,
+        score: FloatArray | None = None,
+        kernel_sources: Table | None = None,
+    ) -> DetectDifferenceResult:
+        """Find and measure what changed.
+
+        Parameters
+        ----------
+        difference
+            From a `SubtractTask`, with its PSF.
+        science
+        template
+            On the pixels of the science exposure, with its own PSF.
+        kernel
+            How one was matched to the other.
+        score : (ny, nx)
+            Significance of a point source at each pixel; made with the PSF of the difference when left out.
+        kernel_sources
+            The stars of the subtraction, to judge it by.
+
+        Raises
+        ------
+        PsfError
+            If an exposure has no PSF.
+        ConfigError
+            If the numbers of the sources have no room for them.
+        """
+        for name, exposure in (("difference", difference), ("science exposure", science), ("template", template)):
+            if exposure.psf is None:
+                raise PsfError(f"Finding what changed needs PSFs; the {name} has none.")
+        difference = _prepared(difference)
+        streaks: tuple[Streak, ...] = ()
+        if self.streaks:
+            marked = self.streaks.run(difference)
+            difference, streaks = marked.exposure, marked.streaks
+        unusable, cores = self._unusable(difference)
+        significance, share = self._significance(difference, science, template, kernel, score, unusable)
+        smoothed = SmoothedImage(flux=significance, sigma=np.ones_like(significance), reach=1)
+        found = tuple(self._detect(smoothed, negative=negative) for negative in (False, True))
+        merged = merge_signs(*found, grow=self.config.grow)
+        difference = difference.replace(mask=_with_detections(difference.mask, *found, grow=self.config.grow))
+        scene = DifferenceScene(difference, science, template, kernel, unusable)
+        measured = self._measured(scene, found, merged)
+        sources = self._cleaned(measured)
+        sources["id"] = self.ids.run(difference, n_sources=len(sources)).ids
+        n_dipoles = int(np.sum(sources["is_dipole"])) if "is_dipole" in sources.colnames else 0
+        self.metadata.count("sources", len(sources))
+        self.log.info("found", sources=len(sources), negative=int(np.sum(sources["is_negative"])), dipoles=n_dipoles)
+        return DetectDifferenceResult(
+            difference=difference,
+            sources=with_njy_names(sources) if difference.unit == "nJy" else sources,
+            significance=significance,
+            streaks=streaks,
+            gates=self._gates(float(cores.mean()), share, kernel_sources, n_sources=len(sources), n_dipoles=n_dipoles),
+            funnel=Funnel(
+                "difference_sources",
+                (
+                    ("peaks", sum(each.n_peaks for each in found)),
+                    ("merged", len(measured)),
+                    ("clean", len(sources)),
+                ),
+            ),
+        )
+
+    def _unusable(self, difference: Exposure) -> tuple[BoolArray, BoolArray]:
+        """Return where nothing is looked for, and which part of it are saturated cores."""
+        mask = difference.mask
+        cores = mask.any_of(*(name for name in CORES if name in self.config.bad_planes))
+        grow = round(self.config.core_grow_fwhm * FWHM_PER_SIGMA * psf_sigma(difference))
+        if grow and cores.any():
+            cores = grow_mask(cores, grow)
+        others = mask.any_of(*(name for name in self.config.bad_planes if name in mask.planes))
+        return cores | others | ~(difference.variance > 0), cores
+
+    def _significance(
+        self,
+        difference: Exposure,
+        science: Exposure,
+        template: Exposure,
+        kernel: MatchingKernel,
+        score: FloatArray | None,
+        unusable: BoolArray,
+    ) -> tuple[NDArray[np.float32], float]:
+        sigma = psf_sigma(difference)
+
+        def smoothed(image: FloatArray) -> NDArray[np.float32]:
+            return smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma).snr
+
+        found = smoothed(difference.image) if score is None else np.asarray(score, dtype=np.float32)
+        found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
+        share = self.config.systematic_share
+        if share == 0.0:
+            return found, 0.0
+        scaled = template.image * np.float32(kernel.flux_scale)
+        light = smoothed(np.fmax(np.nan_to_num(science.image), np.nan_to_num(scaled)))
+        if share is None:
+            share = systematic_share(found, light, bad=unusable)
+        return with_floor(found, light, share=share), share
+
+    def _detect(self, smoothed: SmoothedImage, *, negative: bool) -> Detections:
+        return detect_sources(
+            smoothed, threshold=self.config.threshold, negative=negative, min_prominence=self.config.min_prominence
+        )
+
+    def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
+        """Return the catalogue of both signs with everything that is measured."""
+        summary = scene.science.summary or {}
+        radius = summary.get("aperture_radius", 0.0) or self.config.aperture_fwhm * scene.fwhm
+        tables = []
+        for sign, (own, other) in enumerate((found, found[::-1])):
+            factor = np.float32(-1.0 if sign else 1.0)
+            flipped = scene.difference.replace(image=factor * scene.difference.image)
+            # What is found as a hole is a source on the negative image.
+            shown = replace(own, peak_snr=np.abs(own.peak_snr))
+            table = self.measurement.run(flipped, shown, aperture_radius=radius).catalog
+            kept = (merged.positive, merged.negative)[sign]
+            table = _with_merging(table, other, merged, sign=sign)
+            tables.append(_with_sign(table[kept], negative=bool(sign)))
+        catalog = vstack(tables, join_type="exact", metadata_conflicts="silent")
+        for plugin in self.plugins.values():
+            for name, column in plugin.run(scene, catalog).items():
+                catalog[name] = column
+        if "psf_inst_flux" in catalog.colnames:
+            catalog = with_total_flux(catalog, scene.science)
+        return with_sky_positions(catalog, scene.difference.wcs) if "ra" in catalog.colnames else catalog
+
+    def _cleaned(self, catalog: Table) -> Table:
+        rejected = np.zeros(len(catalog), dtype=bool)
+        for name in self.config.rejecting_flags:
+            if name in catalog.colnames:
+                rejected |= np.asarray(catalog[name], dtype=bool)
+        return catalog[~rejected]
+
+    def _gates(
+        self, core_fraction: float, share: float, kernel_sources: Table | None, *, n_sources: int, n_dipoles: int
+    ) -> tuple[Gate, ...]:
+        config = self.config
+        gates = [
+            Gate("masked_core_fraction", core_fraction, warn=config.warn_core_fraction),
+            Gate("systematic_share", share, warn=config.warn_systematic_share),
+            Gate("dipole_fraction", n_dipoles / max(n_sources, 10), warn=config.warn_dipole_fraction, n=n_sources),
+        ]
+        if kernel_sources is not None:
+            left = np.asarray(kernel_sources["residual_ratio"], dtype=np.float64)[np.asarray(kernel_sources["used"])]
+            left = left[np.isfinite(left)]
+            scatter = float(np.std(left)) if len(left) else np.nan
+            warn, fail = config.warn_residual_scatter, config.fail_residual_scatter
+            gates.append(Gate("residual_scatter", scatter, warn=warn, fail=fail, n=len(left)))
+        return tuple(gates)
+
+
+def _prepared(difference: Exposure) -> Exposure:
+    """Return the difference with every plane that is asked for, what an earlier detection set, and no gaps."""
+    mask = difference.mask.with_new_planes(*_CLEARED, *FURTHER_PLANES, "STREAK", "SUSPECT", "CR", "INTRP", "EDGE")
+    return difference.replace(image=np.nan_to_num(difference.image, nan=0.0), mask=mask.without(*_CLEARED))
+
+
+def _with_detections(mask: Mask, positive: Detections, negative: Detections, *, grow: int) -> Mask:
+    for plane, found in (("DETECTED", positive), ("DETECTED_NEGATIVE", negative)):
+        mask = mask.with_plane(plane, grow_mask(found.footprints, grow) if grow else found.footprints)
+    return mask
+
+
+def _with_merging(table: Table, other: Detections, merged: MergedSigns, *, sign: int) -> Table:
+    """Return the catalogue of one sign with the strongest peak of the other sign in each footprint."""
+    partner = (merged.positive_partner, merged.negative_partner)[sign]
+    region = (merged.positive_region, merged.negative_region)[sign]
+    known = partner >= 0
+    for axis, peaks in (("x", other.peak_x), ("y", other.peak_y)):
+        column = np.full(len(table), np.nan)
+        column[known] = peaks[partner[known]]
+        table[f"partner_{axis}"] = Column(column, unit=u.pix)
+    table["merged_area"] = Column(merged.area[region], unit=u.pix)
+    return table
+
+
+def _with_sign(table: Table, *, negative: bool) -> Table:
+    """Return the catalogue without what only blends have, with the sign of its sources."""
+    table.remove_columns([name for name in (*_OF_BLENDS, *_OF_DEBLENDING) if name in table.colnames])
+    if negative:
+        for name in table.colnames:
+            if name.endswith("_inst_flux") or name in ("snr", "peak_snr"):
+                table[name] = -table[name]
+    table["is_negative"] = np.full(len(table), negative)
+    return table

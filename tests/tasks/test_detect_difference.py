@@ -1,0 +1,206 @@
+"""What changed on simulated pairs, found and measured: new, variable, vanished, moved."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from astropy import units as u
+
+from firstlight.algorithms.matching import match_points
+from firstlight.algorithms.spatial_convolution import convolve
+from firstlight.algorithms.trails import trail_image
+from firstlight.errors import PsfError
+from firstlight.images.catalog import read_catalog, write_catalog
+from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
+from firstlight.tasks.subtract import SubtractResult
+from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
+
+from ..algorithms.pairs import Pair, make_pair
+
+SIDE = 384
+
+
+def detected(science, template, sub: SubtractResult, **settings) -> DetectDifferenceResult:
+    return DetectDifferenceTask(DetectDifferenceConfig(**settings)).run(
+        sub.difference,
+        science=science,
+        template=template,
+        kernel=sub.kernel,
+        score=sub.score,
+        kernel_sources=sub.kernel_sources,
+    )
+
+
+@cache
+def found(**given) -> tuple[Pair, SubtractResult, DetectDifferenceResult]:
+    pair = make_pair(5, side=SIDE, variation=0.0, n_new=30, **given)
+    sub = AlardLuptonSubtractTask().run(pair.science, pair.template)
+    return pair, sub, detected(pair.science, pair.template, sub)
+
+
+def matched(pair, table):
+    return match_points(pair.new_x, pair.new_y, np.asarray(table["x"]), np.asarray(table["y"]), radius=2.0)
+
+
+def test_new_sources_are_found_with_their_flux_and_place():
+    pair, _, result = found()
+    sources = result.sources
+    pairs = matched(pair, sources)
+    rows = sources[pairs.second]
+    truth = pair.new_flux[pairs.first]
+
+    # All are brighter than 7 sigma; one or two may lie on a saturated star.
+    assert len(pairs) >= 28
+    assert len(sources) - len(pairs) <= 1
+    pull = (np.asarray(rows["psf_inst_flux"]) - truth) / np.asarray(rows["psf_inst_flux_err"])
+    assert abs(np.median(pull)) < 4 * 1.25 / np.sqrt(len(pull))
+    assert 0.6 < np.std(pull) < 1.6
+    offset = np.hypot(pair.new_x[pairs.first] - rows["x"].value, pair.new_y[pairs.first] - rows["y"].value)
+    assert np.median(offset[np.asarray(rows["snr"]) > 20]) < 0.1
+    assert not np.any(rows["is_negative"])
+
+
+def test_the_same_sources_are_negative_when_the_images_change_places():
+    pair, *_ = found()
+    sub = AlardLuptonSubtractTask().run(pair.template, pair.science)
+    result = detected(pair.template, pair.science, sub)
+    pairs = matched(pair, result.sources)
+    rows = result.sources[pairs.second]
+
+    assert len(pairs) >= 28
+    assert np.all(rows["is_negative"])
+    assert (np.asarray(rows["psf_inst_flux"]) < 0).all()
+    assert (np.asarray(rows["snr"]) < -4).all()
+    assert np.median(-np.asarray(rows["psf_inst_flux"]) / pair.new_flux[pairs.first]) == pytest.approx(1.0, abs=0.04)
+    peaks = (rows["peak_y"].value.astype(int), rows["peak_x"].value.astype(int))
+    assert result.difference.mask.any_of("DETECTED_NEGATIVE")[peaks].all()
+
+
+def test_science_minus_template_is_the_difference_also_for_single_fluxes():
+    pair, _, result = found()
+    rows = result.sources[matched(pair, result.sources).second]
+    of_science, of_template, of_difference = (
+        np.asarray(rows[f"{name}psf_inst_flux"]) for name in ("science_", "template_", "")
+    )
+    error = np.hypot(*(np.asarray(rows[f"{name}psf_inst_flux_err"]) for name in ("science_", "template_")))
+    quiet = ~(rows["science_psf_flux_flag"] | rows["template_psf_flux_flag"])
+
+    pull = ((of_science - of_template - of_difference) / error)[quiet]
+    # Stars under the new sources count in both images and are not fitted apart from them.
+    assert abs(np.median(pull)) < 0.5
+    assert np.mean(np.abs(pull) < 3) > 0.85
+
+
+def test_unchanged_images_give_nothing_but_a_catalogue_with_all_columns(tmp_path):
+    pair = make_pair(6, side=SIDE, variation=0.0, n_new=0)
+    sub = AlardLuptonSubtractTask().run(pair.science, pair.template)
+    result = detected(pair.science, pair.template, sub)
+    full = found()[2].sources
+
+    assert len(result.sources) <= 1
+    assert result.sources.colnames == full.colnames
+    write_catalog(full, tmp_path / "sources.parquet")
+    again = read_catalog(tmp_path / "sources.parquet")
+    assert again["psf_inst_flux"].unit == u.ct
+    assert not [name for name in full.colnames if not again[name].description]
+
+
+def test_a_moved_star_is_a_dipole_with_its_flux_and_no_new_source():
+    pair = make_pair(5, side=SIDE, variation=0.0, n_new=0)
+    moved = make_pair(5, side=SIDE, variation=0.0, n_new=0, shift=0.3)
+    sub = AlardLuptonSubtractTask().run(pair.science, pair.template)
+    # The kernel of the aligned pair leaves the stars of the shifted one as dipoles.
+    change = convolve(pair.template.image - moved.template.image, sub.kernel.kernel)
+    shifted = sub.difference.replace(image=sub.difference.image + change)
+    result = DetectDifferenceTask(DetectDifferenceConfig(systematic_share=0.0)).run(
+        shifted, science=pair.science, template=moved.template, kernel=sub.kernel
+    )
+    error = np.sqrt(pair.flux / 6.2 + 50 * 40)
+    alone = _isolated(pair, 8.0) & (pair.flux / error > 100) & (pair.flux < 1.5e5)
+    pairs = match_points(pair.x[alone], pair.y[alone], *_places(result.sources), radius=2.5)
+    rows = result.sources[pairs.second]
+
+    assert alone.sum() >= 5
+    assert len(pairs) >= 0.9 * alone.sum()
+    assert np.mean(rows["is_dipole"]) > 0.9
+    dipoles = rows[rows["is_dipole"]]
+    truth = pair.flux[alone][pairs.first][rows["is_dipole"]]
+    assert np.median(dipoles["dipole_separation"]) == pytest.approx(0.3, abs=0.05)
+    assert np.median(dipoles["dipole_positive_inst_flux"] / truth) == pytest.approx(1.0, abs=0.05)
+    assert (dipoles["dipole_negative_inst_flux"] < 0).all()
+    assert {gate.name: gate.status for gate in result.gates}["dipole_fraction"] == "warn"
+
+
+def _places(table):
+    return np.asarray(table["x"], dtype=float), np.asarray(table["y"], dtype=float)
+
+
+def _isolated(pair, radius):
+    """Stars inside the image without another one nearby that is brighter than a tenth of them."""
+    inside = (pair.x > 20) & (pair.x < SIDE - 21) & (pair.y > 20) & (pair.y < SIDE - 21)
+    near = np.hypot(pair.x[:, None] - pair.x, pair.y[:, None] - pair.y) < radius
+    rivals = near & (pair.flux[None, :] > 0.05 * pair.flux[:, None])
+    return inside & (rivals.sum(axis=1) == 1)
+
+
+def test_registration_that_is_right_gives_hardly_a_dipole():
+    _, _, result = found()
+
+    assert np.mean(result.sources["is_dipole"]) < 0.05
+
+
+def test_saturated_cores_of_either_image_are_left_out_and_their_area_is_told():
+    pair, sub, _ = found()
+    y, x = np.mgrid[:SIDE, :SIDE]
+    core = (x - pair.new_x[0]) ** 2 + (y - pair.new_y[0]) ** 2 < 16
+    difference = sub.difference.replace(mask=sub.difference.mask.with_plane("SAT_TEMPLATE", core))
+
+    result = DetectDifferenceTask().run(
+        difference, science=pair.science, template=pair.template, kernel=sub.kernel, score=sub.score
+    )
+
+    distance = np.hypot(
+        *(place - at[0] for place, at in zip(_places(result.sources), (pair.new_x, pair.new_y), strict=True))
+    )
+    assert distance.min() > 3
+    gate = {gate.name: gate for gate in result.gates}["masked_core_fraction"]
+    assert gate.value >= core.mean()
+    assert gate.value < 0.03
+    assert (result.significance[core] == 0).all()
+
+
+def test_the_matched_filter_of_the_difference_serves_where_there_is_no_score():
+    pair, sub, scored = found()
+
+    result = DetectDifferenceTask().run(sub.difference, science=pair.science, template=pair.template, kernel=sub.kernel)
+
+    assert len(matched(pair, result.sources)) >= len(matched(pair, scored.sources)) - 1
+
+
+def test_an_exposure_without_psf_is_refused():
+    pair, sub, _ = found()
+
+    with pytest.raises(PsfError, match="the template has none"):
+        DetectDifferenceTask().run(
+            sub.difference, science=pair.science, template=pair.template.replace(psf=None), kernel=sub.kernel
+        )
+
+
+def test_a_moving_source_is_measured_as_a_trail():
+    pair, sub, _ = found()
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(float)
+    sigma = sub.difference.psf.moments(x=200, y=200).sigma
+    light = 2e4 * trail_image(x=200.0, y=180.0, length=12.0, angle=30.0, sigma=sigma, columns=columns, rows=rows)
+    difference = sub.difference.replace(image=sub.difference.image + light.astype(np.float32))
+
+    result = DetectDifferenceTask().run(difference, science=pair.science, template=pair.template, kernel=sub.kernel)
+
+    x, y = _places(result.sources)
+    near = np.hypot(x - 200.0, y - 180.0) < 6
+    trails = result.sources[near & result.sources["is_trail"]]
+    assert len(trails) >= 1
+    best = trails[np.argmax(np.abs(trails["trail_inst_flux"]))]
+    assert best["trail_length"] == pytest.approx(12.0, abs=1.0)
+    assert best["trail_angle"] == pytest.approx(30.0, abs=3.0)
