@@ -29,6 +29,7 @@
     |   |-- NoPsfStarsToStarsMatchError     no star of the catalogue lies where a PSF star is
     |   |-- AstrometryError                 no match to the reference, or a fit beyond its limits
     |   |-- PhotometryError                 no calibrator, or a zero point that is not finite
+    |   |-- TemplateError                   too few exposures that can be part of a template
     |   `-- KernelError                     too few stars in both images to match them, or a kernel beyond its limits
     |-- NoWorkFound                     nothing to do here; not a failure
     `-- PartialResult                   a step failed; carries the products that are true
@@ -160,6 +161,10 @@ class AstrometryError(AlgorithmError):
 
 class PhotometryError(AlgorithmError):
     """No calibrator, or a zero point that is not finite."""
+
+
+class TemplateError(AlgorithmError):
+    """Too few exposures that can be part of a template."""
 
 
 class KernelError(AlgorithmError):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.coadd import coadd_images, coadd_weights
+from firstlight.algorithms.coadd import coadd_images, coadd_weights, high_variance, seeing_contrast
 from firstlight.images.psf import GaussianPsf
 
 
@@ -42,30 +42,41 @@ def test_a_cosmic_ray_and_a_trail_are_left_out_and_counted(stack):
     assert abs(result.image[10].mean() - 10.0) < 4 * np.sqrt(result.variance[10].mean() / 90)
 
 
-@pytest.mark.parametrize("fwhms", [(2.0, 2.3, 2.8, 3.2, 2.1), (1.6, 2.0, 2.4, 1.7, 1.8)])
+SEEING = [(2.0, 2.3, 2.8, 3.2, 2.1), (1.6, 2.0, 2.4, 1.7, 1.8), (3.9, 4.4, 5.1, 5.6, 6.1), (2.0, 2.0, 2.8)]
+
+
+@pytest.mark.parametrize("fwhms", SEEING)
 def test_the_cores_of_stars_are_not_clipped_when_the_seeing_changes(fwhms):
     rng = np.random.default_rng(6)
-    images = np.zeros((len(fwhms), 200, 200))
+    n, reach = len(fwhms), int(np.ceil(np.max(fwhms) / 2))
+    psfs = [GaussianPsf(sigma=fwhm / 2.355, radius=12) for fwhm in fwhms]
+    images = np.zeros((n, 200, 200))
     positions = [
         (25 + 30 * i + rng.uniform(-0.5, 0.5), 25 + 30 * j + rng.uniform(-0.5, 0.5)) for i in range(6) for j in range(6)
     ]
     fluxes = 10 ** rng.uniform(3, 6, 36)
-    for image, fwhm in zip(images, fwhms, strict=True):
-        psf = GaussianPsf(sigma=fwhm / 2.355, radius=9)
+    for image, psf in zip(images, psfs, strict=True):
         for (x, y), flux in zip(positions, fluxes, strict=True):
             row, column = round(y), round(x)
-            image[row - 9 : row + 10, column - 9 : column + 10] += flux * psf.image(x=x, y=y)
+            image[row - 12 : row + 13, column - 12 : column + 13] += flux * psf.image(x=x, y=y)
     variances = images + 100.0
     noisy = images + np.sqrt(variances) * rng.normal(size=images.shape)
-    nothing = np.zeros(images.shape, bool)
+    noisy[1, 40, 40] += 3000.0
+    nothing, phases = np.zeros(images.shape, bool), np.array([0.0, 0.5, 0.25])
+    contrast = seeing_contrast(np.stack([psf.images(x=phases, y=phases[::-1]) for psf in psfs]), reach=reach)
 
-    result = coadd_images(noisy, variances=variances, poor=nothing, lost=nothing, weights=np.full(len(fwhms), 0.2))
+    result = coadd_images(
+        noisy, variances=variances, poor=nothing, lost=nothing, weights=np.ones(n), contrast=contrast, reach=reach
+    )
 
+    stars = np.zeros((200, 200), bool)
     for (x, y), flux in zip(positions, fluxes, strict=True):
-        row, column = round(y), round(x)
-        found = result.image[row - 9 : row + 10, column - 9 : column + 10].sum()
-        error = np.sqrt(result.variance[row - 9 : row + 10, column - 9 : column + 10].sum())
-        assert found == pytest.approx(flux, abs=5 * error + 1e-3 * flux)
+        square = np.s_[round(y) - 12 : round(y) + 13, round(x) - 12 : round(x) + 13]
+        stars[square] = True
+        error = float(np.sqrt(result.variance[square].sum()))
+        assert result.image[square].sum() == pytest.approx(flux, abs=5 * error)
+    assert result.clipped[:, stars].sum() <= 3
+    assert result.clipped[1, 40, 40]
 
 
 def test_saturated_pixels_are_used_only_where_there_is_nothing_else(stack):
@@ -90,3 +101,36 @@ def test_saturated_pixels_are_used_only_where_there_is_nothing_else(stack):
 def test_images_without_noise_cannot_be_weighted():
     with pytest.raises(ValueError, match="positive variance"):
         coadd_weights(np.array([np.nan, 0.0]))
+
+
+def test_two_rays_on_one_pixel_of_four_images_leave_the_other_two(stack):
+    images, variances, nothing = stack
+    images[:2, 20, 20] += 500.0
+
+    result = coadd_images(
+        images[:4], variances=variances[:4], poor=nothing[:4], lost=nothing[:4], weights=np.ones(4) / 4
+    )
+
+    assert result.clipped[:, 20, 20].tolist() == [True, True, False, False]
+    assert abs(result.image[20, 20] - 10.0) < 5 * np.sqrt(result.variance[20, 20])
+
+
+def test_the_faint_wing_of_a_ray_is_left_out_and_the_same_excess_elsewhere_is_not(stack):
+    images, variances, nothing = stack
+    images[:, 29:32, 28:32] = images[:, 49:52, 48:52] = 10.0
+    images[0, 30, 30], images[0, 30, 31], images[0, 50, 51] = 100.0, 14.0, 14.0
+
+    result = coadd_images(images, variances=variances, poor=nothing, lost=nothing, weights=np.ones(6) / 6)
+
+    assert result.clipped[0, 30, 31]
+    assert not result.clipped[0, 50, 51]
+
+
+def test_a_noisy_part_is_told_from_noisy_stars():
+    variance = np.ones((96, 128))
+    variance[:, 96:], variance[20:24, 20:24], variance[0, 0] = 5.0, 500.0, np.nan
+
+    marked = high_variance(variance, threshold=4.0, cell=32)
+
+    assert marked[:, 96:].all()
+    assert not marked[:, :96].any()

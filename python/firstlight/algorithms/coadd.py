@@ -3,6 +3,7 @@
 A weighted mean with one weight for each image, so that the point-spread function of the result is the same mean of
 those of the inputs. Cosmic rays, satellites and what moves differ from the median of the inputs by more than noise and
 seeing allow (as in MultiDrizzle's cosmic-ray step: Fruchter & Hook 2002, PASP 114, 144, section 5) and are left out.
+How much seeing allows is not guessed: it follows from the PSFs of the inputs.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.kernels.coadd import GOOD, LOST, POOR, clipped_mean, stack_median
+from firstlight.kernels.coadd import CLIPPED, GOOD, LOST, POOR, mark_outliers, stack_median, weighted_mean
+
+BRIGHT_PART = 3e-3
+"""PSFs are compared where one of them exceeds this share of the peak of their median; what differs beyond is lost in
+the noise of all but the brightest stars."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +32,24 @@ class Coadd:
     variance: NDArray[np.float32]
     """Of the mean [y, x], from the variances of the inputs."""
 
-    n_used: NDArray[np.int16]
-    """Number of inputs in each pixel."""
+    used: BoolArray
+    """Whether each input is part of the mean [input, y, x]."""
 
-    n_clipped: NDArray[np.int16]
-    """Number of inputs left out as outliers."""
+    clipped: BoolArray
+    """Whether each input was left out as an outlier [input, y, x]."""
 
     poor: BoolArray
     """No input was good here, and those that are saturated or otherwise doubtful were used."""
+
+    @property
+    def n_used(self) -> NDArray[np.int16]:
+        """Number of inputs in each pixel."""
+        return np.asarray(self.used.sum(axis=0, dtype=np.int16))
+
+    @property
+    def n_clipped(self) -> NDArray[np.int16]:
+        """Number of inputs left out as outliers."""
+        return np.asarray(self.clipped.sum(axis=0, dtype=np.int16))
 
 
 def coadd_images(
@@ -43,8 +59,10 @@ def coadd_images(
     poor: BoolArray,
     lost: BoolArray,
     weights: FloatArray,
+    contrast: FloatArray | float = 0.7,
+    reach: int = 1,
     n_sigma: float = 5.0,
-    contrast: float = 0.7,
+    neighbour_share: float = 0.5,
 ) -> Coadd:
     """Combine images on one grid.
 
@@ -58,20 +76,27 @@ def coadd_images(
         Pixels never used; those that are not finite are not used either.
     weights : (n,)
         One for each image, for instance from `coadd_weights`.
+    contrast : (n,)
+        A value further from the median than ``n_sigma`` of its noise and this many times the range of the median
+        among the pixels about it is left out, where there are at least three good values. From `seeing_contrast`.
+    reach : [pixel]
+        Half size of the square in which the range is taken; half the largest FWHM of the stars.
     n_sigma
-        A value further from the median than this many of its standard deviations...
-    contrast
-        ...and this many times the range of the median among the neighbouring pixels is left out, where there are at
-        least three good values.
+        Infinite to leave nothing out.
+    neighbour_share
+        Beside a value that is left out, this share of the difference is enough.
     """
     stack, spread = np.ascontiguousarray(images, np.float32), np.ascontiguousarray(variances, np.float32)
     state = np.where(poor, np.uint8(POOR), np.uint8(GOOD)).astype(np.uint8)
     state[lost | ~np.isfinite(stack) | ~np.isfinite(spread)] = LOST
-    median = stack_median(stack, state)
-    planes = clipped_mean(
-        stack, spread, state, np.asarray(weights, np.float64), median, float(n_sigma), float(contrast)
-    )
-    return Coadd(*planes)
+    if np.isfinite(n_sigma):
+        median = stack_median(stack, state)
+        allowance = _local_range(median, reach)
+        each = np.ascontiguousarray(np.broadcast_to(contrast, len(stack)), np.float64)
+        state = mark_outliers(stack, spread, state, median, allowance, each, float(n_sigma), float(neighbour_share))
+    image, variance, used = weighted_mean(stack, spread, state, np.asarray(weights, np.float64))
+    doubtful = used.any(axis=0) & ~np.any(used & (state == GOOD), axis=0)
+    return Coadd(image, variance, used, state == CLIPPED, doubtful)
 
 
 def coadd_weights(variances: FloatArray, *, scatter: FloatArray | None = None) -> NDArray[np.float64]:
@@ -89,3 +114,62 @@ def coadd_weights(variances: FloatArray, *, scatter: FloatArray | None = None) -
     if not inverse.any():
         raise ValueError("No image has a finite, positive variance.")
     return np.asarray(inverse / inverse.sum())
+
+
+def seeing_contrast(stamps: FloatArray, *, reach: int, margin: float = 1.5, floor: float = 0.2) -> NDArray[np.float64]:
+    """Return by how much a star in each image may differ from that in the median image, in units of its local range.
+
+    Parameters
+    ----------
+    stamps : (n, k, s, s)
+        PSF of each of n images at k positions, flux per pixel.
+    reach : [pixel]
+        As for `coadd_images`.
+    margin
+        Factor for what the models of the PSFs do not tell.
+    floor
+        The same, added: errors of the registration, as a share of the range.
+    """
+    median = np.sort(stamps, axis=0)[(len(stamps) - 1) // 2]
+    contrast = np.zeros(len(stamps))
+    for k, star in enumerate(median):
+        bright = stamps[:, k].max(axis=0) > BRIGHT_PART * star.max()
+        local = _local_range(star.astype(np.float32), reach)
+        contrast = np.maximum(contrast, np.max(np.abs(stamps[:, k] - star)[:, bright] / local[bright], axis=1))
+    return np.asarray(margin * contrast + floor)
+
+
+def high_variance(variance: FloatArray, *, threshold: float, cell: int) -> BoolArray:
+    """Return where the image is much noisier than elsewhere, in square cells.
+
+    Parameters
+    ----------
+    variance : (ny, nx)
+        NaN where there is no image.
+    threshold
+        A cell whose median exceeds this many times the median of all pixels is marked.
+    cell : [pixel]
+        Side of a cell; larger than stars, whose own noise is not what is looked for.
+    """
+    ny, nx = variance.shape
+    marked = np.zeros((ny, nx), bool)
+    known = variance[np.isfinite(variance)]
+    if not known.size:
+        return marked
+    limit = threshold * float(np.median(known))
+    for row in range(0, ny, cell):
+        for column in range(0, nx, cell):
+            part = variance[row : row + cell, column : column + cell]
+            finite = part[np.isfinite(part)]
+            if finite.size and np.median(finite) > limit:
+                marked[row : row + cell, column : column + cell] = np.isfinite(part)
+    return marked
+
+
+def _local_range(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+    """Return the range of the finite values in the square about each pixel; 0 where there are none."""
+    known, size = np.isfinite(image), 2 * reach + 1
+    highest = maximum_filter(np.where(known, image, -np.inf), size=size, mode="nearest")
+    lowest = minimum_filter(np.where(known, image, np.inf), size=size, mode="nearest")
+    with np.errstate(invalid="ignore"):
+        return np.where(highest >= lowest, highest - lowest, 0.0).astype(np.float32)
