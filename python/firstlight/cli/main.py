@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "refcat": LazyCommand("firstlight.cli.refcat", "Keep reference catalogues, and make them known."),
     "run": LazyCommand("firstlight.cli.run", "Run a pipeline over the data of a repository."),
     "report": LazyCommand("firstlight.cli.report_command", "Say what became of a run, and why."),
+    "lightcurve": LazyCommand("firstlight.cli.lightcurve", "Show how bright an object was at each time."),
     "query": LazyCommand("firstlight.cli.query", "List datasets, exposures, visits, collections."),
     "collections": LazyCommand("firstlight.cli.collections", "Chain collections, remove them, delete datasets."),
     "certify": LazyCommand("firstlight.cli.certify", "Say from when until when calibrations hold."),

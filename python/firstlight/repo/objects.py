@@ -234,7 +234,7 @@ def _plain(values: NDArray[Any], name: str) -> list[Any]:
     if values.dtype.kind == "f":
         return [each if math.isfinite(each) else None for each in values.tolist()]
     if values.dtype.kind in "OU":
-        return [each or None for each in values.tolist()]
+        return [None if each == "" else each for each in values.tolist()]
     if name == "object_id":
         return [each or None for each in values.tolist()]
     return list(values.tolist())

@@ -1,0 +1,113 @@
+"""``firstlight lightcurve``: how bright an object of a repository was at each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from firstlight.cli.logs import configure_logging, log_options
+from firstlight.cli.repo_options import json_option, repo_option
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from firstlight.repo.repo import Repo
+
+
+@click.command(context_settings={"max_content_width": 110, "ignore_unknown_options": True})
+@click.argument("what", metavar="OBJECT|RA DEC", nargs=-1, required=True)
+@repo_option
+@click.option("--radius", type=click.FloatRange(0, 600), default=3.0, metavar="ARCSEC", help="Around RA DEC.  [3]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Table: .parquet or .fits.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Plot: .png, .pdf or .svg.")
+@json_option
+@log_options
+def lightcurve(
+    what: tuple[str, ...], root: Path, radius: float, output: Path | None, plot: Path | None, *, as_json: bool
+) -> None:
+    """Print the light curve of an object, draw it, write it.
+
+    OBJECT is the number of an object, or of any detection of it; RA DEC a place [deg], of which the nearest object is
+    taken. Fluxes are those of difference images [nJy]: what was detected, and what was measured at the place of the
+    object where nothing was, with the AB magnitude of 5 errors as the limit.
+
+    \b
+      firstlight lightcurve 4611686018427387904 -b R
+      firstlight lightcurve 150.11 -2.2 -b R -o curve.parquet --plot curve.png
+
+    Exit code: 0 found, 2 a mistake, 3 nothing there.
+    """  # noqa: D301 - click needs the real backspace character
+    configure_logging()
+    from firstlight.cli.tables import print_rows
+    from firstlight.images.catalog import write_catalog
+    from firstlight.repo.light_curves import light_curve
+    from firstlight.repo.repo import Repo
+
+    with Repo.open(root) as repo:
+        found = _found(repo, what, radius)
+        curve = light_curve(repo, int(found["id"]))
+    curve.meta["object_id"] = int(found["id"])
+    if output is not None:
+        write_catalog(curve, output)
+    if plot is not None:
+        _draw(curve, found, plot)
+    if not as_json:
+        click.echo(_about(found))
+    print_rows([_plain(row) for row in curve], as_json=as_json)
+
+
+def _found(repo: Repo, what: tuple[str, ...], radius: float) -> Table.Row:
+    """Return the object that is asked for."""
+    from firstlight.errors import InputError, NoWorkFound
+    from firstlight.repo.light_curves import find_object, find_objects
+
+    try:
+        if len(what) == 1:
+            return find_object(repo, int(what[0]))[0]
+        ra, dec = (float(each) for each in what)
+    except ValueError as error:
+        raise InputError(f"{' '.join(what)!r} is neither the number of an object nor RA DEC in degrees.") from error
+    if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
+        raise InputError(f"RA is 0 to 360 and DEC -90 to 90 degrees; got {ra:g} {dec:g}.")
+    near = find_objects(repo, ra=ra, dec=dec, radius=radius)
+    if not len(near):
+        raise NoWorkFound(f"No object lies within {radius:g} arcsec of ra {ra:g}, dec {dec:g}; try a larger --radius.")
+    return near[0]
+
+
+def _about(found: Table.Row) -> str:
+    away = f", {found['separation']:.2f} arcsec away" if "separation" in found.colnames else ""
+    return (
+        f"object {found['id']} at ra {found['ra']:.6f}, dec {found['dec']:+.6f}{away}: "
+        f"{found['n_detections']} detections from MJD {found['first_mjd']:.5f} to {found['last_mjd']:.5f}"
+    )
+
+
+def _plain(row: Table.Row) -> dict[str, object]:
+    """Return a row for people and for JSON: what is not known is None."""
+    import math
+
+    values = {name: row[name].item() for name in row.colnames}
+    digits = {"mjd": 6, "flux": 1, "flux_err": 1, "snr": 2, "mag": 4, "mag_err": 4, "limit_mag": 3, "score": 4}
+    return {
+        name: (round(value, digits[name]) if math.isfinite(value) else None) if name in digits else value
+        for name, value in values.items()
+    }
+
+
+def _draw(curve: Table, found: Table.Row, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from firstlight.errors import InputError
+    from firstlight.images.atomic import write_atomically
+    from firstlight.qa.light_curve import draw_light_curve
+
+    kind = path.suffix.lstrip(".").lower()
+    if kind not in ("png", "pdf", "svg"):
+        raise InputError(f"A plot is a .png, .pdf or .svg file; got {path.name}.")
+    figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
+    title = f"object {found['id']}, ra {found['ra']:.5f}, dec {found['dec']:+.5f}"
+    draw_light_curve(figure.subplots(), curve, title=title)
+    write_atomically(path, lambda file: figure.savefig(file, format=kind))
