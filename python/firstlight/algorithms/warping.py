@@ -4,9 +4,7 @@ The value of an output pixel is the input image, interpolated at the position th
 the ratio of the pixel areas: a star keeps its flux, a sky of counts per pixel becomes the sky per output pixel. The map
 is evaluated at the corners of square cells and is linear inside; the cells are as small as the map needs.
 
-Interpolation is by windowed sinc functions (Lanczos; Duchon 1979, J. Appl. Meteor. 18, 1016) or by straight lines.
-Where output pixels are larger than input pixels the kernel is stretched by their ratio, which averages over the output
-pixel and keeps frequencies out that it cannot hold.
+The weights of the interpolation are those of `warp_kernels`.
 """
 
 from __future__ import annotations
@@ -18,18 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.warp_kernels import WarpKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.warp import touched_blocks, warp
 
 PositionMap = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """Output pixel positions x, y -> input pixel positions x, y, of any shape; NaN where there are none."""
 
-Profile = Callable[[FloatArray], FloatArray]
-"""Distance along an axis [pixel] -> weight."""
-
 _LARGEST_STEP = 64
-_PHASES = 256
-_STRETCH_FROM = 1.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +46,6 @@ class WarpGrid:
         """Return the typical length of an output pixel along input x and y [input pixel]."""
         return _length(self.nodes[0], self.step), _length(self.nodes[1], self.step)
 
-    def stretch(self) -> tuple[float, float]:
-        """Return by how much an output pixel is longer than an input pixel along input x and y; at least 1."""
-        along_x, along_y = (length if length > _STRETCH_FROM else 1.0 for length in self.lengths())
-        return along_x, along_y
-
     def pixel_areas(self) -> NDArray[np.float64]:
         """Return the area of each output pixel [input pixel^2], in the shape of the output; NaN where there is none."""
         (j, t), (i, s) = (_cells(size, self.step) for size in self.shape)
@@ -75,28 +64,6 @@ class WarpGrid:
         x, y = self.nodes[0], self.nodes[1]
         inside = (x >= -0.5) & (x <= shape[1] - 0.5) & (y >= -0.5) & (y <= shape[0] - 0.5)
         return float(inside.mean())
-
-
-@dataclass(frozen=True, eq=False)
-class WarpKernel:
-    """The weights of neighbouring input pixels, tabulated by the fraction of a pixel."""
-
-    along_x: NDArray[np.float32]
-    """(phases + 1, taps); each row sums to 1."""
-
-    along_y: NDArray[np.float32]
-    """The same for the other axis."""
-
-    @property
-    def reach(self) -> int:
-        """Half the number of taps of the longer axis [input pixel]."""
-        return int(max(self.along_x.shape[1], self.along_y.shape[1])) // 2
-
-    @property
-    def power(self) -> float:
-        """Mean over all fractions of a pixel of the sum of the squared weights: variance that white noise keeps."""
-        sums = [np.sum(table[:-1].astype(np.float64) ** 2, axis=1) for table in (self.along_x, self.along_y)]
-        return float(np.mean(sums[0]) * np.mean(sums[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,75 +86,6 @@ def noise_correlation(grid: WarpGrid, kernel: WarpKernel) -> float:
     An error of a flux in an aperture much larger than the kernel, summed from the variance plane, is too small by this.
     """
     return 1.0 / math.sqrt(kernel.power * grid.area)
-
-
-def warp_kernel(order: int, *, stretch: tuple[float, float] = (1.0, 1.0)) -> WarpKernel:
-    """Tabulate a Lanczos kernel, or for order 1 linear interpolation.
-
-    Parameters
-    ----------
-    order
-        Number of lobes of the Lanczos kernel, 2 to 5; 1 for linear interpolation.
-    stretch
-        Factor by which it is longer along x and y.
-    """
-    if not 1 <= order <= 5:
-        raise ValueError(f"The order of a warp is 1 (linear) to 5 lobes; got {order}.")
-
-    def lanczos(distance: FloatArray) -> FloatArray:
-        raw = 1.0 - np.abs(distance) if order == 1 else np.sinc(distance) * np.sinc(distance / order)
-        return np.asarray(np.where(np.abs(distance) < order, raw, 0.0))
-
-    return _kernel(lanczos, reach=order, stretch=stretch)
-
-
-def gaussian_kernel(sigma: float, *, reach: float, stretch: tuple[float, float]) -> WarpKernel:
-    """Tabulate a Gaussian that ends at ``reach``.
-
-    Parameters
-    ----------
-    sigma : [pixel]
-        Standard deviation before it is stretched.
-    reach : [pixel]
-        Pixels further off get no weight.
-    stretch
-        Factor by which it is longer along x and y.
-    """
-    return _kernel(
-        lambda d: np.where(np.abs(d) <= reach, np.exp(-0.5 * (d / sigma) ** 2), 0.0), reach=reach, stretch=stretch
-    )
-
-
-def hann_kernel(*, stretch: tuple[float, float]) -> WarpKernel:
-    """Tabulate a Hann window, which falls from 1 to 0 within a pixel.
-
-    Parameters
-    ----------
-    stretch
-        Factor by which it is longer along x and y.
-    """
-    return _kernel(lambda d: np.where(np.abs(d) < 1.0, 0.5 + 0.5 * np.cos(np.pi * d), 0.0), reach=1.0, stretch=stretch)
-
-
-def overlap_kernel(lengths: tuple[float, float]) -> WarpKernel:
-    """Tabulate the share of an output pixel that each input pixel covers, for axes that are parallel.
-
-    Axes that are turned against each other share the second moments of this kernel, not its exact shape.
-
-    Parameters
-    ----------
-    lengths : [input pixel]
-        Length of an output pixel along x and y.
-    """
-
-    def table(length: float) -> NDArray[np.float32]:
-        def covered(d: FloatArray) -> FloatArray:
-            ends = np.minimum(0.5, d + length / 2) - np.maximum(-0.5, d - length / 2)
-            return np.asarray(np.maximum(ends, 0.0))
-
-        return _table(covered, reach=(1.0 + length) / 2)
-
-    return WarpKernel(along_x=table(lengths[0]), along_y=table(lengths[1]))
 
 
 def warp_grid(position: PositionMap, shape: tuple[int, int], *, tolerance: float = 0.002) -> WarpGrid:
@@ -239,7 +137,7 @@ def warp_planes(
     grid
         From `warp_grid`.
     kernel
-        From `warp_kernel`.
+        From `warp_kernels`.
     no_data, edge
         Mask bits set where nothing is known, and where the window of the kernel leaves the input.
     """
@@ -263,7 +161,7 @@ def warp_image(image: FloatArray, *, grid: WarpGrid, kernel: WarpKernel) -> NDAr
     grid
         From `warp_grid`.
     kernel
-        From `warp_kernel`.
+        From `warp_kernels`.
     """
     source = np.asarray(image, np.float32)
     none = np.empty((0, 0), np.float32)
@@ -311,21 +209,6 @@ def _cells(size: int, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64]
     """Return the cell of each pixel of an axis, and where in the cell it lies, from 0 to 1."""
     pixel = np.arange(size)
     return pixel // step, (pixel % step) / step
-
-
-def _kernel(profile: Profile, *, reach: float, stretch: tuple[float, float]) -> WarpKernel:
-    def table(factor: float) -> NDArray[np.float32]:
-        return _table(lambda distance: profile(distance / factor), reach=reach * factor)
-
-    return WarpKernel(along_x=table(stretch[0]), along_y=table(stretch[1]))
-
-
-def _table(profile: Profile, *, reach: float) -> NDArray[np.float32]:
-    """Tabulate a profile of the distance [input pixel] that is 0 beyond ``reach``; the rows sum to 1."""
-    half = max(1, math.ceil(reach))
-    distance = np.arange(1 - half, half + 1)[None, :] - np.linspace(0.0, 1.0, _PHASES + 1)[:, None]
-    weights = profile(distance)
-    return np.ascontiguousarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _node_positions(shape: tuple[int, int], step: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

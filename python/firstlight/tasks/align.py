@@ -9,14 +9,13 @@ import numpy as np
 from pydantic import Field, PositiveFloat
 from typing_extensions import TypeVar
 
+from firstlight.algorithms.warp_kernels import WarpKernel, warp_kernel
 from firstlight.algorithms.warping import (
     PositionMap,
     WarpedPlanes,
     WarpGrid,
-    WarpKernel,
     noise_correlation,
     warp_grid,
-    warp_kernel,
     warp_planes,
 )
 from firstlight.errors import InputError, NoWorkFound
@@ -117,7 +116,7 @@ class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
             New pixel positions to those of ``exposure``.
         """
         map_ = warp_grid(position, shape, tolerance=self.config.tolerance)
-        kernel = warp_kernel(self.config.lobes, stretch=map_.stretch())
+        kernel = warp_kernel(self.config.lobes, lengths=map_.lengths())
         planes = planes_of(exposure, excluded=self.config.excluded_planes, grid=map_, kernel=kernel)
         result = align_result(
             exposure, planes, grid=map_, kernel=kernel, wcs=wcs, warn_coverage=self.config.warn_coverage

@@ -11,15 +11,8 @@ from astropy.wcs.wcsapi import BaseLowLevelWCS
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 
-from firstlight.algorithms.warping import (
-    WarpedPlanes,
-    WarpGrid,
-    WarpKernel,
-    gaussian_kernel,
-    hann_kernel,
-    overlap_kernel,
-    warp_grid,
-)
+from firstlight.algorithms.warp_kernels import WarpKernel, gaussian_kernel, hann_kernel, overlap_kernel
+from firstlight.algorithms.warping import WarpedPlanes, WarpGrid, warp_grid
 from firstlight.errors import ConfigError
 from firstlight.images.exposure import Exposure
 from firstlight.images.pixel_grid import PixelGrid
