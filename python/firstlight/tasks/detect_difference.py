@@ -40,6 +40,9 @@ from firstlight.tasks.streaks import StreakTask
 
 CORES = ("SAT", "SAT_TEMPLATE")
 FURTHER_PLANES = ("SAT_TEMPLATE", "INJECTED", "INJECTED_CORE", "INJECTED_TEMPLATE", "HIGH_VARIANCE", "SPIKE")
+SCORE_REACH = 3.5
+"""The score sees pixels this near, in units of the sigma of the PSF."""
+
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
 _OF_BLENDS = ("parent", "parent_n_child", "blended", "isolated", "primary", "sky_source")
 _OF_DEBLENDING = ("deblend_skipped", "deblend_point_like", "deblend_symmetric")
@@ -249,7 +252,11 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         def smoothed(image: FloatArray) -> NDArray[np.float32]:
             return smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma).snr
 
-        found = smoothed(difference.image) if score is None else np.asarray(score, dtype=np.float32)
+        found = smoothed(difference.image)
+        if score is not None:
+            # Near masked pixels the score has in it what they hold; the other filter leaves them out.
+            clean = ~grow_mask(unusable, int(np.ceil(SCORE_REACH * sigma))) & np.isfinite(score)
+            found = np.where(clean, score, found).astype(np.float32)
         found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
         share = self.config.systematic_share
         if share == 0.0:
@@ -272,7 +279,9 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         tables = []
         for sign, (own, other) in enumerate((found, found[::-1])):
             factor = np.float32(-1.0 if sign else 1.0)
-            flipped = scene.difference.replace(image=factor * scene.difference.image)
+            flipped = scene.difference.replace(
+                image=factor * scene.difference.image, mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable)
+            )
             # What is found as a hole is a source on the negative image.
             shown = replace(own, peak_snr=np.abs(own.peak_snr))
             table = self.measurement.run(flipped, shown, aperture_radius=radius).catalog

@@ -10,8 +10,10 @@ storage                  file      objects
 ``background``           JSON      `firstlight.images.background.BackgroundList`
 ``photo_calib``          JSON      `firstlight.images.photo_calib.PhotoCalib`
 ``wcs``                  JSON      `firstlight.images.wcs.SkyWcs`
+``pixel_grid``           JSON      `firstlight.images.pixel_grid.PixelGrid`
 ``psf``                  JSON      PSFs of firstlight and of installed packages
 ``aperture_corrections`` JSON      `firstlight.images.aperture_correction.ApertureCorrectionMap`
+``matching_kernel``      JSON      `firstlight.images.spatial_kernel.MatchingKernel`
 ``json``                 JSON      numbers, text, booleans, None, tuples and mappings of these
 ``raw``                  FITS      images as a telescope wrote them; read with its instrument, never written
 ``raw_mask``             FITS      masks that lay beside them; read as the camera's bits, never written
@@ -104,8 +106,10 @@ _OWN = {
     "background": Storage("background", ".json", f"{__name__}.background"),
     "photo_calib": Storage("photo_calib", ".json", f"{__name__}.photo_calib"),
     "wcs": Storage("wcs", ".json", f"{__name__}.wcs"),
+    "pixel_grid": Storage("pixel_grid", ".json", f"{__name__}.pixel_grid"),
     "psf": Storage("psf", ".json", f"{__name__}.psf"),
     "aperture_corrections": Storage("aperture_corrections", ".json", f"{__name__}.aperture_corrections"),
+    "matching_kernel": Storage("matching_kernel", ".json", f"{__name__}.matching_kernel"),
     "json": Storage("json", ".json", f"{__name__}.json_file"),
     "raw": Storage("raw", ".fits", f"{__name__}.raw"),
     "raw_mask": Storage("raw_mask", ".fits", f"{__name__}.raw_mask"),
