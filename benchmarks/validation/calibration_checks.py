@@ -92,7 +92,7 @@ def photometry_checks(frame: Frame) -> list[Check]:
     """Compare zero point and calibrated magnitudes with the true ones."""
     summary = frame.summary
     if frame.truth.settings.color_term:
-        return [_color_check(frame)]
+        return _color_checks(frame)
     zero_point, stated = _number(summary, "zero_point"), _number(summary, "zero_point_error")
     true = frame.zero_point
     n = int(_number(summary, "n_photometry"))
@@ -115,12 +115,13 @@ def photometry_checks(frame: Frame) -> list[Check]:
     return [*checks, *_magnitude_checks(frame)]
 
 
-def _color_check(frame: Frame) -> Check:
-    """Return how calibrated minus catalogue magnitudes depend on colour [mmag per mag of g - r].
+def _color_checks(frame: Frame) -> list[Check]:
+    """Compare zero point and colour term with those of the camera.
 
-    The zero point itself is a matter of definition here: that of which colour?
+    Magnitudes are those of the camera's own system, so that they differ from the catalogue's with the colour. What is
+    left of that slope once the stated colour term is taken off is how wrong the term is.
     """
-    truth, (rows, found) = frame.star_truth, frame.stars_found
+    truth, (rows, found), summary = frame.star_truth, frame.stars_found, frame.summary
     flux = np.asarray(frame.sources["calib_flux"], float)[rows]
     good = found & truth.isolated & (truth.snr > 50) & (flux > 0)
     catalog = truth.mag - frame.truth.settings.color_term * truth.color
@@ -130,9 +131,24 @@ def _color_check(frame: Frame) -> Check:
     slope, constant = np.polyfit(color[near], difference[near], 1)
     residual = difference[near] - slope * color[near] - constant
     error = float(residual.std() / np.sqrt(near.sum()) / color[near].std())
-    return Check(
-        "D.8", "residual slope with colour [mmag / mag]", 1000 * float(slope), -2, 2, 1000 * error, int(good.sum())
-    )
+    stated, stated_error = _number(summary, "color_term"), _number(summary, "color_term_error")
+    zero_point, n = 1000 * (_number(summary, "zero_point") - frame.zero_point), int(_number(summary, "n_photometry"))
+    zero_point_error = 1000 * _number(summary, "zero_point_error")
+    true = frame.truth.settings.color_term
+    return [
+        Check(
+            "D.8",
+            "slope of nJy with colour beyond the colour term [mmag / mag]",
+            1000 * (float(slope) - stated),
+            -2,
+            2,
+            1000 * float(np.hypot(error, stated_error)),
+            int(good.sum()),
+        ),
+        Check("D.8", "colour term error [mmag / mag]", 1000 * (stated - true), -2, 2, 1000 * stated_error, n),
+        Check("D.8", "zero point error with a colour term [mmag]", zero_point, -5, 5, zero_point_error, n),
+        Check("D.8", "zero point error / stated error", zero_point / zero_point_error, -3, 3, 0, n),
+    ]
 
 
 def _magnitude_checks(frame: Frame) -> list[Check]:

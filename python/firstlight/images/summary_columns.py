@@ -86,6 +86,8 @@ SUMMARY: Mapping[str, ColumnMeaning] = {
     "zero_point": ColumnMeaning("mag", "AB magnitude of one count, exposure time included."),
     "zero_point_error": ColumnMeaning("mag", "Error of zero_point."),
     "n_photometry": ColumnMeaning("", "Number of calibrators that define the zero point."),
+    "color_term": ColumnMeaning("", "Change of camera minus reference magnitude with colour; 0 where none is known."),
+    "color_term_error": ColumnMeaning("", "Error of color_term where it was fitted; 0 where it was not."),
     "mag_lim": ColumnMeaning("mag", "AB magnitude of a point source at a signal-to-noise ratio of 5."),
     "eff_time": ColumnMeaning("s", "Time in which a usual exposure of the band is as deep; needs fiducials."),
     "eff_time_psf_sigma_scale": ColumnMeaning("", "Factor of it by the size of the PSF."),

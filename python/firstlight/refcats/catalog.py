@@ -78,6 +78,9 @@ class ReferenceStars:
 class ReferenceCatalog(ABC):
     """Interface: anything that gives reference stars for a region."""
 
+    name: str = ""
+    """What it is called, by which colour terms are looked up."""
+
     @abstractmethod
     def stars(
         self,

@@ -102,12 +102,8 @@ class StoredReferenceCatalog(ReferenceCatalog):
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._manifest = read_manifest(self.folder)
+        self.name = str(self._manifest["name"])
         self._shard = lru_cache(maxsize=HELD)(self._read_shard)
-
-    @property
-    def name(self) -> str:
-        """Name of the table that it was made from."""
-        return str(self._manifest["name"])
 
     @property
     def bands(self) -> tuple[str, ...]:

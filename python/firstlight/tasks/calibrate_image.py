@@ -286,7 +286,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.stars["calib_photometry_reserved"] = fitted.reserved
         state.photometry_matches = fitted.matches
         state.exposure = state.exposure.replace(photo_calib=fitted.photo_calib)
-        state.measured |= {"zero_point_error": fitted.zero_point.error, "n_photometry": fitted.zero_point.n_used}
+        zero_point = fitted.zero_point
+        state.measured |= {"zero_point_error": zero_point.error, "n_photometry": zero_point.n_used}
+        state.measured |= {"color_term": zero_point.color_term, "color_term_error": zero_point.color_term_error}
         state.keep(fitted.gates, fitted.funnel)
         state.summarize_now()
         state.stars = calibrate_fluxes(state.stars, fitted.photo_calib)

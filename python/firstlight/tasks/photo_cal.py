@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy.table import QTable, Table
+from astropy.table import Table
 from pydantic import Field, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
+from firstlight.algorithms.color_terms import StarColors
 from firstlight.algorithms.matching import match_sky
 from firstlight.algorithms.zero_point import MAG_PER_RELATIVE_FLUX, ZeroPoint, fit_zero_point
 from firstlight.errors import PhotometryError
@@ -21,6 +21,8 @@ from firstlight.images.photo_calib import PhotoCalib
 from firstlight.kernels.arrays import BoolArray, IntArray
 from firstlight.refcats import ReferenceCatalog, ReferenceStars
 from firstlight.tasks.aperture_correction import CALIBRATED
+from firstlight.tasks.color_terms import ColorTerm, read_color_terms
+from firstlight.tasks.reference_magnitudes import ReferenceMagnitudes, match_table, with_color, with_known_term
 
 REJECTED = ("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "interpolated_center", "cr_center")
 
@@ -117,15 +119,47 @@ class ZeroPointPhotoCalConfig(PhotoCalConfig):
     warn_n_calibrators: PositiveInt = 10
     """Fewer calibrators than this are a warning."""
 
+    color_terms: str | None = None
+    """Library of colour terms: its name or the path of a YAML file; empty for none. A term applies where the reference
+    has both its magnitudes."""
+
+    catalog: str | None = None
+    """Name by which colour terms are looked up; empty: the name of the reference catalogue."""
+
+    min_stars_for_color: PositiveInt | None = Field(default=50, ge=10)
+    """Where no colour term is known, one is fitted if at least so many calibrators have colours; empty to fit none."""
+
+    second_band: str | None = None
+    """Reference magnitude that makes the colour of a fitted term with `band`; empty: the best there is."""
+
+    color_significance: PositiveFloat = 4.0
+    """A fitted colour term that is not further from zero than this is left out [sigma]."""
+
+    max_color_noise: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """No colour term is fitted where noise makes more than this share of the variance of the colours."""
+
+    max_color_error: PositiveFloat = 0.1
+    """A fitted colour term less certain than this is left out."""
+
+    warn_color_error: PositiveFloat = 0.02
+    """A fitted colour term less certain than this is a warning."""
+
 
 class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
-    """One zero point from clipped, weighted residuals of point sources (compare LSST `PhotoCalTask`)."""
+    """One zero point from clipped, weighted residuals of point sources (compare LSST `PhotoCalTask`).
+
+    It is that of the camera's own system. How this differs from the catalogue's with the colour of a star comes from a
+    library of colour terms, or is fitted along where the stars show it; else both are taken to be the same.
+    """
+
+    def __init__(self, config: ZeroPointPhotoCalConfig | None = None) -> None:
+        super().__init__(config)
+        self.color_terms = read_color_terms(self.config.color_terms) if self.config.color_terms else None
 
     def run(self, exposure: Exposure, sources: Table, *, reference: ReferenceCatalog) -> PhotoCalResult:
         """Calibrate ``sources`` against ``reference``."""
         candidate = self._select(sources)
         stars = self._reference(exposure, sources, reference)
-        band = stars.choose_band(self.config.band or _band_of(exposure))
         source_index, star_index = self._match(exposure, sources, candidate, stars)
         funnel = Funnel(
             "photometry",
@@ -145,7 +179,8 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
                 n_reference=len(stars),
             )
         reserved = self._reserve(len(source_index), seed=exposure.observation.exposure_id)
-        fit = self._fit(sources[source_index], stars, star_index, band, reserved)
+        matched = self._magnitudes(exposure, stars, star_index, catalog=self.config.catalog or reference.name)
+        fit = self._fit(sources[source_index], matched, reserved)
         fit = replace(fit, error=float(np.hypot(fit.error, _total_flux_error(exposure))))
         if not fit.error <= self.config.max_error:
             raise PhotometryError(
@@ -158,14 +193,14 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         used, kept_back = (np.zeros(len(sources), dtype=bool) for _ in range(2))
         used[source_index[fit.used]] = True
         kept_back[source_index[reserved]] = True
-        self.log.info("zero point", value=fit.value, error=fit.error, n=fit.n_used, band=band)
+        self.log.info("zero point", value=fit.value, error=fit.error, n=fit.n_used, **matched.facts(fit))
         return PhotoCalResult(
             photo_calib=PhotoCalib.from_zero_point(fit.value, error=fit.error),
             zero_point=fit,
-            matches=_match_table(sources, source_index, stars, star_index, band, fit, reserved),
+            matches=match_table(sources, source_index, stars, star_index, matched, fit, reserved),
             used=used,
             reserved=kept_back,
-            band=band,
+            band=matched.band,
             gates=self._gates(fit, reserved),
             funnel=funnel.then("used", fit.n_used),
         )
@@ -176,27 +211,71 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         reserved[np.random.default_rng(abs(seed)).choice(n_matched, number, replace=False)] = True
         return reserved
 
-    def _fit(
-        self, matched: Table, stars: ReferenceStars, star_index: IntArray, band: str, reserved: BoolArray
-    ) -> ZeroPoint:
+    def _magnitudes(
+        self, exposure: Exposure, stars: ReferenceStars, star_index: IntArray, *, catalog: str
+    ) -> ReferenceMagnitudes:
+        """Return the reference magnitudes of the matched stars, with the colour term that is known."""
+        term = self._known_term(exposure, stars, catalog)
+        if term is not None:
+            return with_known_term(stars[star_index], term)
+        band = stars.choose_band(self.config.band or _band_of(exposure))
+        return with_color(stars[star_index], band, self.config.second_band)
+
+    def _known_term(self, exposure: Exposure, stars: ReferenceStars, catalog: str) -> ColorTerm | None:
+        """Return the colour term of the library for catalogue and filter; None if a magnitude for it is missing."""
+        if self.color_terms is None or exposure.filter is None:
+            return None
+        term = self.color_terms.find(catalog=catalog, physical_filter=exposure.filter.physical)
+        if term is None:
+            self.log.warning("no colour term", catalog=catalog, filter=exposure.filter.physical)
+        elif not {term.primary, term.secondary} <= set(stars.magnitudes):
+            self.log.warning("no magnitudes for the colour term", needed=(term.primary, term.secondary))
+            return None
+        return term
+
+    def _fit(self, matched: Table, reference: ReferenceMagnitudes, reserved: BoolArray) -> ZeroPoint:
         """Fit the zero point to the matched sources that are not reserved; residuals are those of all."""
-        flux, error = np.asarray(matched["calib_inst_flux"]), np.asarray(matched["calib_inst_flux_err"])
-        magnitude, magnitude_error = stars.magnitudes[band][star_index], stars.magnitude_errors[band][star_index]
+        flux = np.asarray(matched["calib_inst_flux"])
         fitted = ~reserved
-        fit = fit_zero_point(
-            flux[fitted],
-            error[fitted],
-            magnitude[fitted],
-            magnitude_error[fitted],
-            clip=self.config.clip,
-            max_sigma=self.config.max_sigma,
-            min_snr=self.config.min_snr,
-        )
+        color = self._colors_to_fit(reference, fitted)
+        fit = self._fit_to(matched, reference, fitted, color)
+        if color is not None and not self._is_color_term(fit):
+            color = None
+            fit = self._fit_to(matched, reference, fitted, None)
         used, residual = np.zeros(len(matched), dtype=bool), np.full(len(matched), np.nan)
         used[fitted], residual[fitted] = fit.used, fit.residual
         net = np.where(flux > fit.flux_offset, flux - fit.flux_offset, np.nan)[reserved]
-        residual[reserved] = magnitude[reserved] + 2.5 * np.log10(net) - fit.value
-        return replace(fit, used=used, residual=residual)
+        bluer = 0.0 if color is None else fit.color_term * color.value[reserved]
+        residual[reserved] = reference.magnitude[reserved] + bluer + 2.5 * np.log10(net) - fit.value
+        known = reference.term.c1 if reference.term else fit.color_term
+        return replace(fit, used=used, residual=residual, color_term=known)
+
+    def _fit_to(
+        self, matched: Table, reference: ReferenceMagnitudes, fitted: BoolArray, color: StarColors | None
+    ) -> ZeroPoint:
+        return fit_zero_point(
+            np.asarray(matched["calib_inst_flux"])[fitted],
+            np.asarray(matched["calib_inst_flux_err"])[fitted],
+            reference.magnitude[fitted],
+            reference.error[fitted],
+            clip=self.config.clip,
+            max_sigma=self.config.max_sigma,
+            min_snr=self.config.min_snr,
+            color=None if color is None else color[fitted],
+        )
+
+    def _colors_to_fit(self, reference: ReferenceMagnitudes, fitted: BoolArray) -> StarColors | None:
+        """Return the colours of the stars where a colour term can be fitted to them and none is known."""
+        color, floor = reference.color, self.config.min_stars_for_color
+        if color is None or reference.term is not None or floor is None:
+            return None
+        enough = np.count_nonzero(color.known & fitted) >= floor
+        return color if enough and color[fitted].noise_share <= self.config.max_color_noise else None
+
+    def _is_color_term(self, fit: ZeroPoint) -> bool:
+        enough = fit.n_used >= (self.config.min_stars_for_color or 0)
+        sure = 0 < fit.color_term_error <= self.config.max_color_error
+        return enough and sure and abs(fit.color_term) > self.config.color_significance * fit.color_term_error
 
     def _select(self, sources: Table) -> BoolArray:
         good = np.asarray(sources["calib_inst_flux"]) > 0
@@ -244,8 +323,15 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
             Gate("photometry_n_calibrators", fit.n_used, sense="min", warn=config.warn_n_calibrators, fail=1),
             Gate("zero_point_error", fit.error, "mag", warn=config.warn_error, fail=config.max_error, n=fit.n_used),
             Gate("zero_point_scatter", fit.scatter, "mag", warn=config.warn_scatter, n=fit.n_used),
+            *self._color_gates(fit),
             *_held_out_gates(fit, reserved),
         )
+
+    def _color_gates(self, fit: ZeroPoint) -> tuple[Gate, ...]:
+        """Return how well the colour term is known, where one was fitted."""
+        if fit.color_term_error == 0:
+            return ()
+        return (Gate("color_term_error", fit.color_term_error, "", warn=self.config.warn_color_error, n=fit.n_used),)
 
 
 def _held_out_gates(fit: ZeroPoint, reserved: BoolArray) -> tuple[Gate, ...]:
@@ -265,46 +351,3 @@ def _total_flux_error(exposure: Exposure) -> float:
 
 def _band_of(exposure: Exposure) -> str | None:
     return exposure.observation.reference_column or (exposure.filter.band if exposure.filter else None)
-
-
-def _match_table(
-    sources: Table,
-    source_index: IntArray,
-    stars: ReferenceStars,
-    star_index: IntArray,
-    band: str,
-    fit: ZeroPoint,
-    reserved: BoolArray,
-) -> Table:
-    """Tabulate matched calibrators; ``src_id`` joins to ``stars.id``, ``src_psf_id`` to ``psf_stars.id``."""
-    flux, error = sources["calib_inst_flux"][source_index], sources["calib_inst_flux_err"][source_index]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        magnitude_error = 2.5 / math.log(10) * np.asarray(error) / np.asarray(flux)
-    psf_id = np.asarray(sources["psf_id"]) if "psf_id" in sources.colnames else np.zeros(len(sources), dtype=np.int64)
-    matches = QTable(
-        {
-            "src_id": np.asarray(sources["id"])[source_index],
-            "src_psf_id": psf_id[source_index],
-            "ref_row": stars.row[star_index],
-            "ref_ra": stars.ra[star_index],
-            "ref_dec": stars.dec[star_index],
-            "ref_mag": stars.magnitudes[band][star_index],
-            "ref_mag_err": stars.magnitude_errors[band][star_index],
-            "src_inst_flux": np.asarray(flux),
-            "src_inst_flux_err": np.asarray(error),
-            "src_mag_err": magnitude_error,
-            "residual": fit.residual,
-            "used": fit.used,
-            "reserved": reserved,
-        },
-        units={
-            "ref_ra": "deg",
-            "ref_dec": "deg",
-            "ref_mag": "mag",
-            "ref_mag_err": "mag",
-            "src_mag_err": "mag",
-            "residual": "mag",
-        },
-    )
-    matches.meta["band"] = band
-    return Table(matches)
