@@ -115,7 +115,7 @@ class Lookups:
                 )
         from firstlight.execution.sky_join import SkyJoin
 
-        join = SkyJoin(self._all_regions(), found.data_ids)
+        join = SkyJoin(self.all_regions(), found.data_ids)
         names = tuple(each for each in shared_names(found, theirs) if each not in ON_THE_SKY)
 
         def find(data_id: DataId) -> list[int]:
@@ -125,11 +125,12 @@ class Lookups:
 
         return find
 
-    def _all_regions(self) -> list[Region]:
+    def all_regions(self) -> list[Region]:
+        """Return where each detector of each visit lies."""
         if self._regions is None:
-            from firstlight.repo.regions import all_regions
+            from firstlight.repo import regions
 
-            self._regions = all_regions(self._repo)
+            self._regions = regions.all_regions(self._repo)
         return self._regions
 
     def _valid(self, connection: Prerequisite, *, may_lack: bool) -> Find:

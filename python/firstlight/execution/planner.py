@@ -22,6 +22,7 @@ from firstlight.execution.plan import (
     key_values,
     output_place,
 )
+from firstlight.execution.tracts import Tracts
 from firstlight.framework import BuiltPipeline, DataId, DatasetRef, Input, PipelineTask
 from firstlight.framework.quantum import adjusted_inputs
 from firstlight.framework.task_graph import TaskNode
@@ -75,6 +76,7 @@ class _Planner:
         )
         self._found: dict[str, Found] = {}
         self._lookups = Lookups(self._plan, repo, collections, self._datasets)
+        self._tracts = Tracts(repo, collections, self._lookups.all_regions)
         self._for_visits = any("visit" in node.connections.dimensions for node in pipeline)
         self._visits = visits_of_exposures(repo)
 
@@ -93,6 +95,8 @@ class _Planner:
         first, losses = len(plan.quanta), _Losses(node.label)
         total = 0
         inputs = {name: self._datasets(each.name) for name, each in node.connections.inputs.items()}
+        if "tract" in node.connections.dimensions:
+            inputs = {name: self._tracts.placed(found) for name, found in inputs.items()}
         lookups = {
             name: self._lookups.of(node, name, made=self._pipeline.graph.made)
             for name in node.connections.prerequisites
