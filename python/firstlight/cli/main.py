@@ -24,6 +24,7 @@ from firstlight.errors import FirstlightError
 COMMANDS: Mapping[str, LazyCommand] = {
     "process": LazyCommand("firstlight.cli.process", "Calibrate images: from pixels to a star catalogue."),
     "difference": LazyCommand("firstlight.cli.difference", "Subtract one image from another, list what changed."),
+    "align": LazyCommand("firstlight.cli.align", "Bring images onto the pixels of another."),
     "simulate": LazyCommand("firstlight.cli.simulate", "Make telescope images of a sky that is known exactly."),
     "demo": LazyCommand("firstlight.cli.demo", "Simulate a field, process it, compare with the truth."),
     "repo": LazyCommand("firstlight.cli.repo", "Make a repository and look after it."),

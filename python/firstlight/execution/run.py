@@ -42,11 +42,14 @@ class RunRequest:
         hangs on it once more.
     redo
         Labels.
+    stays_open
+        More will come: the RUN is not finished when everything is done, and what comes goes into it.
     """
 
     output: str
     mode: Mode = "resume"
     redo: tuple[str, ...] = ()
+    stays_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ def execute(
     if schedule.left == 0:
         if any(driver.counts[status] for status in ("error", *TRANSIENT)):
             adopt(repo, prepared.run)
-        folder.finish(driver.counts)
+        if not request.stays_open:
+            folder.finish(driver.counts)
     return RunOutcome(prepared, driver.counts)
 
 

@@ -1,0 +1,122 @@
+"""``firstlight watch`` on real small frames: order, damage, and being killed change nothing."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr
+from io import StringIO
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from firstlight.cli.main import run
+from firstlight.repo.repo import Repo
+
+WATCH = "watch incoming -b R -p single_frame.yaml#isr -o night --settle 0"
+START = f"import sys; from firstlight.cli.main import main; sys.argv = {['firstlight', *shlex.split(WATCH)]!r}; main()"
+OWN_PROCESS = (sys.executable, "-c", START)
+
+
+def call(command):
+    with redirect_stderr(StringIO()) as errors:
+        code = run(shlex.split(command))
+    return code, errors.getvalue()
+
+
+def frame(path, minute):
+    header = fits.Header({"DATE-OBS": f"2026-01-02T03:{minute:02}:00", "EXPTIME": 30.0, "FILTER": "r"})
+    header.update({"RA": 10.0, "DEC": 20.0, "PIXSCALE": 3.6, "OBSTYPE": "OBJECT"})
+    pixels = np.random.default_rng(minute).normal(100, 10, (40, 50)).astype("f4")
+    fits.PrimaryHDU(pixels, header=header).writeto(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "incoming").mkdir()
+    assert run(["repo", "create", "R"]) == 0
+    return tmp_path
+
+
+def night(folder):
+    rows = json.loads((folder / "R/night/night.json").read_text())["files"]
+    return {row["file"]: (row["status"], row["reason"]) for row in rows}
+
+
+def results(folder, output="night"):
+    with Repo.open(folder / "R") as repo:
+        found = repo.datasets("post_isr_image", collections=output)
+        return {each.data_id["exposure"]: repo.read(each).image.tobytes() for each in found}
+
+
+def test_what_is_there_is_processed_and_once_more_does_nothing(folder):
+    for minute in (1, 2, 3):
+        frame(folder / f"incoming/{minute}.fits", minute)
+
+    code, errors = call(f"{WATCH} --once")
+
+    assert code == 0
+    assert errors.count("  done  ") == 3
+    assert "3 done; from arrival to results" in errors
+    assert call(f"{WATCH} --once")[1].count("  done  ") == 0
+
+
+def test_the_order_of_arrival_changes_nothing(folder):
+    for minute in (3, 1, 2):
+        frame(folder / f"incoming/{minute}.fits", minute)
+        assert call(f"{WATCH} --once")[0] == 0
+    one_by_one = results(folder)
+
+    assert call(f"{WATCH} --once".replace("-o night", "-o other"))[0] == 0
+
+    together = results(folder, "other")
+    assert len(one_by_one) == 3
+    assert together == one_by_one
+
+
+def test_a_damaged_file_is_set_aside_with_its_reason_and_taken_when_it_is_replaced(folder):
+    frame(folder / "incoming/1.fits", 1)
+    whole = frame(folder / "2.fits", 2).read_bytes()
+    (folder / "incoming/2.fits").write_bytes(whole[:6000])
+
+    code, errors = call(f"{WATCH} --once")
+
+    assert code == 1
+    assert "2.fits  set aside" in errors
+    assert "6000 of" in errors
+    assert night(folder)["1.fits"][0] == "done"
+    (folder / "incoming/2.fits").write_bytes(whole)
+    assert call(f"{WATCH} --once")[0] == 0
+    assert night(folder)["2.fits"] == ("done", "")
+
+
+def test_killed_in_the_middle_it_goes_on_and_loses_nothing(folder):
+    for minute in range(1, 9):
+        frame(folder / f"incoming/{minute}.fits", minute)
+    with subprocess.Popen(OWN_PROCESS, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 60
+        while not list((folder / "R").glob("night/1/.quanta/*/*.json")) and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+
+    assert call(f"{WATCH} --once")[0] == 0
+
+    assert len(results(folder)) == 8
+    assert [status for status, _ in night(folder).values()] == ["done"] * 8
+    assert call("repo check R")[0] == 0
+
+
+def test_an_interrupt_ends_the_night(folder):
+    frame(folder / "incoming/1.fits", 1)
+    with subprocess.Popen(OWN_PROCESS, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "  done  " in line:
+                process.send_signal(signal.SIGINT)
+            if "1 done; from arrival" in line:
+                break
+        assert process.wait(30) == 0
