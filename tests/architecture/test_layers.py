@@ -30,7 +30,7 @@ ONLY_IN = {
     "matplotlib": ("firstlight.qa",),
     "sqlalchemy": ("firstlight.repo",),
     "parsl": ("firstlight.execution.parsl",),
-    "jinja2": ("firstlight.execution.report_page",),
+    "jinja2": ("firstlight.execution.report_page", "firstlight.qa.page"),
 }
 """Library -> packages that may import it."""
 

@@ -15,8 +15,8 @@ def test_the_demo_keeps_its_limits_and_names_its_page(tmp_path, capsys):
 
     for what in ("astrometry", "photometry", "PSF", "completeness"):
         assert what in compared
-    assert f"page: {tmp_path / 'epoch_0.png'}" in shown
-    assert (tmp_path / "epoch_0.png").exists()
+    assert f"page: {tmp_path / 'epoch_0.html'}" in shown
+    assert (tmp_path / "epoch_0.html").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from astropy.io import fits
 from firstlight.cli.main import run
 from firstlight.images.catalog import read_catalog
 from firstlight.images.fits import read_exposure
+from firstlight.qa.advice import ADVICE
 from firstlight.simulation import SimulationSettings, write_night
 
 PRODUCTS = ("_image.fits", "_background.fits", "_psf_stars.parquet", "_stars.parquet", "_sources.parquet")
+MATCHES = ("_astrometry_matches.parquet", "_photometry_matches.parquet")
+TIMES = re.compile(r"\d+\.\d+ s \(\d+\.\d+ CPU s\)|width: [\d.]+%")
 SKY, NOISE, SATURATED = 300.0, 7.0, 60_000.0
 
 
@@ -55,8 +59,8 @@ def variant(field: Path, folder: Path, name: str, pixels, *, header: fits.Header
 
 def test_a_call_leaves_every_product_and_nothing_else(done):
     assert {path.name for path in done.iterdir()} == {
-        *(f"epoch_0{ending}" for ending in PRODUCTS),
-        "epoch_0.png",
+        *(f"epoch_0{ending}" for ending in (*PRODUCTS, *MATCHES)),
+        "epoch_0.html",
         "epoch_0_summary.json",
     }
 
@@ -92,8 +96,34 @@ def test_the_summary_has_the_numbers_and_how_good_they_are(done):
 def test_the_same_call_gives_the_same_bytes(field, done, tmp_path):
     assert process(field / "epoch_0.fits", tmp_path, "--refcat", field / "refcat.parquet") == 0
 
-    for ending in (*PRODUCTS, ".png"):
+    for ending in (*PRODUCTS, *MATCHES):
         assert (tmp_path / f"epoch_0{ending}").read_bytes() == (done / f"epoch_0{ending}").read_bytes(), ending
+    first, second = (TIMES.sub("", (folder / "epoch_0.html").read_text()) for folder in (done, tmp_path))
+    assert first == second
+
+
+def test_a_page_can_be_drawn_again_from_the_products(done, tmp_path, capsys):
+    assert run(["qa", str(done), "-o", str(tmp_path)]) == 0
+
+    assert capsys.readouterr().out.strip() == str(tmp_path / "epoch_0.html")
+    assert (tmp_path / "epoch_0.html").read_text() == (done / "epoch_0.html").read_text()
+
+
+def test_every_gate_of_an_image_is_explained_on_its_page(done):
+    assert {gate["name"] for gate in summary_of(done, "epoch_0")["gates"]} <= set(ADVICE)
+
+
+def test_a_folder_without_results_has_no_pages(tmp_path, capsys):
+    (tmp_path / "bad_summary.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+
+    assert run(["qa", str(tmp_path / "empty")]) == 2
+    assert run(["qa", str(tmp_path / "bad_summary.json")]) == 2
+    assert run(["qa", str(tmp_path / "none_summary.json")]) == 2
+    said = complaints(capsys)
+    assert len(said) == 3
+    for line, reason in zip(said, ("No NAME_summary.json in", "is no summary of", "No such file"), strict=True):
+        assert reason in line
 
 
 def test_without_a_reference_pixels_stay_in_counts_and_a_gate_warns(field, tmp_path, capsys):
@@ -109,7 +139,7 @@ def test_without_a_reference_pixels_stay_in_counts_and_a_gate_warns(field, tmp_p
 def test_the_wcs_of_the_header_can_be_ignored(field, tmp_path):
     assert process(field / "epoch_0.fits", tmp_path, "--ignore-wcs", "--no-page") == 0
     assert read_exposure(tmp_path / "epoch_0_image.fits").wcs is None
-    assert not (tmp_path / "epoch_0.png").exists()
+    assert not (tmp_path / "epoch_0.html").exists()
 
 
 def test_a_position_and_a_scale_replace_what_the_header_says(field, done, tmp_path):
@@ -131,7 +161,7 @@ def test_work_stops_after_a_pass_and_older_products_go(field, tmp_path, capsys):
     assert (values["status"], values["stopped_after"]) == ("stopped", "calibrate.psf_pass_1")
     assert read_exposure(tmp_path / "epoch_0_image.fits").psf is not None
     assert not (tmp_path / "epoch_0_stars.parquet").exists()
-    assert not (tmp_path / "epoch_0.png").exists()
+    assert not (tmp_path / "epoch_0.html").exists()
     assert "calibrate.psf_stars" not in capsys.readouterr().err.rpartition("epoch_0.fits")[2]
 
 
@@ -207,7 +237,7 @@ def test_an_image_without_use_is_one_line_and_keeps_what_is_true(field, tmp_path
     assert values["status"] == "failed"
     assert values["error"] in said[0]
     assert read_exposure(tmp_path / f"{name}_image.fits").shape == (400, 420)
-    assert (tmp_path / f"{name}.png").exists()
+    assert (tmp_path / f"{name}.html").exists()
 
 
 def text_file(field, folder):

@@ -32,7 +32,7 @@ def demo(output: Path, seed: int) -> int:
     DIR gets:
       field/           image, reference catalogue and truth
       epoch_0*         results of the processing
-      epoch_0.png      one page to look at
+      epoch_0.html     the page to look at first
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     # Everything heavy loads here, so that --help stays quick.

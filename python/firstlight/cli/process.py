@@ -90,7 +90,8 @@ def process(
       NAME_psf_stars.parquet  stars that made the PSF
       NAME_background.fits    the sky that was subtracted
       NAME_summary.json       numbers, quality gates, times, versions
-      NAME.png                one page to look at
+      NAME_..._matches.parquet   pairs of stars and references
+      NAME.html               the page to look at first
 
     A result of which a step failed keeps what was made before it; 'status' in the summary says so.
     """  # noqa: D301 - click needs the real backspace character

@@ -10,9 +10,10 @@ from typing import Any
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, USER_MISTAKE
 from firstlight.cli.image_job import ImageFiles, ImageJob, ImageOutcome, Status, StepTime
+from firstlight.cli.page_files import page_content
 from firstlight.cli.pipeline_options import layers_of
-from firstlight.cli.products import SUFFIXES, prepare_folder, write_page_of, write_products
-from firstlight.cli.summary_file import write_summary
+from firstlight.cli.products import SUFFIXES, prepare_folder, write_products
+from firstlight.cli.summary_file import summary_values, write_summary
 from firstlight.errors import AlgorithmError, HeaderError, ImageFileError, PartialResult
 from firstlight.framework import (
     ClassOverrides,
@@ -29,6 +30,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.fits import read_image
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import GENERIC, find_instrument, get_instrument
+from firstlight.qa.page import write_page
 from firstlight.refcats.store import open_reference_catalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.single_frame import SingleFrameConfig, SingleFrameTask
@@ -135,7 +137,8 @@ class ImageProcessor:
         if self.job.with_page:
             page = folder / f"{stem}{SUFFIXES['page']}"
             with clock.step("page"):
-                write_page_of(outcome, products, page)
+                timed = replace(outcome, timing=tuple(clock.times))
+                write_page(page_content(summary_values(timed), products), page)
             written = (*written, page)
         summary = folder / f"{stem}{SUFFIXES['summary']}"
         outcome = replace(outcome, timing=tuple(clock.times), written=(*written, summary))

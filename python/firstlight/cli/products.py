@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from astropy.io import fits
-from astropy.table import Table
 
-from firstlight.cli.image_job import ImageOutcome
 from firstlight.errors import OutputError
 from firstlight.images.background import BackgroundList
 from firstlight.images.catalog import write_catalog
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import write_exposure
 from firstlight.images.hdu_files import write_hdus
-from firstlight.qa.page import PageContent, write_page
 
 SUFFIXES = {
     "exposure": "_image.fits",
@@ -24,7 +21,9 @@ SUFFIXES = {
     "psf_stars": "_psf_stars.parquet",
     "stars": "_stars.parquet",
     "sources": "_sources.parquet",
-    "page": ".png",
+    "astrometry_matches": "_astrometry_matches.parquet",
+    "photometry_matches": "_photometry_matches.parquet",
+    "page": ".html",
     "summary": "_summary.json",
 }
 """Product -> ending of its file; the summary is written last."""
@@ -63,6 +62,8 @@ def write_products(products: Products, *, folder: Path, stem: str) -> tuple[Path
         "psf_stars": write_catalog,
         "stars": write_catalog,
         "sources": write_catalog,
+        "astrometry_matches": write_catalog,
+        "photometry_matches": write_catalog,
     }
     written = []
     for name, suffix in SUFFIXES.items():
@@ -73,43 +74,6 @@ def write_products(products: Products, *, folder: Path, stem: str) -> tuple[Path
         else:
             path.unlink(missing_ok=True)
     return tuple(written)
-
-
-def write_page_of(outcome: ImageOutcome, products: Products, path: Path) -> None:
-    """Draw the page of one image."""
-    exposure: Exposure = products["exposure"]
-    tables: dict[str, Table | None] = {
-        name: products.get(name)
-        for name in ("stars", "psf_stars", "sources", "astrometry_matches", "photometry_matches")
-    }
-    content = PageContent(
-        exposure,
-        title=_title(outcome, exposure),
-        note=_note(outcome),
-        summary=outcome.summary,
-        gates=outcome.gates,
-        **tables,
-    )
-    write_page(content, path)
-
-
-def _title(outcome: ImageOutcome, exposure: Exposure) -> str:
-    seen = exposure.observation
-    parts = (
-        outcome.files.path.name,
-        seen.object_name,
-        seen.instrument,
-        None if exposure.filter is None else f"filter {exposure.filter.physical}",
-        None if seen.exposure_time is None else f"{seen.exposure_time:g} s",
-        None if seen.date is None else seen.date.utc.isot[:19].replace("T", " ") + " UTC",
-    )
-    return "     ".join(part for part in parts if part)
-
-
-def _note(outcome: ImageOutcome) -> str:
-    if outcome.status == "failed":
-        return f"FAILED at {outcome.step}: {outcome.error}"
-    return f"stopped after {outcome.step}" if outcome.status == "stopped" else ""
 
 
 def _write_background(background: BackgroundList, exposure: Exposure, path: Path) -> None:

@@ -37,7 +37,7 @@ def run_demo(output: Path, *, seed: int) -> int:
     comparison = compare_files(field=field, results=output, image=image)
     report.print(f"compared with the truth of {comparison.n_stars} stars:", highlight=False)
     report.print(gate_table(comparison.gates()))
-    report.print(f"page: {output / 'epoch_0.png'}", highlight=False, soft_wrap=True)
+    report.print(f"page: {output / 'epoch_0.html'}", highlight=False, soft_wrap=True)
     return FAILED_ON_DATA if worst(comparison.gates()) == "fail" else DONE
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import AsinhNorm, Normalize
-from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from firstlight.framework import Gate
-from firstlight.images.psf import Psf
 from firstlight.images.wcs import SkyWcs
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.qa.pixels import SkyMap, StarStack, noise_of, shrink
+from firstlight.qa.pixels import SkyMap, noise_of, shrink
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
     "#0072B2",
@@ -28,16 +25,19 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
 )
 """Colours that most colour-blind readers can tell apart (Okabe and Ito 2008)."""
 
-STATUS_COLORS = {"ok": GREEN, "warn": ORANGE, "fail": VERMILION}
-STATUS_WORDS = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
 SMALL, TINY = 8.0, 6.5
 MOST_ARROWS, CELLS = 400, 12
 OUTLINE = (Stroke(linewidth=3, foreground="white"), Normal())
 
 
+def set_title(axes: Axes, words: str) -> None:
+    """Write words above a panel, at the left, at a fixed place: to look for a free one takes long."""
+    axes.set_title(words, fontsize=SMALL, loc="left", y=1.0)
+
+
 def draw_nothing(axes: Axes, *, title: str, reason: str) -> None:
     """Say in place why a panel is empty."""
-    axes.set_title(title, fontsize=SMALL, loc="left")
+    set_title(axes, title)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -61,7 +61,7 @@ def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) 
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
     axes.tick_params(labelsize=TINY)
-    axes.set_title(f"image [{unit}], sky noise {sigma * factor:.3g}", fontsize=SMALL, loc="left")
+    set_title(axes, f"image [{unit}], sky noise {sigma * factor:.3g}")
 
 
 def mark_sources(axes: Axes, *, x: FloatArray, y: FloatArray, color: str, size: float, label: str) -> None:
@@ -144,42 +144,39 @@ def draw_sky_map(axes: Axes, sky: SkyMap, *, shape: tuple[int, int]) -> None:
     bar = axes.figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.03)
     bar.ax.tick_params(labelsize=TINY)
     rms = float(np.std(finite)) if len(finite) else math.nan
-    axes.set_title(f"sky left over [sigma], {sky.bin_size} px bins, rms {rms:.3f}", fontsize=SMALL, loc="left")
+    set_title(axes, f"sky left over [sigma], {sky.bin_size} px bins, rms {rms:.3f}")
 
 
-def draw_stamp(axes: Axes, stamp: FloatArray, *, title: str = "", limit: float | None = None) -> None:
-    """Show one small image: asinh-stretched from zero to its peak, or linear between +-``limit``."""
-    if limit is None:
-        peak = float(np.nanmax(stamp)) or 1.0
-        norm: Normalize = AsinhNorm(linear_width=0.03 * peak, vmin=-0.003 * peak, vmax=peak)
-        axes.imshow(stamp, origin="lower", cmap="viridis", norm=norm, interpolation="nearest")
-    else:
-        axes.imshow(stamp, origin="lower", cmap="RdBu_r", norm=Normalize(-limit, limit), interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(title, fontsize=TINY, pad=2)
+def draw_mosaic(
+    axes: Axes, stamps: Sequence[Sequence[FloatArray | None]], titles: Sequence[Sequence[str]], *, limit: float | None
+) -> None:
+    """Show small images side by side, the first row on top, with a line of words above each.
 
-
-def draw_psf_grid(panels: Sequence[Sequence[Axes]], psf: Psf, *, shape: tuple[int, int]) -> None:
-    """Show the PSF at 3 x 3 positions, the top row of panels at the top of the image; the title is its FWHM."""
-    ny, nx = shape
-    half = min(psf.radius, 10)
-    for row, v in zip(panels, (0.9, 0.5, 0.1), strict=True):
-        for axes, u in zip(row, (0.1, 0.5, 0.9), strict=True):
-            x, y = u * (nx - 1), v * (ny - 1)
-            stamp = psf.kernel_image(x=x, y=y)
-            middle = stamp.shape[0] // 2
-            cut = slice(middle - half, middle + half + 1)
-            draw_stamp(axes, stamp[cut, cut], title=f"{psf.fwhm(x=x, y=y):.2f} px")
-
-
-def draw_star_stack(panels: Sequence[Axes], stack: StarStack) -> None:
-    """Show the average star, its model, and the difference between -5 and +5 per cent of the peak."""
-    star, model, residual = panels
-    worst = 100 * float(np.max(np.abs(stack.residual)))
-    draw_stamp(star, stack.star, title=f"{stack.n} stars")
-    draw_stamp(model, stack.model, title="model")
-    draw_stamp(residual, stack.residual, title=f"difference < {worst:.1f} %", limit=0.05)
+    Parameters
+    ----------
+    stamps
+        Rows of square images of one size; None for one that is missing.
+    titles
+        Their words.
+    limit
+        Linear between +-``limit``; None for asinh from zero to the peak of each.
+    """
+    size = max((len(stamp) for row in stamps for stamp in row if stamp is not None), default=1)
+    step_x, step_y = size + 1, round(1.2 * size) + 1
+    canvas = np.full((len(stamps) * step_y, len(stamps[0]) * step_x), np.nan)
+    for j, (row, words) in enumerate(zip(stamps, titles, strict=True)):
+        bottom = (len(stamps) - 1 - j) * step_y
+        for i, (stamp, title) in enumerate(zip(row, words, strict=True)):
+            if stamp is not None:
+                scale = 1.0 if limit is not None else float(np.nanmax(stamp)) or 1.0
+                canvas[bottom : bottom + size, i * step_x : i * step_x + size] = stamp / scale
+            place = (i * step_x + size / 2 - 0.5, bottom + size)
+            axes.text(*place, title, ha="center", va="bottom", fontsize=TINY)
+    norm = AsinhNorm(linear_width=0.03, vmin=-0.003, vmax=1.0) if limit is None else Normalize(-limit, limit)
+    axes.imshow(
+        canvas, origin="lower", cmap="viridis" if limit is None else "RdBu_r", norm=norm, interpolation="nearest"
+    )
+    axes.set_axis_off()
 
 
 def draw_offset_field(
@@ -189,11 +186,11 @@ def draw_offset_field(
     ny, nx = shape
     title = f"position residuals, {len(dx)} stars"
     if len(dx) > MOST_ARROWS:
-        x, y, dx, dy = _cell_medians(x, y, dx, dy, shape=shape)
+        x, y, dx, dy = cell_centers_and_medians(x, y, dx, dy, shape=shape)
         title = f"{len(dx)} residuals, cell medians"
     typical = float(np.median(np.hypot(dx, dy))) if len(dx) else math.nan
     if typical > 0:
-        key = _round_length(2 * typical)
+        key = round_length(2 * typical)
         scale = key / (0.08 * nx)
         arrows = axes.quiver(
             x, y, dx, dy, angles="xy", scale_units="xy", scale=scale, width=0.003, color=BLUE, headwidth=3.5
@@ -207,12 +204,13 @@ def draw_offset_field(
     axes.tick_params(labelsize=TINY)
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
-    axes.set_title(title, fontsize=SMALL, loc="left")
+    axes.set_title(title)
 
 
-def _cell_medians(
+def cell_centers_and_medians(
     x: FloatArray, y: FloatArray, dx: FloatArray, dy: FloatArray, *, shape: tuple[int, int]
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the median positions and values in 12 x 12 cells of the field that have any."""
     column = np.clip((np.asarray(x) + 0.5) * CELLS / shape[1], 0, CELLS - 1).astype(int)
     row = np.clip((np.asarray(y) + 0.5) * CELLS / shape[0], 0, CELLS - 1).astype(int)
     cell = row * CELLS + column
@@ -240,35 +238,7 @@ def draw_offset_scatter(axes: Axes, *, dx: FloatArray, dy: FloatArray, unit: str
     axes.tick_params(labelsize=TINY)
     axes.set_xlabel(f"along x [{unit}]", fontsize=SMALL)
     axes.set_ylabel(f"along y [{unit}]", fontsize=SMALL)
-    axes.set_title(f"rms {rms[0]:.3g}, {rms[1]:.3g} {unit}", fontsize=SMALL, loc="left")
-
-
-def draw_zero_point(
-    axes: Axes, *, magnitude: FloatArray, residual: FloatArray, used: BoolArray, value: float, band: str
-) -> None:
-    """Show each calibrator's zero point against its reference magnitude; crosses were clipped."""
-    finite = np.isfinite(residual)
-    kept, clipped = used & finite, ~used & finite
-    spread = noise_of(residual[kept])[1] or 0.1
-    limit = max(7 * spread, 0.03)
-    outside = np.clip(residual, -0.97 * limit, 0.97 * limit)
-    axes.scatter(
-        magnitude[clipped],
-        outside[clipped],
-        s=12,
-        marker="x",
-        color=VERMILION,
-        lw=0.8,
-        label=f"clipped {clipped.sum()}",
-    )
-    axes.scatter(magnitude[kept], outside[kept], s=6, color=BLUE, alpha=0.7, linewidths=0, label=f"used {kept.sum()}")
-    axes.axhline(0, color=GREY, lw=0.8)
-    axes.set_ylim(-limit, limit)
-    axes.tick_params(labelsize=TINY)
-    axes.set_xlabel(f"reference {band} [mag]", fontsize=SMALL)
-    axes.set_ylabel("star's zero point - mean [mag]", fontsize=SMALL)
-    axes.legend(fontsize=TINY, loc="upper left", frameon=False)
-    axes.set_title(f"zero point {value:.3f}, scatter {1000 * spread:.0f} mmag", fontsize=SMALL, loc="left")
+    set_title(axes, f"rms {rms[0]:.3g}, {rms[1]:.3g} {unit}")
 
 
 def draw_sizes(
@@ -278,7 +248,8 @@ def draw_sizes(
     good = np.isfinite(magnitude) & np.isfinite(size)
     star = is_psf_star & good
     axes.scatter(magnitude[good & ~star], size[good & ~star], s=4, color=GREY, alpha=0.5, linewidths=0, label="sources")
-    axes.scatter(magnitude[star], size[star], s=8, color=ORANGE, linewidths=0, label=f"PSF stars {star.sum()}")
+    if star.any():
+        axes.scatter(magnitude[star], size[star], s=8, color=ORANGE, linewidths=0, label=f"PSF stars {star.sum()}")
     if math.isfinite(psf_size):
         axes.axhline(psf_size, color=BLUE, lw=0.8)
         axes.set_ylim(0, 2.5 * psf_size)
@@ -286,32 +257,7 @@ def draw_sizes(
     axes.set_xlabel(label, fontsize=SMALL)
     axes.set_ylabel("size (trace radius) [pixel]", fontsize=SMALL)
     axes.legend(fontsize=TINY, loc="upper left", frameon=False)
-    axes.set_title(f"size against magnitude; line: PSF {psf_size:.2f} px", fontsize=SMALL, loc="left")
-
-
-def draw_gates(axes: Axes, gates: Iterable[Gate], *, numbers: Mapping[str, str]) -> None:
-    """List the main numbers, and below them the gates with their status."""
-    axes.set_axis_off()
-    lines = [(name, value, "") for name, value in numbers.items()]
-    rows = [(gate.name.replace("_", " "), f"{gate.value:.4g} {gate.unit}".strip(), gate.status) for gate in gates]
-    step = min(0.036, 1.0 / (len(lines) + len(rows) + 3))
-    y = 1.0
-    for name, value, status in (*lines, ("", "", ""), *rows):
-        color = STATUS_COLORS.get(status, "black")
-        if status:
-            axes.add_patch(
-                Rectangle((0.0, y - 0.8 * step), 0.125, 0.85 * step, color=color, transform=axes.transAxes, lw=0)
-            )
-            _write(axes, 0.0625, y, STATUS_WORDS[status], color="white", weight="bold", align="center")
-        _write(axes, 0.145 if status else 0.0, y, name)
-        _write(axes, 1.0, y, value, align="right")
-        y -= step
-
-
-def _write(
-    axes: Axes, x: float, y: float, text: str, *, color: str = "black", weight: str = "normal", align: str = "left"
-) -> None:
-    axes.text(x, y, text, transform=axes.transAxes, fontsize=SMALL, color=color, weight=weight, ha=align, va="top")
+    set_title(axes, f"size against magnitude; line: PSF {psf_size:.2f} px")
 
 
 def _round_angle(arcsec: float) -> float:
@@ -320,7 +266,7 @@ def _round_angle(arcsec: float) -> float:
     return float(max((value for value in handy if value <= arcsec), default=handy[0]))
 
 
-def _round_length(value: float) -> float:
+def round_length(value: float) -> float:
     """Return ``value`` rounded to one digit of 1, 2 or 5."""
     power = 10.0 ** math.floor(math.log10(value))
     return float(min((1, 2, 5, 10), key=lambda digit: abs(digit * power - value)) * power)
