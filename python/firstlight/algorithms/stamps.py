@@ -1,0 +1,224 @@
+"""Square stamps about candidates on a science image, its template and their difference, cut and scaled alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from firstlight.kernels.arrays import BoolArray, FloatArray
+
+CHANNELS = ("science", "template", "difference", "significance")
+"""What `network_channels` stacks, in order."""
+
+
+@dataclass(frozen=True)
+class CandidateStamps:
+    """Stamps of n candidates; what is not known is 0 and has no weight.
+
+    Parameters
+    ----------
+    science, template, difference : (n, s, s) [unit of each image]
+    science_variance, template_variance, difference_variance : (n, s, s)
+        Infinite where a pixel is not known.
+    x, y : (n,) [pixel]
+        Positions of the candidates on the image; the middle of a stamp is the pixel that they fall on.
+    masks
+        Kind of trouble -> (n, s, s), True where a pixel has it.
+    """
+
+    science: NDArray[np.float32]
+    template: NDArray[np.float32]
+    difference: NDArray[np.float32]
+    science_variance: NDArray[np.float32]
+    template_variance: NDArray[np.float32]
+    difference_variance: NDArray[np.float32]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    masks: Mapping[str, BoolArray]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp] | BoolArray) -> Self:
+        own = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "masks"}
+        return replace(self, **own, masks={name: mask[rows] for name, mask in self.masks.items()})
+
+    @property
+    def half(self) -> int:
+        """Half size of the stamps [pixel]."""
+        return self.difference.shape[1] // 2
+
+    @property
+    def known(self) -> BoolArray:
+        """(n, s, s) Pixels where the difference has a value and an error."""
+        return np.isfinite(self.difference_variance)
+
+    @property
+    def radius(self) -> NDArray[np.float64]:
+        """(n, s, s) Distance of each pixel from the candidate [pixel]."""
+        steps = np.arange(-self.half, self.half + 1)
+        dx = steps[None, None, :] - (self.x - np.rint(self.x))[:, None, None]
+        dy = steps[None, :, None] - (self.y - np.rint(self.y))[:, None, None]
+        return np.asarray(np.hypot(dx, dy))
+
+    def cropped(self, half: int) -> Self:
+        """Return the middle of the stamps.
+
+        Parameters
+        ----------
+        half : [pixel]
+            Half size of what is kept, at most that of the stamps.
+        """
+        inner = slice(self.half - half, self.half + half + 1)
+        stacks = [name for name in self.__dataclass_fields__ if name not in ("x", "y", "masks")]
+        return replace(
+            self,
+            **{name: getattr(self, name)[:, inner, inner] for name in stacks},
+            masks={name: mask[:, inner, inner] for name, mask in self.masks.items()},
+        )
+
+    def upright(self, negative: BoolArray) -> Self:
+        """Return stamps in which what vanished looks like what appeared: images change places, the sign turns.
+
+        Parameters
+        ----------
+        negative : (n,)
+            Candidates that are holes in the difference.
+        """
+        turn = negative[:, None, None]
+        return replace(
+            self,
+            science=np.where(turn, self.template, self.science),
+            template=np.where(turn, self.science, self.template),
+            science_variance=np.where(turn, self.template_variance, self.science_variance),
+            template_variance=np.where(turn, self.science_variance, self.template_variance),
+            difference=np.where(turn, -self.difference, self.difference),
+        )
+
+
+def cut_candidates(
+    images: Mapping[str, FloatArray],
+    variances: Mapping[str, FloatArray],
+    masks: Mapping[str, BoolArray],
+    *,
+    unusable: BoolArray,
+    x: FloatArray,
+    y: FloatArray,
+    half: int,
+) -> CandidateStamps:
+    """Cut the stamps of candidates out of images on the same pixels.
+
+    Parameters
+    ----------
+    images, variances
+        ``science``, ``template`` and ``difference`` -> (ny, nx).
+    masks
+        Kind of trouble -> (ny, nx).
+    unusable : (ny, nx)
+        Pixels of the difference without a value that counts.
+    x, y : (n,) [pixel]
+        Finite.
+    half : [pixel]
+        Half size of the stamps.
+    """
+    row, column = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
+    cut: dict[str, NDArray[np.float32]] = {}
+    for name, image in images.items():
+        values = cut_squares(np.asarray(image, dtype=np.float32), row=row, column=column, half=half, fill=np.nan)
+        spread = cut_squares(
+            np.asarray(variances[name], dtype=np.float32), row=row, column=column, half=half, fill=np.nan
+        )
+        lost = ~(np.isfinite(values) & np.isfinite(spread) & (spread > 0))
+        if name == "difference":
+            lost |= cut_squares(unusable, row=row, column=column, half=half, fill=True)
+        cut[name] = np.where(lost, np.float32(0.0), values)
+        cut[f"{name}_variance"] = np.where(lost, np.float32(np.inf), spread)
+    return CandidateStamps(
+        **cut,
+        x=np.asarray(x, dtype=np.float64),
+        y=np.asarray(y, dtype=np.float64),
+        masks={name: cut_squares(mask, row=row, column=column, half=half, fill=False) for name, mask in masks.items()},
+    )
+
+
+def cut_squares(
+    image: NDArray[np.generic], *, row: NDArray[np.intp], column: NDArray[np.intp], half: int, fill: float | bool
+) -> NDArray[np.generic]:
+    """Return (n, 2 half + 1, 2 half + 1) squares about pixels; ``fill`` where they reach beyond the image.
+
+    Parameters
+    ----------
+    image : (ny, nx)
+    row, column : (n,) [pixel]
+        Middles, on the image or beyond it.
+    half : [pixel]
+    fill
+    """
+    ny, nx = image.shape
+    steps = np.arange(-half, half + 1)
+    rows, columns = row[:, None, None] + steps[None, :, None], column[:, None, None] + steps[None, None, :]
+    outside = (rows < 0) | (rows >= ny) | (columns < 0) | (columns >= nx)
+    cut = image[np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)]
+    cut[outside] = fill
+    return np.asarray(cut)
+
+
+def significance_of_points(image: FloatArray, variance: FloatArray, *, sigma: float) -> NDArray[np.float32]:
+    """Return at each pixel of stamps the significance of a Gaussian source there, weighted by the variance.
+
+    Parameters
+    ----------
+    image, variance : (n, s, s)
+        Infinite variance where a pixel is not known.
+    sigma : [pixel]
+        Of the source.
+    """
+    weight = 1.0 / variance
+    widths = (0.0, sigma, sigma)
+    signal = ndimage.gaussian_filter(image * weight, widths, mode="constant", truncate=3.0)
+    # The square of a Gaussian is one of sigma / sqrt(2), with 1 / (4 pi sigma^2) of its sum.
+    narrow = (0.0, sigma / np.sqrt(2.0), sigma / np.sqrt(2.0))
+    power = ndimage.gaussian_filter(weight, narrow, mode="constant", truncate=3.0) / (4.0 * np.pi * sigma**2)
+    return np.asarray(signal / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny)), dtype=np.float32)
+
+
+def network_channels(stamps: CandidateStamps, *, half: int, psf_sigma: float) -> NDArray[np.float32]:
+    """Return the (n, 4, s, s) input of a network: `CHANNELS`, as asinh of values in units of the noise.
+
+    Each image is divided by its local noise, the square root of the median variance of the stamp, never by its peak: a
+    faint source stays faint.
+
+    Parameters
+    ----------
+    stamps
+        Upright.
+    half : [pixel]
+        Half size of what the network looks at, at most that of the stamps.
+    psf_sigma : [pixel]
+        Width of the PSF of the difference.
+    """
+    inner = slice(stamps.half - half, stamps.half + half + 1)
+    planes = []
+    for name in CHANNELS[:3]:
+        image, variance = getattr(stamps, name), getattr(stamps, f"{name}_variance")
+        planes.append(image / local_noise(variance)[:, None, None])
+    planes.append(significance_of_points(stamps.difference, stamps.difference_variance, sigma=psf_sigma))
+    return np.asarray(np.arcsinh(np.stack([plane[:, inner, inner] for plane in planes], axis=1)), dtype=np.float32)
+
+
+def local_noise(variance: FloatArray) -> NDArray[np.float32]:
+    """Return (n,) the noise of each stamp: the root of the median of its finite variances; infinite where none is.
+
+    Parameters
+    ----------
+    variance : (n, s, s)
+    """
+    flat = np.where(np.isfinite(variance), variance, np.nan).reshape(len(variance), -1)
+    empty = np.isnan(flat).all(axis=1)
+    flat[empty] = np.inf
+    return np.asarray(np.sqrt(np.nanmedian(flat, axis=1)) if len(flat) else np.zeros(0), dtype=np.float32)

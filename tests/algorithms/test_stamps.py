@@ -1,0 +1,91 @@
+"""Stamps hold what lies about a candidate, in units of its noise."""
+
+import numpy as np
+import pytest
+
+from firstlight.algorithms.stamps import cut_squares, local_noise, network_channels, significance_of_points
+
+from .candidates import SIGMA, field_of, stamps_of
+
+
+def test_squares_that_reach_beyond_the_image_are_filled():
+    image = np.arange(12.0).reshape(3, 4)
+
+    cut = cut_squares(image, row=np.array([0, 1]), column=np.array([0, 2]), half=1, fill=np.nan)
+
+    np.testing.assert_array_equal(cut[0], [[np.nan, np.nan, np.nan], [np.nan, 0, 1], [np.nan, 4, 5]])
+    np.testing.assert_array_equal(cut[1], image[0:3, 1:4])
+
+
+def test_a_gaussian_source_has_its_significance_in_the_middle():
+    sigma, flux = 1.5, 300.0
+    y, x = np.mgrid[-12:13, -12:13]
+    stamp = flux * np.exp(-0.5 * (x**2 + y**2) / sigma**2) / (2 * np.pi * sigma**2)
+
+    found = significance_of_points(stamp[None], np.full((1, 25, 25), SIGMA**2), sigma=sigma)
+
+    # sqrt(sum of squares) of the profile is 1 / (2 sqrt(pi) sigma); sampling and cut-off change it by a per cent.
+    assert found[0, 12, 12] == pytest.approx(flux / (2 * np.sqrt(np.pi) * sigma * SIGMA), rel=0.01)
+
+
+def test_noise_alone_has_a_significance_of_unit_scatter():
+    noise = np.random.default_rng(4).normal(0, SIGMA, (400, 25, 25))
+
+    middle = significance_of_points(noise, np.full(noise.shape, SIGMA**2), sigma=1.3)[:, 12, 12]
+
+    assert np.std(middle) == pytest.approx(1.0, abs=4 / np.sqrt(2 * 400))
+
+
+def test_channels_do_not_depend_on_the_unit_of_the_pixels():
+    images, x, y = field_of("star", snr=20.0, n=4)
+    stamps = stamps_of(images, x, y)
+    other = stamps_of([3.0 * image for image in images], x, y)
+    other = other.__class__(
+        **{
+            **{name: getattr(other, name) for name in other.__dataclass_fields__},
+            **{
+                f"{name}_variance": 9.0 * getattr(stamps, f"{name}_variance")
+                for name in ("science", "template", "difference")
+            },
+        }
+    )
+
+    np.testing.assert_allclose(
+        network_channels(stamps, half=10, psf_sigma=1.2), network_channels(other, half=10, psf_sigma=1.2), atol=1e-4
+    )
+
+
+def test_a_brighter_source_looks_brighter_to_the_network():
+    peaks = []
+    for snr in (10.0, 40.0):
+        images, x, y = field_of("star", snr=snr, n=4, noise=False)
+        peaks.append(network_channels(stamps_of(images, x, y), half=12, psf_sigma=1.2)[:, 3].max(axis=(1, 2)).min())
+
+    assert np.sinh(peaks[1]) == pytest.approx(4 * np.sinh(peaks[0]), rel=0.01)
+
+
+def test_what_vanished_looks_like_what_appeared():
+    images, x, y = field_of("star", snr=20.0, n=4)
+    science, template, difference = images
+    appeared = stamps_of(images, x, y).upright(np.zeros(4, dtype=bool))
+    vanished = stamps_of((template, science, -difference), x, y).upright(np.ones(4, dtype=bool))
+
+    for name in ("science", "template", "difference"):
+        np.testing.assert_array_equal(getattr(appeared, name), getattr(vanished, name))
+
+
+def test_unusable_pixels_and_those_that_are_not_finite_have_no_weight():
+    images, x, y = field_of("star", snr=20.0, n=4)
+    images[2][24, 24] = np.nan
+    unusable = np.zeros(images[0].shape, dtype=bool)
+    unusable[20, 20] = True
+
+    stamps = stamps_of(images, x, y, unusable=unusable)
+
+    assert (~stamps.known[0]).sum() == 2
+    assert np.isfinite(stamps.difference).all()
+    assert np.isfinite(network_channels(stamps, half=12, psf_sigma=1.2)).all()
+
+
+def test_a_stamp_without_a_pixel_has_endless_noise_and_finite_channels():
+    assert np.isinf(local_noise(np.full((1, 5, 5), np.inf))).all()
