@@ -154,7 +154,7 @@ class KnownObjectsCheckTask(CandidateCheckTask[KnownObjectsCheckConfigT], ABC):
         except ReferenceCatalogError as error:
             if self.config.required:
                 raise
-            self.log.warning("check not done", kind=self.config.catalog or self.kind, reason=str(error))
+            self.log.info("check not done", kind=self.config.catalog or self.kind, reason=str(error))
             return CheckResult(reasons=_texts(reasons), not_done=str(error))
         if not len(found):
             return CheckResult(reasons=_texts(reasons))

@@ -89,7 +89,7 @@ class FilterCandidatesTask(Task[FilterCandidatesConfig]):
             If a catalogue that a check requires is out of reach.
         """
         n = len(candidates)
-        region = _region(candidates, mjd=mjd, observatory=self.config.observatory)
+        region = region_of(candidates, mjd=mjd, observatory=self.config.observatory)
         kept = np.ones(n, dtype=bool)
         rejected_by, notes = [""] * n, [""] * n
         checked, not_done = candidates.copy(copy_data=False), {}
@@ -115,8 +115,23 @@ class FilterCandidatesTask(Task[FilterCandidatesConfig]):
         return FilterCandidatesResult(candidates=checked, kept=kept, not_done=not_done, gates=(gate,), funnel=funnel)
 
 
-def _region(candidates: Table, *, mjd: float, observatory: str) -> SkyRegion:
-    """Return a circle around all candidates that have a position, with a border for matches outside."""
+def region_of(candidates: Table, *, mjd: float, observatory: str) -> SkyRegion:
+    """Return a circle around all candidates that have a position, with a border for matches outside.
+
+    Parameters
+    ----------
+    candidates
+        With ``ra`` and ``dec`` [deg].
+    mjd : [d]
+        TAI.
+    observatory
+        Code of the Minor Planet Center.
+
+    Raises
+    ------
+    InputError
+        If there are no columns of positions.
+    """
     ra, dec = (np.radians(column_values(candidates, name, "deg", of="candidates")) for name in ("ra", "dec"))
     good = np.isfinite(ra) & np.isfinite(dec)
     if not good.any():

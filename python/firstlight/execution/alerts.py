@@ -1,0 +1,184 @@
+"""Gather the alerts of a night: detections that are kept, the history of their objects, and stamps of the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from astropy.table import Table
+
+from firstlight.errors import RepoError
+from firstlight.images.alert_packet import STAMPS, alert_packet, candidate_fields, stamp_file
+from firstlight.images.exposure import Exposure
+from firstlight.repo.light_curves import DETECTION, FORCED, light_curve
+from firstlight.repo.object_schema import associated, detection
+from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_rows
+from firstlight.repo.records import visits
+from firstlight.repo.repo import Repo
+
+SCORES = ("score", "reliability", "rb")
+"""Columns of candidates that may hold a probability of being real."""
+
+
+TOLD_ELSEWHERE = ("is_negative", "kept")
+"""Columns of candidates that are no flags of an alert."""
+
+
+@dataclass(frozen=True)
+class AlertSource:
+    """Where the parts of alerts are.
+
+    Parameters
+    ----------
+    collections
+        Searched in this order.
+    candidates, science, template, difference
+        Dataset types; those that a repository does not have are left out of the alerts.
+    size : [pixel]
+        Side of the stamps; odd.
+    history : [d]
+        How far back detections are told.
+    """
+
+    collections: Sequence[str]
+    candidates: str = "dia_source"
+    science: str = "visit_image"
+    template: str = "template_matched"
+    difference: str = "difference_image"
+    size: int = 63
+    history: float = 365.0
+
+
+def night_alerts(repo: Repo, day_obs: int, source: AlertSource) -> Iterator[dict[str, Any]]:
+    """Yield the alerts of a night, in the order of time, detector and number of the detection.
+
+    Raises
+    ------
+    RepoError
+        If nothing of the night was associated.
+    """
+    with repo.database.read() as connection:
+        kept = select_rows(connection, associated) if has_tables(connection) else Table({"visit": np.empty(0, int)})
+    night = {(each.instrument, each.visit) for each in visits(repo, f"day_obs = {day_obs}")}
+    keys = sorted(
+        VisitKey(float(row["mjd"]), str(row["instrument"]), int(row["visit"]), int(row["detector"]))
+        for row in kept
+        if (str(row["instrument"]), int(row["visit"])) in night
+    )
+    if not keys:
+        raise RepoError(
+            f"No detections of the night {day_obs} are kept; 'firstlight associate -b {repo.root}' keeps them."
+        )
+    for key in keys:
+        yield from _visit_alerts(repo, key, day_obs, source)
+
+
+def _visit_alerts(repo: Repo, key: VisitKey, day_obs: int, source: AlertSource) -> Iterator[dict[str, Any]]:
+    with repo.database.read() as connection:
+        seen = detections_of_visit(connection, key)
+    if not len(seen):
+        return
+    images, runs = _images(repo, key, source)
+    table, run = _found(repo, source.candidates, key, source)
+    candidates = table if isinstance(table, Table) else None
+    rows = {} if candidates is None else {int(each): row for row, each in enumerate(candidates["id"])}
+    provenance = {
+        "day_obs": day_obs,
+        "collections": list(source.collections),
+        "runs": sorted({*runs, *([run] if run else [])}),
+    }
+    for each in seen[np.argsort(np.asarray(seen["source_id"]), kind="stable")]:
+        row = {name: _plain(each[name]) for name in seen.colnames}
+        own = rows.get(row["source_id"])
+        extra = (
+            {} if candidates is None or own is None else dict(zip(candidates.colnames, candidates[own], strict=True))
+        )
+        yield _alert(repo, row, extra, images, provenance, source)
+
+
+def _alert(
+    repo: Repo,
+    row: Mapping[str, Any],
+    extra: Mapping[str, Any],
+    images: Mapping[str, Exposure],
+    provenance: Mapping[str, Any],
+    source: AlertSource,
+) -> dict[str, Any]:
+    history, forced = _history(repo, row, source.history)
+    x, y = _pixel(images, row)
+    scored = next((name for name in SCORES if _known(extra.get(name))), None)
+    if scored and not np.isfinite(row["score"]):
+        row = {**row, "score": float(extra[scored])}
+    flags = [name for name, value in extra.items() if isinstance(value, bool | np.bool_) and value]
+    flags = [name for name in flags if name not in TOLD_ELSEWHERE]
+    return alert_packet(
+        candidate_fields(
+            {**row, "x": x, "y": y, "score_by": extra.get("score_version", "")},
+            history=history,
+            flags=flags,
+            notes=str(extra.get("notes", "")),
+        ),
+        object_id=int(row["object_id"]),
+        history=history,
+        forced=forced,
+        stamps={
+            kind: stamp_file(images[kind], x=x, y=y, size=source.size) if kind in images else None for kind in STAMPS
+        },
+        provenance=provenance,
+    )
+
+
+def _history(repo: Repo, row: Mapping[str, Any], longest: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return earlier detections of the object and fluxes at its place; none for a body of the solar system."""
+    if not row["object_id"]:
+        return [], []
+    curve = light_curve(repo, int(row["object_id"]))
+    with repo.database.read() as connection:
+        seen = select_rows(connection, detection, detection.c.object_id == int(row["object_id"]))
+    numbers = {(str(e["instrument"]), int(e["visit"]), int(e["detector"])): int(e["id"]) for e in seen}
+    told: dict[str, list[dict[str, Any]]] = {DETECTION: [], FORCED: []}
+    for each in curve:
+        if row["mjd"] - longest <= each["mjd"] < row["mjd"]:
+            values = {name: _plain(each[name]) for name in curve.colnames}
+            values["id"] = numbers.get((values["instrument"], values["visit"], values["detector"]))
+            told[values["kind"]].append(values)
+    return told[DETECTION], told[FORCED]
+
+
+def _images(repo: Repo, key: VisitKey, source: AlertSource) -> tuple[dict[str, Exposure], list[str]]:
+    """Return the images that are there, by kind of stamp, and the runs that made them."""
+    images, runs = {}, []
+    for kind, name in zip(STAMPS, (source.science, source.template, source.difference), strict=True):
+        found, run = _found(repo, name, key, source)
+        if isinstance(found, Exposure):
+            images[kind] = found
+            runs.append(run)
+    return images, runs
+
+
+def _found(repo: Repo, type_name: str, key: VisitKey, source: AlertSource) -> tuple[object, str]:
+    """Return a dataset of an image and its run; None where there is none."""
+    if type_name not in repo.type_names():
+        return None, ""
+    where = f"instrument = '{key.instrument}' and visit = {key.visit} and detector = {key.detector}"
+    rows = repo.datasets(type_name, collections=source.collections, where=where)
+    return (repo.read(rows[0]), rows[0].run) if rows else (None, "")
+
+
+def _pixel(images: Mapping[str, Exposure], row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return where a detection is on the images, which share their pixels; NaN without a WCS."""
+    wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
+    if wcs is None:
+        return np.nan, np.nan
+    x, y = wcs.sky_to_pixel(ra=row["ra"], dec=row["dec"])
+    return float(x), float(y)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and bool(np.isfinite(value))
