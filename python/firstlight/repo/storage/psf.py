@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from firstlight.images.psf_classes import psf_classes
 from firstlight.images.psf import Psf
+from firstlight.images.psf_classes import psf_classes
 from firstlight.repo.storage.model_files import read_model, write_models
 
 TYPES = (Psf,)
