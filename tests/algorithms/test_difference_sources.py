@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from firstlight.algorithms.detection import SmoothedImage, detect_sources
-from firstlight.algorithms.difference_sources import merge_signs, systematic_share, with_floor
+from firstlight.algorithms.difference_sources import lost_light, merge_signs, systematic_share, with_floor
+from firstlight.images.spatial_kernel import SpatialKernel
 
 
 def bumps(*places, shape=(80, 80)):
@@ -68,10 +69,22 @@ def test_share_of_the_light_that_is_left_is_measured(share):
         assert measured == pytest.approx(share, rel=4 * 1.17 / 60)
     else:
         assert measured < 0.001
-    assert np.std(with_floor(score, light, share=share)) == pytest.approx(1.0, abs=4 / np.sqrt(2 * score.size))
+    assert np.std(with_floor(score, share * light)) == pytest.approx(1.0, abs=4 / np.sqrt(2 * score.size))
 
 
 def test_dark_images_have_no_floor():
     nothing = np.zeros((20, 20))
 
     assert systematic_share(nothing, nothing, bad=nothing > 0) == 0.0
+
+
+def test_light_that_a_convolution_misses_is_that_on_lost_pixels():
+    kernel = SpatialKernel.constant(np.full((3, 3), 1 / 9), shape=(20, 20))
+    light, lost = np.zeros((20, 20)), np.zeros((20, 20), dtype=bool)
+    light[10, 10], light[10, 4], lost[:, :6] = 90.0, 90.0, True
+
+    missed = lost_light(light, lost=lost, kernel=kernel)
+
+    assert missed[9:12, 3:6] == pytest.approx(10.0)
+    assert missed[:, 7:].max() == pytest.approx(0.0, abs=1e-4)
+    assert not lost_light(light, lost=np.zeros_like(lost), kernel=kernel).any()

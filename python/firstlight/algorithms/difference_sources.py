@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from firstlight.algorithms.detection import Detections
+from firstlight.algorithms.spatial_convolution import convolve
+from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.matched_filter import grow_mask
 
@@ -107,17 +109,37 @@ def systematic_share(score: FloatArray, light: FloatArray, *, bad: BoolArray, mi
     return float(np.sqrt(max((1.4826 * float(np.median(share))) ** 2 - noise**2, 0.0)))
 
 
-def with_floor(score: FloatArray, light: FloatArray, *, share: float) -> NDArray[np.float32]:
-    """Return the significance with an error that is a share of the light added to its noise.
+def lost_light(light: FloatArray, *, lost: BoolArray, kernel: SpatialKernel) -> NDArray[np.float32]:
+    """Return the light that a convolution misses at each pixel because an image has no value where the light lies.
 
     Parameters
     ----------
-    score, light : (ny, nx)
-        As for `systematic_share`.
-    share
+    light : (ny, nx)
+        Of the image that does have values there; NaN counts as none.
+    lost : (ny, nx)
+        Where the image that is convolved has none.
+    kernel
+        Its absolute value at the centre of the image counts.
     """
-    floor = np.float32(share) * np.maximum(light, 0.0)
-    return np.asarray(score / np.sqrt(1.0 + floor**2), dtype=np.float32)
+    if not lost.any():
+        return np.zeros(lost.shape, dtype=np.float32)
+    ny, nx = kernel.shape
+    weights = np.abs(kernel.image(x=(nx - 1) / 2, y=(ny - 1) / 2))
+    missing = np.where(lost, np.maximum(np.nan_to_num(light), 0.0), 0.0).astype(np.float32)
+    return convolve(missing, SpatialKernel.constant(weights, shape=kernel.shape))
+
+
+def with_floor(score: FloatArray, floor: FloatArray) -> NDArray[np.float32]:
+    """Return the significance with an error of another kind added to its noise.
+
+    Parameters
+    ----------
+    score : (ny, nx)
+        Significance of a point source in the difference.
+    floor : (ny, nx)
+        Significance that a source as bright as the error would have; what is negative counts as none.
+    """
+    return np.asarray(score / np.sqrt(1.0 + np.maximum(floor, 0.0) ** 2), dtype=np.float32)
 
 
 def _strongest(region: NDArray[np.int64], height: FloatArray, n_regions: int) -> NDArray[np.int64]:

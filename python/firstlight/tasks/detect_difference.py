@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources, smooth_for_detection
-from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, systematic_share, with_floor
+from firstlight.algorithms.difference_sources import MergedSigns, lost_light, merge_signs, systematic_share, with_floor
 from firstlight.algorithms.streaks import Streak
 from firstlight.errors import PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
@@ -127,6 +127,9 @@ class DetectDifferenceConfig(Config):
         "spike_center",
     )
     """Sources with one of these flags are left out."""
+
+    min_snr: NonNegativeFloat = 3.0
+    """Sources whose PSF flux is less significant than this are left out: their peak was not that of a star."""
 
     aperture_fwhm: PositiveFloat = 2.0
     """Radius of the aperture in units of the full width at half maximum, where the science exposure has none."""
@@ -258,14 +261,17 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             clean = ~grow_mask(unusable, int(np.ceil(SCORE_REACH * sigma))) & np.isfinite(score)
             found = np.where(clean, score, found).astype(np.float32)
         found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
+        lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
+        light = smoothed(np.maximum(*lights))
         share = self.config.systematic_share
-        if share == 0.0:
-            return found, 0.0
-        scaled = template.image * np.float32(kernel.flux_scale)
-        light = smoothed(np.fmax(np.nan_to_num(science.image), np.nan_to_num(scaled)))
         if share is None:
             share = systematic_share(found, light, bad=unusable)
-        return with_floor(found, light, share=share), share
+        convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
+        lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
+        floor = np.float32(share) * light
+        if lost.any():
+            floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
+        return with_floor(found, floor), share
 
     def _detect(self, smoothed: SmoothedImage, *, negative: bool) -> Detections:
         return detect_sources(
@@ -301,6 +307,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         for name in self.config.rejecting_flags:
             if name in catalog.colnames:
                 rejected |= np.asarray(catalog[name], dtype=bool)
+        if "snr" in catalog.colnames:
+            rejected |= ~(np.abs(np.asarray(catalog["snr"], dtype=np.float64)) >= self.config.min_snr)
         return catalog[~rejected]
 
     def _gates(
