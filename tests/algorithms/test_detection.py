@@ -60,6 +60,32 @@ def test_false_detections_on_pure_noise_are_those_of_an_independent_matched_filt
     assert (np.sign(found.peak_snr) == sign).all()
 
 
+def test_light_on_a_dark_sky_makes_sources_no_rarer_than_holes():
+    rng = np.random.default_rng(6)
+    sky = 40.0
+    raw = rng.normal(sky, np.sqrt(sky), (2200, 2200)).astype(np.float32)  # photons, in counts of one electron
+    smoothed = smooth_for_detection(raw - sky, variance=raw, bad=np.zeros(raw.shape, bool), psf_sigma=0.8)
+    null = ndimage.gaussian_filter(raw - sky, 0.8, mode="constant", truncate=4.0)
+
+    for negative, plane in ((False, null), (True, -null)):
+        oracle = ndimage.label(plane / null.std() > 4.0, np.ones((3, 3)))[1]
+        found = detect_sources(smoothed, threshold=4.0, negative=negative)
+        assert oracle > 50
+        assert found.n_footprints == pytest.approx(oracle, abs=3 * np.sqrt(oracle))
+
+
+def test_the_noise_of_bright_stars_is_not_left_out():
+    yy, xx = np.mgrid[-30:31, -30:31]
+    star = 1e6 * np.exp(-0.5 * (xx**2 + yy**2) / 1.5**2) / (2 * np.pi * 1.5**2)
+    sky = np.random.default_rng(8).poisson(star + 100.0).astype(np.float32)
+    nothing = np.zeros(sky.shape, bool)
+
+    smoothed = smooth_for_detection(sky - 100.0, variance=sky, bad=nothing, psf_sigma=1.5)
+
+    square = np.exp(-(xx**2 + yy**2) / 1.5**2) / (2 * np.pi * 1.5**2) ** 2
+    assert smoothed.sigma[30, 30] == pytest.approx(np.sqrt((square * sky).sum()), rel=0.02)
+
+
 def test_half_of_the_sources_at_the_threshold_are_found_and_nearly_all_above():
     rng = np.random.default_rng(4)
     cells = np.mgrid[:30, :30].reshape(2, -1) * 24 + 12.0

@@ -14,6 +14,8 @@ from firstlight.kernels.watershed import region_moments, watershed
 
 _KERNEL_REACH = 3.5
 _PIXEL_VARIANCE = 1.0 / 12.0
+_FAINT = 5.0
+_SLOPE_SAMPLE = 40_000
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,11 @@ class Detections:
 def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolArray, psf_sigma: float) -> SmoothedImage:
     """Smooth an image with a Gaussian as wide as its stars.
 
-    The noise is the variance convolved with the square of the kernel (LSST `SourceDetectionTask`).
+    The noise is the variance convolved with the square of the kernel (LSST `SourceDetectionTask`), less what the light
+    under the kernel itself adds to it: a source stands out from a sky without it. Both the light of a faint star and a
+    fluctuation of the sky add ``sum(k^3) / sum(k^2)`` of their smoothed value, times the slope of the variance over the
+    image. Otherwise fewer faint stars than holes would be found where the sky is dark. Only as much is taken off as a
+    source of 5 standard deviations adds, so that the noise under bright stars stays.
 
     Parameters
     ----------
@@ -129,8 +135,27 @@ def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolAr
     reach = max(1, int(np.ceil(_KERNEL_REACH * psf_sigma)))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / psf_sigma) ** 2)
     unknown = bad | ~np.isfinite(image) | ~np.isfinite(variance)
-    flux, sigma = matched_filter(as_plane(image), as_plane(variance), unknown, (taps / taps.sum()).astype(np.float32))
+    taps = (taps / taps.sum()).astype(np.float32)
+    image, variance = as_plane(image), as_plane(variance)
+    own_noise = _variance_slope(image, variance, unknown) * float((taps**3).sum() / (taps**2).sum()) ** 2
+    flux, sigma = matched_filter(image, variance, unknown, taps, own_noise, _FAINT)
     return SmoothedImage(flux=flux, sigma=sigma, reach=reach)
+
+
+def _variance_slope(image: FloatArray, variance: FloatArray, unknown: BoolArray) -> float:
+    """Return by how much the variance rises with the light of a pixel: one over the gain for photon noise.
+
+    From a sample of pixels within some standard deviations of the sky, so that saturation and flat fields play no part.
+    """
+    step = max(1, image.size // _SLOPE_SAMPLE)
+    chosen = np.flatnonzero(~unknown.ravel()[::step]) * step
+    light, noise = image.ravel()[chosen].astype(np.float64), variance.ravel()[chosen].astype(np.float64)
+    if len(chosen) < 2:
+        return 0.0
+    near = np.abs(light) < 2.0 * _FAINT * np.sqrt(np.median(noise))
+    light, noise = light[near], noise[near]
+    spread = float(np.var(light)) if len(light) > 1 else 0.0
+    return max(0.0, float(np.mean((light - light.mean()) * (noise - noise.mean()))) / spread) if spread > 0.0 else 0.0
 
 
 def detect_sources(

@@ -40,7 +40,12 @@ def _smooth(image: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np
 
 @njit(cache=True, nogil=True)
 def matched_filter(
-    image: NDArray[np.float32], variance: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np.float32]
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    bad: NDArray[np.bool_],
+    taps: NDArray[np.float32],
+    own_noise: float,
+    faint: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Smooth an image with a separable kernel and its variance with the square of that kernel.
 
@@ -51,6 +56,10 @@ def matched_filter(
     image, variance, bad : (ny, nx)
     taps : (2 r + 1,)
         The kernel along either axis.
+    own_noise
+        Smoothed variance that each unit of smoothed light brings along.
+    faint
+        The variance that light brings along is left out up to this many standard deviations of it, either sign.
 
     Returns
     -------
@@ -61,8 +70,10 @@ def matched_filter(
     sigma = _smooth(variance, bad, taps * taps)
     for row in range(sigma.shape[0]):
         for col in range(sigma.shape[1]):
-            known = sigma[row, col] > 0.0
-            sigma[row, col] = np.sqrt(sigma[row, col]) if known else np.float32(1.0)
+            total = sigma[row, col]
+            light = min(abs(smoothed[row, col]), faint * np.sqrt(max(total, np.float32(0.0))))
+            own = own_noise * (light if smoothed[row, col] > 0.0 else -light)
+            sigma[row, col] = np.sqrt(max(total - own, 0.25 * total)) if total > 0.0 else np.float32(1.0)
     return smoothed, sigma
 
 
