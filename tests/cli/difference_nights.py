@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 from astropy.table import Table
+from scipy.special import ndtr
 
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
@@ -28,7 +29,8 @@ FLUXES = np.array([[0.0, 900.0, 0.0], [1500.0, -700.0, 0.0], [2200.0, 800.0, 120
 
 DAYS = (20260101, 20260102, 20260102)
 MJD = (61041.3, 61042.3, 61042.4)
-ERROR_NJY = NOISE * 2 * np.sqrt(np.pi) * SIGMA_PX
+ERROR_NJY = NOISE * 2 * np.sqrt(np.pi) * np.hypot(SIGMA_PX, 12**-0.5)
+"""Of the flux of a Gaussian that is summed over each pixel."""
 
 
 def wcs() -> SkyWcs:
@@ -36,11 +38,15 @@ def wcs() -> SkyWcs:
     return SkyWcs.from_tan_sip(TanSip(CENTRE, (54.5, 44.5), cd, np.zeros((1, 1)), np.zeros((1, 1))))
 
 
+def in_pixels(n: int, centre: float) -> np.ndarray:
+    """Share of the light that falls on each of n pixels of a line."""
+    return np.diff(ndtr((np.arange(n + 1) - 0.5 - centre) / SIGMA_PX))
+
+
 def exposure(fluxes: np.ndarray, *, seed: int) -> Exposure:
-    y, x = np.indices(SHAPE)
     image = np.random.default_rng(seed).normal(0, NOISE, SHAPE)
     for x0, y0, flux in zip(X, Y, fluxes, strict=True):
-        image += flux * np.exp(-((x - x0) ** 2 + (y - y0) ** 2) / (2 * SIGMA_PX**2)) / (2 * np.pi * SIGMA_PX**2)
+        image += flux * np.outer(in_pixels(SHAPE[0], y0), in_pixels(SHAPE[1], x0))
     return Exposure(
         image=image.astype(np.float32),
         mask=Mask(np.zeros(SHAPE, dtype=np.int32)),

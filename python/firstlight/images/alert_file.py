@@ -180,7 +180,9 @@ def understood(packet: Mapping[str, Any]) -> Alert:
     candidate, publisher = packet["candidate"], str(packet.get("publisher") or "")
     filters = FILTERS if publisher.startswith(NUMBERED) else {}
     points = [_point(each, filters) for each in packet.get("prv_candidates") or ()]
-    points += [_point(each, filters) for each in packet.get("fp_hists") or () if "midpointMjdTai" in each]
+    seen = {point.jd for point in points}
+    forced = [_point(each, filters) for each in packet.get("fp_hists") or () if "midpointMjdTai" in each]
+    points += [point for point in forced if point.jd not in seen]
     stamps = {}
     for name in STAMP_NAMES:
         cutout = _first(packet, f"cutout{name.capitalize()}", f"cutout_{name}")
