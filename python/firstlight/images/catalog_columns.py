@@ -82,6 +82,10 @@ COLUMNS: Mapping[str, ColumnMeaning] = {
     "trail_length_err": ColumnMeaning("pix", "Error of that distance."),
     "trail_angle": ColumnMeaning("deg", "Direction of the trail, from +x towards +y."),
     "trail_inst_flux": ColumnMeaning("ct", "Flux of the trail."),
+    "true_flux": ColumnMeaning("ct", "Flux that an artificial star was given."),
+    "true_flux_err": ColumnMeaning("ct", "Error that a faint star has there by the noise of the sky."),
+    "true_snr": ColumnMeaning("", "Flux of an artificial star over that error."),
+    "host": ColumnMeaning("", "Row of the source beside which an artificial star was made; -1 for none."),
     "trail_chi2": ColumnMeaning("", "Chi-square of the trail for each degree of freedom."),
 }
 """Name of a column -> what it holds. Every ``X_inst_flux`` comes with ``X_inst_flux_err`` and, once the exposure is
