@@ -71,3 +71,51 @@ def test_fluxes_that_are_not_positive_are_left_out():
 def test_no_star_is_an_error():
     with pytest.raises(ApertureCorrectionError, match="None of 2 stars"):
         fit_flux_ratio(np.array([-1.0, np.nan]), reference=np.ones(2), x=np.ones(2), y=np.ones(2), box=BOX)
+
+
+def crowded_stars(*, density, seed, n=400, factor=1.05):
+    """Return stars whose aperture holds ``density`` neighbours of 30 to 3000 counts on average, more faint than bright.
+
+    A hundredth of the neighbours' light enters the flux that is to be corrected, and all of it the reference.
+    """
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(0, 1000, n), rng.uniform(0, 800, n)
+    flux = 1e4 * 10 ** rng.uniform(0, 1.5, n)
+    error = np.sqrt(flux / 5 + 4000.0)
+    number = rng.poisson(density, n)
+    light = np.array([np.sum(30.0 * (1 - 0.99 * rng.random(k)) ** -1.0) for k in number])
+    reference = factor * flux + light + rng.normal(0, error)
+    return flux + 0.01 * light, reference, x, y, np.hypot(error / flux, 0.001)
+
+
+def test_faint_neighbours_in_the_aperture_change_the_ratio_by_less_than_the_stated_error():
+    found, plain = [], []
+    for seed in range(30):
+        flux, reference, x, y, error = crowded_stars(density=3.0, seed=seed)
+        given = {"reference": reference, "x": x, "y": y, "box": BOX, "error": error}
+        found.append(fit_flux_ratio(flux, **given, with_offset=True))
+        plain.append(fit_flux_ratio(flux, **given))
+    wrong, wrong_without = (np.array([fit.field.mean() - 1.05 for fit in fits]) for fits in (found, plain))
+
+    assert np.mean(wrong_without) > 10 * np.mean([fit.error for fit in plain]) / np.sqrt(30)
+    assert abs(np.mean(wrong)) < np.mean(wrong_without) / 2
+    assert np.sqrt(np.mean([(value / fit.error) ** 2 for value, fit in zip(wrong, found, strict=True)])) < 1.2
+    assert all(fit.offset > 0 and fit.error > fit.crowding > 0 for fit in found)
+
+
+def test_without_neighbours_no_offset_is_believed():
+    offsets, pulls = [], []
+    for seed in range(40):
+        flux, reference, x, y, error = crowded_stars(density=0.0, seed=seed)
+        fit = fit_flux_ratio(flux, reference=reference, x=x, y=y, box=BOX, error=error, with_offset=True)
+        offsets.append(fit.offset != 0)
+        pulls.append((fit.field.mean() - 1.05) / fit.error)
+
+    assert np.mean(offsets) < 0.1
+    assert 0.5 < np.std(pulls) < 1.25
+
+
+def test_few_stars_get_no_offset():
+    flux, reference, x, y, error = crowded_stars(density=3.0, seed=1, n=15)
+
+    assert fit_flux_ratio(flux, reference=reference, x=x, y=y, box=BOX, error=error, with_offset=True).offset == 0.0

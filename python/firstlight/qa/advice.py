@@ -48,6 +48,11 @@ ADVICE = {
         "Look at PSF over total flux by position: a pattern is a PSF that does not follow the field, or scattered "
         "light; a slope with magnitude is an error of the sky or of linearity.",
     ),
+    "aperture_correction_crowding": Advice(
+        "Change of the factor from PSF flux to total flux by the light of neighbours.",
+        "The field is crowded: neighbours too faint to be told apart are in every aperture. The factor allows for them, "
+        "and its error, which is part of that of the zero point, says how far to believe it.",
+    ),
     "reference_catalog": Advice("Whether there was a reference catalogue.", "Give one with `--refcat`."),
     "astrometry_n_matches": Advice(
         "Sources matched with the reference.",
@@ -80,6 +85,11 @@ ADVICE = {
     ),
     "zero_point_error": Advice(
         "Error of the zero point.", "Few calibrators, or they scatter: see zero point against magnitude."
+    ),
+    "color_term_error": Advice(
+        "Error of the colour term that was fitted.",
+        "Few calibrators or little spread of their colours. Give a known term with `calibrate:photometry.color_terms`, "
+        "or fit none with `calibrate:photometry.min_stars_for_color=null`.",
     ),
     "zero_point_scatter": Advice(
         "Scatter of the calibrators' zero points.",

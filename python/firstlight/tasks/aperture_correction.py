@@ -107,11 +107,16 @@ class StarApertureCorrectionConfig(Config):
     warn_scatter: PositiveFloat = 0.02
     """A larger robust scatter of single stars about the correction is a warning."""
 
+    warn_crowding: PositiveFloat = 0.001
+    """A mean correction that the light of neighbours would have changed by more than this is a warning."""
+
 
 class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionConfig]):
     """Compares every flux of bright stars with their total flux, the light beyond the calibration aperture included.
 
     Each factor is a smooth field over the image, as far as the stars support one (compare LSST `MeasureApCorrTask`).
+    Light in the aperture that does not depend on the star, from neighbours and sky, is told apart by stars of different
+    brightness.
     """
 
     def __init__(self, config: StarApertureCorrectionConfig | None = None) -> None:
@@ -144,6 +149,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             gates=(
                 Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),
                 Gate("aperture_correction_scatter", fit.scatter, warn=self.config.warn_scatter, n=n_stars),
+                Gate("aperture_correction_crowding", fit.crowding, warn=self.config.warn_crowding, n=n_stars),
             ),
         )
 
@@ -178,6 +184,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             order=self.config.order,
             clip=self.config.clip,
             rounds=self.config.iterations,
+            with_offset=True,
         )
 
     def _select(self, stars: Table) -> IntArray:
