@@ -50,8 +50,8 @@ ADVICE = {
     ),
     "aperture_correction_crowding": Advice(
         "Change of the factor from PSF flux to total flux by the light of neighbours.",
-        "The field is crowded: neighbours too faint to be told apart are in every aperture. The factor allows for them, "
-        "and its error, which is part of that of the zero point, says how far to believe it.",
+        "The field is crowded: neighbours too faint to be told apart are in every aperture. The factor allows for "
+        "them, and its error, which is part of that of the zero point, says how far to believe it.",
     ),
     "reference_catalog": Advice("Whether there was a reference catalogue.", "Give one with `--refcat`."),
     "astrometry_n_matches": Advice(
