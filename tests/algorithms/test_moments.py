@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firstlight.algorithms.moments import adaptive_moments
+from firstlight.algorithms.moments import adaptive_moments, excess_kurtosis
 from firstlight.kernels import moments as kernel
 
 from .frames import gaussian, moffat, tiled
@@ -41,6 +41,29 @@ def test_a_gaussian_has_its_own_moments(x, y, a, ratio, angle):
     measured = [found.ixx[0], found.iyy[0], found.ixy[0]]
     np.testing.assert_allclose(measured, [ixx, iyy, ixy], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose([found.x[0], found.y[0], found.flux[0]], [x, y, 700.0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("beta", [2.3, 3.0, 20.0])
+def test_errors_of_sizes_know_the_wings(beta):
+    rng = np.random.default_rng(2)
+    stamp = moffat(31, fwhm=4.0, beta=beta)
+    light, x, y = tiled(4000.0 * stamp, 30, 30)
+    sigma = float(adaptive_moments(stamp, x=[15.0], y=[15.0], sigma_guess=2.0).sigma[0])
+    image = light + rng.normal(size=light.shape) * 4.0
+
+    found = adaptive_moments(
+        image,
+        x=x,
+        y=y,
+        sigma_guess=2.0,
+        variance=np.full(light.shape, 16.0),
+        kurtosis=excess_kurtosis(stamp, sigma=sigma),
+    )
+
+    size, shape, error = found.ixx + found.iyy, found.ixx - found.iyy, 0.5 * (found.ixx_err**2 + found.iyy_err**2)
+    pull = np.sqrt(0.25 * (size.var() + shape.var()) / np.median(error))
+    assert pull == pytest.approx(1.0, abs=3.5 / np.sqrt(4 * len(x)))  # two independent variances of 900 stars
+    assert found.ixy.std() / np.median(found.ixy_err) == pytest.approx(1.0, abs=3.5 / np.sqrt(2 * len(x)))
 
 
 @pytest.mark.parametrize("fwhm", [1.6, 2.2, 4.0])

@@ -69,6 +69,7 @@ def test_many_positions_give_what_each_stamp_gives():
         3.0,
         20.0,
         1e-8,
+        0.0,
     )
 
     assert (status == OK).all()
@@ -95,6 +96,7 @@ def test_single_precision_images_give_the_same():
             3.0,
             20.0,
             1e-6,
+            0.0,
         )[0]
         for plane in (image, image.astype(np.float32))
     )

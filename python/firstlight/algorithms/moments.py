@@ -11,6 +11,8 @@ from firstlight.kernels import moments as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.planes import as_plane
 
+_MAX_KURTOSIS = 0.25
+
 
 @dataclass(frozen=True)
 class AdaptiveMoments:
@@ -70,13 +72,14 @@ def adaptive_moments(
     max_shift: float = 3.0,
     max_sigma: float = 50.0,
     tolerance: float = 1e-4,
+    kurtosis: float = 0.0,
 ) -> AdaptiveMoments:
     """Measure the adaptive moments of sources in an image.
 
     The weight is an elliptical Gaussian that is iterated until it has the moments of the source (Bernstein & Jarvis
     2002, AJ 123, 583, section 3; Hirata & Seljak 2003, MNRAS 343, 459); it is never narrower than 1 pixel, and what it
     weighs is corrected for that as for a Gaussian. Masked pixels take the value of the current Gaussian. The errors are
-    those of a matched Gaussian fit, with the noise of sky and source.
+    those of the linear response of the matched weight, with the noise of sky and source.
 
     Parameters
     ----------
@@ -100,6 +103,9 @@ def adaptive_moments(
     max_sigma : [pixel]
     tolerance
         Relative change of the moments at which the iteration stops.
+    kurtosis
+        `excess_kurtosis` of the stars. The weight grows with the measured size, and with wings the size grows with the
+        weight: the errors of a Moffat profile (beta 3) are larger than those of a Gaussian by 15 %.
     """
     start_x, start_y = np.atleast_1d(np.asarray(x, dtype=np.float64)), np.atleast_1d(np.asarray(y, dtype=np.float64))
     guess = np.array(np.broadcast_to(np.asarray(sigma_guess, dtype=np.float64), start_x.shape))
@@ -110,7 +116,7 @@ def adaptive_moments(
         np.zeros(image.shape, dtype=np.bool_) if bad is None else bad,
         np.zeros(image.shape, dtype=np.int32) if labels is None else np.asarray(labels, dtype=np.int32),
     )
-    limits = max_shift, max_sigma, tolerance
+    limits = max_shift, max_sigma, tolerance, kurtosis
     values, variances, status = kernel.adaptive_moments_many(*planes, own, start_x, start_y, guess, *limits)
     again = np.flatnonzero((status == kernel.MASKED) & (own > 0))
     if len(again) > 0 and not own_only:
@@ -134,3 +140,20 @@ def adaptive_moments(
         flux_err=errors[:, 5],
         status=status,
     )
+
+
+def excess_kurtosis(stamp: FloatArray, *, sigma: float) -> float:
+    """Return the weighted mean of r^4 of a star over that of a Gaussian, less 1: 0 for a Gaussian, more with wings.
+
+    Parameters
+    ----------
+    stamp : (n, n)
+        Star centred in its middle pixel.
+    sigma : [pixel]
+        Its adaptive width, that of the weight.
+    """
+    rows, columns = (np.arange(n) - n // 2 for n in stamp.shape)
+    radius2 = rows[:, None] ** 2 + columns[None, :] ** 2
+    light = stamp * np.exp(-0.5 * radius2 / sigma**2)
+    second, fourth = ((light * radius2**power).sum() / light.sum() for power in (1, 2))
+    return float(np.clip(fourth / (2.0 * second**2) - 1.0, 0.0, _MAX_KURTOSIS))

@@ -200,11 +200,15 @@ def _errors(
     labels: NDArray[np.int32],
     own: int,
     state: NDArray[np.float64],
+    kurtosis: float,
     out: NDArray[np.float64],
 ) -> None:
-    """Fill ``out`` with the variances of ixx, iyy, ixy, x, y and flux (linear response of a Gaussian object)."""
+    """Fill ``out`` with the variances of ixx, iyy, ixy, x, y and flux by linear response."""
     scale = _weight_scale(state)
     factor = 1.0 + 1.0 / scale
+    # A weight that follows the moments passes their errors on, more so where there are wings; a fixed one does not.
+    excess = kurtosis if scale == 1.0 else 0.0
+    of_size, of_shape = 1.0 / (1.0 - 2.0 * excess), 1.0 / (1.0 - excess)
     x, y, ixx, iyy, ixy = state[0], state[1], state[2], state[3], state[4]
     det = scale * (ixx * iyy - ixy * ixy)
     a, b, c = iyy / det, -ixy / det, ixx / det
@@ -218,9 +222,11 @@ def _errors(
             if rho2 > _CUT * _CUT or bad[row, col] or _foreign(labels[row, col], own):
                 continue
             power = variance[row, col] * np.exp(-rho2)
-            out[0] += power * (dx * dx - ixx / factor) ** 2
-            out[1] += power * (dy * dy - iyy / factor) ** 2
-            out[2] += power * (dx * dy - ixy / factor) ** 2
+            along_x, along_y = dx * dx - ixx / factor, dy * dy - iyy / factor
+            size, shape = 0.5 * of_size * (along_x + along_y), 0.5 * of_shape * (along_x - along_y)
+            out[0] += power * (size + shape) ** 2
+            out[1] += power * (size - shape) ** 2
+            out[2] += power * (of_shape * (dx * dy - ixy / factor)) ** 2
             out[3] += power * dx * dx
             out[4] += power * dy * dy
             out[5] += power * (1.0 + 0.5 * (factor * rho2 - 2.0 / scale)) ** 2
@@ -245,6 +251,7 @@ def adaptive_moments_many(
     max_shift: float,
     max_sigma: float,
     tolerance: float,
+    kurtosis: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Measure the adaptive moments at many positions of an image, as `adaptive_moments_stamp` does at one.
 
@@ -264,6 +271,8 @@ def adaptive_moments_many(
         How far the centroid may move from ``x``, ``y``.
     max_sigma : [pixel]
     tolerance : relative change of the moments at which the iteration stops
+    kurtosis
+        Weighted fourth moment of the objects over that of a Gaussian, less 1; for the errors.
 
     Returns
     -------
@@ -284,7 +293,7 @@ def adaptive_moments_many(
         state[0], state[1], state[2], state[3], state[4], state[5] = x[i], y[i], size2, size2, 0.0, 0.0
         status[i] = _iterate(image, bad, labels, own[i], state, sums, max_shift, max_sigma, tolerance, 100)
         if status[i] == OK:
-            _errors(variance, bad, labels, own[i], state, variances[i])
+            _errors(variance, bad, labels, own[i], state, kurtosis, variances[i])
     return values, variances, status
 
 

@@ -63,6 +63,7 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
             labels=tiles.numbers,
             own_label=tiles.own[rows],
             own_only=True,
+            kurtosis=scene.psf_kurtosis,
         )
         names = (*SHAPE, *(f"{name}_err" for name in SHAPE), "flux", "flux_err", "status")
         return {name: np.array(getattr(found, name)) for name in names}

@@ -10,7 +10,7 @@ from astropy import units as u
 from numpy.typing import NDArray
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.moments import adaptive_moments
+from firstlight.algorithms.moments import adaptive_moments, excess_kurtosis
 from firstlight.algorithms.source_light import SourceLight
 from firstlight.algorithms.tiles import Tiles
 from firstlight.images.exposure import Exposure
@@ -124,6 +124,15 @@ class MeasurementScene:
         stamp = psf.kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2)
         middle = np.array([float(psf.radius)])
         return float(adaptive_moments(stamp, x=middle, y=middle, sigma_guess=self.psf_sigma).flux[0])
+
+    @cached_property
+    def psf_kurtosis(self) -> float:
+        """Excess of the fourth moment of a star over that of a Gaussian; 0 without a PSF."""
+        psf = self.exposure.psf
+        if psf is None:
+            return 0.0
+        ny, nx = self.exposure.shape
+        return excess_kurtosis(psf.kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2), sigma=self.psf_sigma)
 
     @cached_property
     def unusable(self) -> BoolArray:
