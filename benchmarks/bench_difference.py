@@ -3,8 +3,8 @@
 python benchmarks/bench_difference.py --seeds 3 [--side 1024] [--fwhm 2.6:2.2 2.2:2.6] [--template-sky 300]
 
 Each pair has 200 transients per 1024 x 1024 pixels, of signal-to-noise ratios 2.5 to 60 on the difference, and 200
-stars that are brighter by half. Times are CPU seconds of one thread, of the second of two runs. False candidates are counted
-per megapixel away from everything that changed.
+stars that are brighter by half. Times are CPU seconds of one thread, of the second of two runs. False candidates are
+counted per megapixel away from everything that changed.
 """
 
 from __future__ import annotations

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from firstlight.algorithms.detection import SmoothedImage, detect_sources
-from firstlight.algorithms.difference_sources import lost_light, merge_signs, systematic_share, with_floor
+from firstlight.algorithms.difference_sources import (
+    lost_light,
+    merge_signs,
+    peaks_between_pixels,
+    systematic_share,
+    with_floor,
+)
 from firstlight.images.spatial_kernel import SpatialKernel
 
 
@@ -88,3 +94,15 @@ def test_light_that_a_convolution_misses_is_that_on_lost_pixels():
     assert missed[9:12, 3:6] == pytest.approx(10.0)
     assert missed[:, 7:].max() == pytest.approx(0.0, abs=1e-4)
     assert not lost_light(light, lost=np.zeros_like(lost), kernel=kernel).any()
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0.0, 0.0), (0.5, 0.0), (0.4, -0.45)])
+def test_a_peak_between_pixels_has_its_full_height(dx, dy):
+    score = bumps((20 + dx, 30 + dy, 10.0))
+    y, x = (index[None] for index in np.unravel_index(int(np.argmax(score)), score.shape))
+
+    height = peaks_between_pixels(score, x=x, y=y)
+
+    # A parabola through a peak as narrow as this one is right to a few per cent.
+    assert height[0] == pytest.approx(10.0, rel=0.03)
+    assert score.max() <= 10.0

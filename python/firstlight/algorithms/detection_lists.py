@@ -95,7 +95,7 @@ def with_most_peaks(detections: Detections, limit: int) -> tuple[Detections, Boo
     _, first, size = np.unique(detections.parent[order], return_index=True, return_counts=True)
     rank = np.empty(detections.n_peaks, dtype=np.int64)
     rank[order] = np.arange(detections.n_peaks) - np.repeat(first, size)
-    kept = _selected(detections, rank < limit)
+    kept = selected(detections, rank < limit)
     return kept, (detections.labels > 0) & (kept.labels == 0)
 
 
@@ -130,10 +130,17 @@ def redetected(
     for entry in range(found.n_peaks - 1, -1, -1):
         owner[at_peak[entry]] = entry
     keep |= (at_peak > 0) & (owner[at_peak] == np.arange(found.n_peaks))
-    return replace(_selected(found, keep), footprints=found.footprints)
+    return replace(selected(found, keep), footprints=found.footprints)
 
 
-def _selected(detections: Detections, keep: BoolArray) -> Detections:
+def selected(detections: Detections, keep: BoolArray) -> Detections:
+    """Return some of the entries; the pixels of the others are free, and all pixels stay in `Detections.footprints`.
+
+    Parameters
+    ----------
+    detections
+    keep : (n_peaks,)
+    """
     if keep.all():
         return detections
     table = np.zeros(len(keep) + 1, dtype=np.int32)

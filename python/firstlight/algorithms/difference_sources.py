@@ -11,7 +11,7 @@ from scipy import ndimage
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.spatial_kernel import SpatialKernel
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.matched_filter import grow_mask
 
 _MIN_PIXELS = 30
@@ -140,6 +140,31 @@ def with_floor(score: FloatArray, floor: FloatArray) -> NDArray[np.float32]:
         Significance that a source as bright as the error would have; what is negative counts as none.
     """
     return np.asarray(score / np.sqrt(1.0 + np.maximum(floor, 0.0) ** 2), dtype=np.float32)
+
+
+def peaks_between_pixels(score: FloatArray, *, x: IntArray, y: IntArray) -> NDArray[np.float64]:
+    """Return the height of maxima that lie between pixels, by a parabola along either axis.
+
+    A source half a pixel off both ways has lost a tenth of its significance in the middle of the pixel, more if the
+    image is undersampled.
+
+    Parameters
+    ----------
+    score : (ny, nx)
+    x, y : (n,) [pixel]
+        The highest pixels.
+    """
+    ny, nx = score.shape
+    centre = score[y, x].astype(np.float64)
+    height = centre.copy()
+    for dx, dy in ((1, 0), (0, 1)):
+        low = score[np.clip(y - dy, 0, ny - 1), np.clip(x - dx, 0, nx - 1)].astype(np.float64)
+        high = score[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)].astype(np.float64)
+        curvature = 2.0 * centre - low - high
+        # A neighbour of exactly 0 is masked.
+        usable = (curvature > 0.0) & (low != 0.0) & (high != 0.0) & (np.maximum(low, high) <= centre)
+        height += np.where(usable, (high - low) ** 2 / (8.0 * np.where(usable, curvature, 1.0)), 0.0)
+    return height
 
 
 def _strongest(region: NDArray[np.int64], height: FloatArray, n_regions: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources, smooth_for_detection
-from firstlight.algorithms.difference_sources import MergedSigns, lost_light, merge_signs, systematic_share, with_floor
+from firstlight.algorithms.detection_lists import selected
+from firstlight.algorithms.difference_sources import (
+    MergedSigns,
+    lost_light,
+    merge_signs,
+    peaks_between_pixels,
+    systematic_share,
+    with_floor,
+)
 from firstlight.algorithms.streaks import Streak
 from firstlight.errors import PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
@@ -42,6 +51,10 @@ CORES = ("SAT", "SAT_TEMPLATE")
 FURTHER_PLANES = ("SAT_TEMPLATE", "INJECTED", "INJECTED_CORE", "INJECTED_TEMPLATE", "HIGH_VARIANCE", "SPIKE")
 SCORE_REACH = 3.5
 """The score sees pixels this near, in units of the sigma of the PSF."""
+
+LEAST_CORNER = 0.6
+"""Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
+its corner."""
 
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
 _OF_BLENDS = ("parent", "parent_n_child", "blended", "isolated", "primary", "sky_source")
@@ -205,7 +218,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         unusable, cores = self._unusable(difference)
         significance, share = self._significance(difference, science, template, kernel, score, unusable)
         smoothed = SmoothedImage(flux=significance, sigma=np.ones_like(significance), reach=1)
-        found = tuple(self._detect(smoothed, negative=negative) for negative in (False, True))
+        sigma = psf_sigma(difference)
+        found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
         merged = merge_signs(*found, grow=self.config.grow)
         difference = difference.replace(mask=_with_detections(difference.mask, *found, grow=self.config.grow))
         scene = DifferenceScene(difference, science, template, kernel, unusable)
@@ -273,10 +287,18 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
         return with_floor(found, floor), share
 
-    def _detect(self, smoothed: SmoothedImage, *, negative: bool) -> Detections:
-        return detect_sources(
-            smoothed, threshold=self.config.threshold, negative=negative, min_prominence=self.config.min_prominence
+    def _detect(self, smoothed: SmoothedImage, *, sigma: float, negative: bool) -> Detections:
+        """Return the peaks of one sign that exceed the threshold where they are highest, between pixels too."""
+        corner = max(math.exp(-0.125 / sigma**2), LEAST_CORNER)
+        found = detect_sources(
+            smoothed,
+            threshold=self.config.threshold * corner,
+            negative=negative,
+            min_prominence=self.config.min_prominence,
         )
+        sign = -1.0 if negative else 1.0
+        height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
+        return selected(replace(found, peak_snr=sign * height), height > self.config.threshold)
 
     def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
         """Return the catalogue of both signs with everything that is measured."""
@@ -337,7 +359,7 @@ def _prepared(difference: Exposure) -> Exposure:
 
 def _with_detections(mask: Mask, positive: Detections, negative: Detections, *, grow: int) -> Mask:
     for plane, found in (("DETECTED", positive), ("DETECTED_NEGATIVE", negative)):
-        mask = mask.with_plane(plane, grow_mask(found.footprints, grow) if grow else found.footprints)
+        mask = mask.with_plane(plane, grow_mask(found.labels > 0, grow) if grow else found.labels > 0)
     return mask
 
 
