@@ -8,7 +8,7 @@ import pytest
 from firstlight.algorithms.injection import light_of_stars
 from firstlight.algorithms.matching import match_points
 from firstlight.errors import InputError, NoWorkFound, PartialResult
-from firstlight.framework import Layer, build_config
+from firstlight.framework import Layer, Pipeline, build_config
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.images.psf import MoffatPsf
@@ -208,3 +208,22 @@ def test_saturated_images_are_told():
 def test_a_template_without_a_wcs_is_told_what_to_do():
     with pytest.raises(InputError, match="PatternAlignTask"):
         difference(SCIENCE, exposure(seed=1, shape=(310, 310)).replace(wcs=None))
+
+
+def test_the_pipeline_ends_with_the_difference_and_looks_for_a_template():
+    built = Pipeline.load("difference.yaml").build()
+
+    assert [node.label for node in built] == ["isr", "calibrate", "measure", "difference"]
+
+
+def test_the_task_stands_in_a_pipeline_and_gives_the_same():
+    template = exposure(seed=1, fwhm=2.2)
+    direct = difference(SCIENCE, template)
+
+    run = Pipeline.from_tasks(difference=DifferenceImageTask).run_in_memory(
+        {"visit_image": SCIENCE, "template": template}
+    )
+
+    np.testing.assert_array_equal(run["difference_image"].image, direct.difference.image)
+    assert len(run["dia_source"]) == len(direct.candidates)
+    assert run["difference_kernel"] == direct.kernel
