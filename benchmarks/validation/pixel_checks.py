@@ -13,7 +13,17 @@ from firstlight.simulation.detector import TruthBit
 from validation.frame import BoolArray, FloatArray, Frame
 from validation.results import Check, median_check, share, spread_check
 
-FLAGS_OF_DEFECTS = ("saturated", "interpolated", "cr", "bad", "no_data", "suspect", "edge", "centroid_flag")
+FLAGS_OF_DEFECTS = (
+    "saturated",
+    "interpolated",
+    "cr",
+    "bad",
+    "no_data",
+    "suspect",
+    "streak",
+    "edge",
+    "centroid_flag",
+)
 
 
 def sky_checks(frame: Frame) -> list[Check]:

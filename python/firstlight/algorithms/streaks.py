@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import least_squares
 
-from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.kernels.blocks import block_sums
+from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.blocks import clipped_significance_sums
 from firstlight.kernels.hough import line_votes
 from firstlight.kernels.planes import as_plane
 
-_CELLS = (512, 160)
+_CELLS = 512
+_SCALES = (1, 2, 4)
 _CLIP = 3.0
 _CELL_SIGMA = 2.0
 _CANDIDATES = 12
@@ -100,17 +101,18 @@ def find_streaks(
     max_streaks
         At most so many are returned, the most conspicuous first.
     """
-    significance, unusable = _significance(image, variance, bad)
-    clipped = np.clip(significance, -_CLIP, _CLIP)
+    pixels = _Pixels(as_plane(image), as_plane(variance), bad)
+    fine = max(1, -(-max(image.shape) // _CELLS))
+    sums = clipped_significance_sums(pixels.image, pixels.variance, pixels.bad, fine, _CLIP)
     limits = _Limits(min_significance, min_coverage, min_evenness, min_axis_angle, max_width, faintest)
     streaks: list[Streak] = []
-    for cells in _CELLS:
-        block = max(1, -(-max(image.shape) // cells))
-        bright, usable = _bright_cells(clipped, unusable, block)
+    for times in _SCALES:
+        block = times * fine
+        bright, usable = _bright_cells(*(_merged(plane, times) for plane in sums), block)
         for streak in streaks:
             bright &= _clear_of(streak, bright.shape, block)
         while len(streaks) < max_streaks:
-            found = _best_streak(significance, unusable, bright, block, usable, limits)
+            found = _best_streak(pixels, bright, block, usable, limits)
             if found is None:
                 break
             streaks.append(found)
@@ -138,18 +140,30 @@ class _Limits(NamedTuple):
     faintest: float
 
 
-def _significance(image: FloatArray, variance: FloatArray, bad: BoolArray) -> tuple[NDArray[np.float32], BoolArray]:
-    image, variance = as_plane(image), as_plane(variance)
-    unusable = bad | ~np.isfinite(image) | ~(variance > 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        significance = as_plane(image / np.sqrt(variance))
-    significance[unusable] = 0.0
-    return significance, unusable
+class _Pixels(NamedTuple):
+    image: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    bad: BoolArray
+
+    def significance(self, row: IntArray, column: IntArray) -> NDArray[np.float32]:
+        """Return the significance of pixels, NaN where they are outside, bad or without noise."""
+        ny, nx = self.image.shape
+        outside = (column < 0) | (column >= nx) | (row < 0) | (row >= ny)
+        at = np.clip(row, 0, ny - 1), np.clip(column, 0, nx - 1)
+        variance = self.variance[at]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = self.image[at] / np.sqrt(variance)
+        return np.where(outside | self.bad[at] | ~(variance > 0.0) | ~np.isfinite(value), np.float32(np.nan), value)
 
 
-def _bright_cells(clipped: NDArray[np.float32], unusable: BoolArray, block: int) -> tuple[BoolArray, float]:
+def _merged(plane: NDArray[np.float64], times: int) -> NDArray[np.float64]:
+    """Return the sums over ``times`` x ``times`` cells."""
+    rows, columns = (np.arange(0, n, times) for n in plane.shape)
+    return np.asarray(np.add.reduceat(np.add.reduceat(plane, rows, axis=0), columns, axis=1))
+
+
+def _bright_cells(total: NDArray[np.float64], number: NDArray[np.float64], block: int) -> tuple[BoolArray, float]:
     """Return the cells whose mean stands out, and the share of all that could."""
-    total, number = block_sums(clipped, unusable, block)
     known = number > 0.5 * block**2
     if not known.any():
         return known, 0.0
@@ -164,8 +178,7 @@ def _clear_of(streak: Streak, shape: tuple[int, ...], block: int) -> BoolArray:
 
 
 def _best_streak(
-    significance: NDArray[np.float32],
-    unusable: BoolArray,
+    pixels: _Pixels,
     bright: BoolArray,
     block: int,
     usable: float,
@@ -174,7 +187,7 @@ def _best_streak(
     """Return the most conspicuous line that proves to be a trail."""
     start = 0.5 * (block - 1)
     for x, y, angle in _candidates(bright, limits.significance, usable):
-        streak = _fitted(significance, unusable, (x * block + start, y * block + start), angle, limits, block)
+        streak = _fitted(pixels, (x * block + start, y * block + start), angle, limits, block)
         if streak is None or streak.coverage < limits.coverage or streak.evenness < limits.evenness:
             continue
         if abs((streak.angle + 45.0) % 90.0 - 45.0) >= limits.axis_angle:
@@ -219,8 +232,7 @@ def _chords(nx: int, ny: int, cosine: FloatArray, sine: FloatArray, rho: FloatAr
 
 
 def _fitted(
-    significance: NDArray[np.float32],
-    unusable: BoolArray,
+    pixels: _Pixels,
     point: tuple[float, float],
     angle: float,
     limits: _Limits,
@@ -228,14 +240,14 @@ def _fitted(
 ) -> Streak | None:
     """Return the trail along a line with its place, direction and profile fitted; None where there is none."""
     for search, reach in ((_brightest_line, 2.0 * block), (_brightest_line, 2.0), (_centroid_line, 3.0)):
-        profiles, _, along = _segments(significance, unusable, point, angle, limits.max_width)
+        profiles, _, along = _segments(pixels, point, angle, limits.max_width)
         if len(along) < _SEGMENTS // 2:
             return None
         shift, slope = search(profiles, along, reach)
         radians = np.radians(angle)
         point = point[0] - shift * np.sin(radians), point[1] + shift * np.cos(radians)
         angle += float(np.degrees(np.arctan(slope)))
-    profiles, count, along = _segments(significance, unusable, point, angle, limits.max_width)
+    profiles, count, along = _segments(pixels, point, angle, limits.max_width)
     if len(along) < _SEGMENTS // 2:
         return None
     return _with_profile(profiles, count, point, angle % 180.0, limits)
@@ -309,10 +321,10 @@ def _with_profile(
 
 
 def _segments(
-    significance: NDArray[np.float32], unusable: BoolArray, point: tuple[float, float], angle: float, max_width: int
+    pixels: _Pixels, point: tuple[float, float], angle: float, max_width: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the median profile across each segment above its outskirts, pixels in each, and places along the line."""
-    ny, nx = significance.shape
+    ny, nx = pixels.image.shape
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     diagonal = int(np.hypot(nx, ny)) + 1
     along = np.arange(-diagonal, diagonal + 1)
@@ -323,9 +335,7 @@ def _segments(
     offset = np.arange(-max_width, max_width + 1)
     column = np.rint(point[0] + along[:, None] * cosine - offset * sine).astype(np.int64)
     row = np.rint(point[1] + along[:, None] * sine + offset * cosine).astype(np.int64)
-    outside = (column < 0) | (column >= nx) | (row < 0) | (row >= ny)
-    column, row = np.clip(column, 0, nx - 1), np.clip(row, 0, ny - 1)
-    values = np.where(outside | unusable[row, column], np.nan, significance[row, column])
+    values = pixels.significance(row, column)
     profiles, counts, places = [], [], []
     for part in np.array_split(np.arange(len(along)), _SEGMENTS):
         known = np.isfinite(values[part])

@@ -144,8 +144,8 @@ class CalibrateImageConfig(PipelineTaskConfig):
     psf: Subtask[PsfTask] = subtask(PixelPsfTask)
     """Selects stars and models the point-spread function."""
 
-    streaks: Subtask[StreakTask] | None = None
-    """Marks the trails of satellites; empty to leave that out, as it takes a third of a second."""
+    streaks: Subtask[StreakTask] | None = subtask(StreakTask)
+    """Marks the trails of satellites, so that what is measured on them carries a flag; empty to leave that out."""
 
     aperture_correction: Subtask[ApertureCorrectionTask] = subtask(StarApertureCorrectionTask)
     """From each flux to the total flux of a star."""
