@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from firstlight import errors
+from firstlight.cli.difference import difference
 from firstlight.cli.process import process
 from firstlight.framework import Layer, build_config
+from firstlight.tasks.difference_pair import DifferencePairConfig
 from firstlight.tasks.single_frame import SingleFrameConfig
 
 from .pages import DOC, blocks, pages
@@ -54,13 +56,15 @@ def prose(page):
 
 def problem_with(setting):
     try:
-        build_config(SingleFrameConfig, [Layer.from_assignment(setting)])
+        config_class = DifferencePairConfig if setting.startswith("difference:") else SingleFrameConfig
+        build_config(config_class, [Layer.from_assignment(setting)])
     except errors.ConfigError as error:
         return str(error).split(" (from")[0]
     return ""
 
 
-ALL_SHOWN = {"help of process": process.help or "", **{name: prose(page) for name, page in SHOWN.items()}}
+HELP = {"help of process": process.help or "", "help of difference": difference.help or ""}
+ALL_SHOWN = {**HELP, **{name: prose(page) for name, page in SHOWN.items()}}
 
 
 @pytest.mark.parametrize("place", [name for name in ALL_SHOWN if not OWN_TASK.search(SHOWN.get(name, ""))])

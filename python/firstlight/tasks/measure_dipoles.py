@@ -40,7 +40,7 @@ class DipolePluginConfig(Config):
     """Larger share of the light of both lobes that one of them may have."""
 
     min_separation_snr: PositiveFloat = 3.0
-    """The distance of the lobes exceeds its error by this factor."""
+    """The distance of the lobes exceeds this many of its errors [standard deviation]."""
 
 
 class DipolePlugin(DifferencePlugin[DipolePluginConfig]):

@@ -27,7 +27,7 @@ class TrailPluginConfig(Config):
     """Sources whose moments tell of a shorter trail are not fitted, in units of the full width at half maximum."""
 
     min_length_snr: PositiveFloat = 5.0
-    """The length of a trail exceeds its error by this factor."""
+    """The length of a trail exceeds this many of its errors [standard deviation]."""
 
 
 class TrailPlugin(DifferencePlugin[TrailPluginConfig]):
