@@ -27,6 +27,7 @@ from firstlight.framework import (
 from firstlight.images.exposure import Exposure
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.tasks.align import AlignTask, LanczosAlignTask
+from firstlight.tasks.align_pattern import PatternAlignTask
 from firstlight.tasks.check_registration import CheckRegistrationTask
 from firstlight.tasks.detect_difference import DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.subtract import SubtractResult, SubtractTask
@@ -67,7 +68,7 @@ class DifferenceImageConfig(PipelineTaskConfig):
 
     align: Subtask[AlignTask] = subtask(LanczosAlignTask)
     """Brings the template onto the pixels of the science exposure, which is never resampled; skipped where both have
-    the same pixels."""
+    the same pixels, unless it goes by the stars."""
 
     registration: Subtask[CheckRegistrationTask] | None = subtask(CheckRegistrationTask)
     """Refuses pairs that do not show the same stars at the same places; empty to leave that to the kernel."""
@@ -196,7 +197,7 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         return {"resampled": True, "coverage": aligned.coverage}
 
     def _has_same_pixels(self, science: Exposure, template: Exposure) -> bool:
-        if science.shape != template.shape:
+        if science.shape != template.shape or isinstance(self.align, PatternAlignTask):
             return False
         if science.wcs is None or template.wcs is None:
             return science.wcs is template.wcs
