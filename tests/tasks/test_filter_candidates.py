@@ -7,7 +7,7 @@ import pytest
 from astropy import units as u
 from astropy.table import QTable, Table
 
-from firstlight.errors import ReferenceCatalogError
+from firstlight.errors import ConfigError, ReferenceCatalogError
 from firstlight.framework import Layer, build_config
 from firstlight.refcats.known_objects import (
     FirstKnownObjects,
@@ -91,6 +91,23 @@ def test_what_is_required_and_not_known_is_an_error_that_says_so():
 
     with pytest.raises(ReferenceCatalogError, match="No table of stars was given; those given: none"):
         task.run(candidates([0.0]), mjd=MJD)
+
+
+def test_a_table_of_ones_own_is_checked_by_its_name():
+    layer = Layer.from_assignment("checks.mine={task: KnownObjectsCheckTask, catalog: quasars}")
+    task = FilterCandidatesTask(build_config(FilterCandidatesConfig, [layer], labelled=False))
+
+    result = filtered(candidates([0.0, 50.0]), task=task, quasars=one_place("3C 273", 50.2))
+
+    assert list(result.candidates["rejected_by"]) == ["", "mine"]
+
+
+def test_a_check_that_does_not_know_what_to_ask_for_says_so():
+    layer = Layer.from_assignment("checks.mine={task: KnownObjectsCheckTask}")
+    task = FilterCandidatesTask(build_config(FilterCandidatesConfig, [layer], labelled=False))
+
+    with pytest.raises(ConfigError, match="set 'catalog'"):
+        filtered(candidates([0.0]), task=task)
 
 
 def test_checks_are_taken_out_by_settings():

@@ -98,16 +98,13 @@ def _plain(row: Table.Row) -> dict[str, object]:
 
 
 def _draw(curve: Table, found: Table.Row, path: Path) -> None:
-    from matplotlib.figure import Figure
-
     from firstlight.errors import InputError
     from firstlight.images.atomic import write_atomically
-    from firstlight.qa.light_curve import draw_light_curve
+    from firstlight.qa.light_curve import light_curve_figure
 
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "pdf", "svg"):
         raise InputError(f"A plot is a .png, .pdf or .svg file; got {path.name}.")
-    figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
     title = f"object {found['id']}, ra {found['ra']:.5f}, dec {found['dec']:+.5f}"
-    draw_light_curve(figure.subplots(), curve, title=title)
+    figure = light_curve_figure(curve, title=title)
     write_atomically(path, lambda file: figure.savefig(file, format=kind))

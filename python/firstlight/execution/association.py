@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import sqlalchemy as sa
 from astropy.table import Column, Table, vstack
 from numpy.typing import NDArray
 
@@ -25,7 +24,7 @@ from firstlight.errors import RepoError
 from firstlight.framework import Gate
 from firstlight.repo import objects as store
 from firstlight.repo.object_schema import detection, sky_object
-from firstlight.repo.objects import VisitKey
+from firstlight.repo.objects import Connection, VisitKey
 from firstlight.repo.repo import Repo
 
 OPTIONAL = ("ra_err", "dec_err", "flux", "flux_err", "snr", "score")
@@ -142,7 +141,7 @@ def add_visit(
 
 
 def _append(
-    connection: sa.Connection,
+    connection: Connection,
     associate: Associate,
     detections: Table,
     key: VisitKey,
@@ -160,7 +159,7 @@ def _append(
 
 
 def _sort_anew(
-    connection: sa.Connection,
+    connection: Connection,
     associate: Associate,
     detections: Table,
     key: VisitKey,
@@ -176,7 +175,7 @@ def _sort_anew(
     store.forget_objects(connection, gone[gone != 0])
     store.forget_detections(connection, key)
     times = {VisitKey(*each) for each in zip(*(around[name] for name in VisitKey._fields), strict=True)}
-    objects, result = store.select_rows(connection, sky_object, sa.false()), None
+    objects, result = store.without_rows(sky_object), None
     for each in sorted(times | {key}):
         if each == key:
             seen, bodies = detections, solar_system
@@ -196,9 +195,9 @@ def _sort_anew(
     return _outcome(detections, result, n_sorted_anew=len(around))
 
 
-def _linked(connection: sa.Connection, ra: NDArray[np.float64], dec: NDArray[np.float64], *, reach: float) -> Table:
+def _linked(connection: Connection, ra: NDArray[np.float64], dec: NDArray[np.float64], *, reach: float) -> Table:
     """Return all detections that chains of steps of twice ``reach`` [arcsec] link to places."""
-    found = store.select_rows(connection, detection, sa.false())
+    found = store.without_rows(detection)
     while len(ra):
         near = store.detections_near(connection, ra, dec, radius=2.0 * reach)
         new = are_near(np.asarray(near["ra"]), np.asarray(near["dec"]), to=(ra, dec), radius=2.0 * reach)

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 from astropy.table import Table
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from firstlight.qa.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SMALL, TINY, VERMILION, draw_nothing
 
 BAND_COLORS = {"u": PURPLE, "g": GREEN, "r": VERMILION, "i": ORANGE, "z": BLUE, "y": SKY}
 LEGEND_ROWS = 6
+
+
+def light_curve_figure(curve: Table, *, title: str) -> Figure:
+    """Return a figure with one light curve (`draw_light_curve`)."""
+    figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
+    draw_light_curve(figure.subplots(), curve, title=title)
+    return figure
 
 
 def draw_light_curve(axes: Axes, curve: Table, *, title: str) -> None:

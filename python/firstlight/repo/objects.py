@@ -39,6 +39,10 @@ UNITS = {
 }
 
 
+Connection = sa.Connection
+"""A transaction, for the annotations of those who only hand it on."""
+
+
 class VisitKey(NamedTuple):
     """One image, in the order of time."""
 
@@ -162,6 +166,11 @@ def forget_detections(connection: sa.Connection, key: VisitKey) -> None:
 def select_rows(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> Table:
     """Return rows of one of the tables; numbers that are not known are NaN, and 0 stands for no object."""
     return _select(connection, table, *where)
+
+
+def without_rows(table: sa.Table) -> Table:
+    """Return the columns of one of the tables, without rows."""
+    return _as_table(table, [])
 
 
 def upsert_rows(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pydantic import PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.association import associate, sky_positions
-from firstlight.errors import ReferenceCatalogError
+from firstlight.errors import ConfigError, ReferenceCatalogError
 from firstlight.framework import Config, Struct, Task
 from firstlight.refcats.known_objects import KnownObjects, SkyRegion
 from firstlight.tasks.associate import column_values
@@ -134,27 +134,30 @@ KnownObjectsCheckConfigT = TypeVar(
 )
 
 
-class KnownObjectsCheckTask(CandidateCheckTask[KnownObjectsCheckConfigT], ABC):
-    """Interface: a candidate at the place of an object of a catalogue is that object."""
+class KnownObjectsCheckTask(CandidateCheckTask[KnownObjectsCheckConfigT]):
+    """A candidate at the place of an object of a catalogue is that object; `catalog` names one of your own."""
 
-    kind: ClassVar[str]
-    """Kind of objects that are asked for."""
+    kind: ClassVar[str] = ""
+    """Kind of objects that are asked for where `catalog` is empty."""
 
     one_to_one: ClassVar[bool] = False
     """Whether an object explains one candidate only."""
 
     def run(self, candidates: Table, *, known: KnownObjects, region: SkyRegion) -> CheckResult:
         """Check the places of the candidates."""
+        kind = self.config.catalog or self.kind
+        if not kind:
+            raise ConfigError("KnownObjectsCheckTask needs to know what to ask for; set 'catalog', such as 'stars'.")
         reasons = np.full(len(candidates), "", dtype=object)
         rows = np.flatnonzero(_placed(candidates))
         if not len(rows):
             return CheckResult(reasons=_texts(reasons))
         try:
-            found = known.find(self.config.catalog or self.kind, region)
+            found = known.find(kind, region)
         except ReferenceCatalogError as error:
             if self.config.required:
                 raise
-            self.log.info("check not done", kind=self.config.catalog or self.kind, reason=str(error))
+            self.log.info("check not done", kind=kind, reason=str(error))
             return CheckResult(reasons=_texts(reasons), not_done=str(error))
         if not len(found):
             return CheckResult(reasons=_texts(reasons))
