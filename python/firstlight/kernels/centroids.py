@@ -19,6 +19,7 @@ _CUT = 4.0
 _MAX_ITERATIONS = 30
 _MIN_USED = 0.3
 _MAX_RESPONSE = 2.0
+_MIN_ROUNDNESS = 0.1
 
 
 @njit(cache=True, nogil=True)
@@ -116,7 +117,9 @@ def windowed_centroid(
         if lost and not mirrored:
             mirrored = not mirrored
             _window_sums(image, variance, bad, labels, own, x, y, sigma, mirrored, sums)
-        if sums[6] < _MIN_USED * sums[7]:
+        # A window with hardly any pixels beside its middle along one axis, as on a border, knows nothing of that axis.
+        narrow = mirrored and min(sums[4], sums[5]) < _MIN_ROUNDNESS * max(sums[4], sums[5])
+        if sums[6] < _MIN_USED * sums[7] or narrow:
             return x, y, np.nan, np.nan, MASKED
         if not sums[0] > 0.0:
             return x, y, np.nan, np.nan, NO_FLUX

@@ -169,6 +169,9 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
         for flag in ("no_data", "bad_center", "cr_center"):
             if flag in sources.colnames:
                 good &= ~np.asarray(sources[flag], dtype=bool)
+        if "centroid_flag" in sources.colnames:
+            # Saturated stars have no centroid either, but carry an error of their own.
+            good &= ~np.asarray(sources["centroid_flag"], dtype=bool) | np.asarray(sources["saturated"], dtype=bool)
         for flag in self.config.required_flags:
             good &= np.asarray(sources[flag], dtype=bool)
         return np.asarray(good & (np.asarray(sources["peak_snr"]) >= self.config.min_snr))
