@@ -107,23 +107,32 @@ class Lookups:
             return lambda _: []
         own, theirs = node.connections.dimensions, node.connections.dimensions_of(connection)
         for whose, place in (("the work", own), (f"{connection.name!r}", tuple(found.data_ids[0]))):
-            if "visit" not in place and "exposure" not in place:
+            if not {"visit", "exposure", "tract"}.intersection(place):
                 kinds = ", ".join(place) or "nothing"
                 raise PipelineError(
                     f"{node.label}: {name!r} is looked up on the sky, and {whose} is for each {kinds}; "
-                    "only visits have a known place there."
+                    "only visits and tracts have a known place there."
                 )
         from firstlight.execution.sky_join import SkyJoin
 
-        join = SkyJoin(self.all_regions(), found.data_ids)
+        join = SkyJoin(self.all_regions(), found.data_ids, tracts=self._tracts())
         names = tuple(each for each in shared_names(found, theirs) if each not in ON_THE_SKY)
 
         def find(data_id: DataId) -> list[int]:
             same = key_values(data_id, names)
-            near = join.overlapping(data_id)
-            return [found.sources[each] for each in near if key_values(found.data_ids[each], names) == same]
+            near = [each for each in join.overlapping(data_id) if key_values(found.data_ids[each], names) == same]
+            return [found.sources[each] for each in (sorted(near) if connection.multiple else near[:1])]
 
         return find
+
+    def _tracts(self) -> dict[tuple[str, int], tuple[float, float, float]]:
+        """Return where the tracts lie that the collections have."""
+        from firstlight.repo.skymaps import tracts_in
+
+        return {
+            (str(data_id["skymap"]), int(data_id["tract"])): grid.sky_circle()
+            for data_id, grid in tracts_in(self._repo, self._collections)
+        }
 
     def all_regions(self) -> list[Region]:
         """Return where each detector of each visit lies."""
