@@ -103,12 +103,12 @@ def find_streaks(
     """
     pixels = _Pixels(as_plane(image), as_plane(variance), bad)
     fine = max(1, -(-max(image.shape) // _CELLS))
-    sums = clipped_significance_sums(pixels.image, pixels.variance, pixels.bad, fine, _CLIP)
+    total, number = clipped_significance_sums(pixels.image, pixels.variance, pixels.bad, fine, _CLIP)
     limits = _Limits(min_significance, min_coverage, min_evenness, min_axis_angle, max_width, faintest)
     streaks: list[Streak] = []
     for times in _SCALES:
         block = times * fine
-        bright, usable = _bright_cells(*(_merged(plane, times) for plane in sums), block)
+        bright, usable = _bright_cells(_merged(total, times), _merged(number, times), block)
         for streak in streaks:
             bright &= _clear_of(streak, bright.shape, block)
         while len(streaks) < max_streaks:
