@@ -88,12 +88,24 @@ def test_a_slope_of_the_sky_is_seen(task_class):
 @every_summary
 def test_the_psf_is_described_at_the_centre(task_class):
     summary = task_class().run(whole(), stars()).summary
-    kernel = PSF.kernel_image(x=0, y=0)
+    steps = np.linspace(-0.4, 0.4, 5)
+    areas = [1 / np.sum(PSF.image(x=100 + dx, y=100 + dy) ** 2) for dx in steps for dy in steps]
 
     assert summary["psf_sigma"] == pytest.approx(PSF.moments(x=0.5, y=0.5).sigma, rel=1e-3)
-    assert summary["psf_area"] == pytest.approx(1 / np.sum(kernel**2), rel=1e-6)
+    assert summary["psf_area"] == pytest.approx(np.mean(areas), rel=1e-5)
     assert summary["psf_fwhm"] == pytest.approx(PSF.fwhm(x=0.5, y=0.5), rel=1e-2)
     assert summary["psf_trace_radius_delta"] == pytest.approx(0.0, abs=1e-6)
+
+
+@every_summary
+def test_the_area_of_an_undersampled_psf_is_that_of_stars_anywhere_in_a_pixel(task_class):
+    narrow, steps = GaussianPsf(sigma=0.45, radius=8), np.linspace(-0.45, 0.45, 10)
+    anywhere = np.mean([1 / np.sum(narrow.image(x=50 + dx, y=50 + dy) ** 2) for dx in steps for dy in steps])
+    centred = 1 / np.sum(narrow.image(x=50.0, y=50.0) ** 2)
+    area = task_class().run(whole().replace(psf=narrow), None).summary["psf_area"]
+
+    assert area == pytest.approx(anywhere, rel=0.01)
+    assert centred < 0.9 * anywhere
 
 
 @every_summary

@@ -18,7 +18,7 @@ SUMMARY: Mapping[str, ColumnMeaning] = {
     "psf_iyy": ColumnMeaning("pix2", "Adaptive second moment of the PSF along y at the centre."),
     "psf_ixy": ColumnMeaning("pix2", "Adaptive mixed second moment of the PSF at the centre."),
     "psf_area": ColumnMeaning(
-        "pix2", "Effective area of the PSF at the centre: square of its sum over sum of squares."
+        "pix2", "Mean effective area of stars at the centre: square of the sum of the PSF over the sum of its squares."
     ),
     "psf_trace_radius_delta": ColumnMeaning(
         "pix", "Largest minus smallest trace radius of the PSF over usable pixels."

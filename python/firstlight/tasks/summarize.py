@@ -26,6 +26,8 @@ MOMENTS = ("30", "21", "12", "03", "40", "31", "22", "13", "04")
 HIGHER_SHAPES = ("coma1", "coma2", "trefoil1", "trefoil2", "kurtosis", "e41", "e42")
 SKY_IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "SUSPECT", "SPIKE", "CR")
 UNUSABLE = ("BAD", "EDGE", "NO_DATA", "SAT")
+PIXEL_PHASES = 5
+"""Places within a pixel, along each axis, over which what depends on them is averaged."""
 
 
 @dataclass(frozen=True)
@@ -242,11 +244,21 @@ def _psf_at_centre(exposure: Exposure) -> dict[str, float]:
     ny, nx = exposure.image.shape
     x, y = (nx - 1) / 2, (ny - 1) / 2
     moments = psf.moments(x=x, y=y)
-    stamp = psf.kernel_image(x=x, y=y)
-    area = float(stamp.sum() ** 2 / np.sum(stamp**2))
+    area = _effective_area(psf, x=x, y=y)
     return dict(
         zip(names, (moments.sigma, moments.ixx, moments.iyy, moments.ixy, area, psf.fwhm(x=x, y=y)), strict=True)
     )
+
+
+def _effective_area(psf: Psf, *, x: float, y: float) -> float:
+    """Return the effective area [pixel^2] of a star near a position, averaged over where it falls in its pixel.
+
+    A star of 1.5 pixel full width at half maximum has 7 % less on the middle of a pixel than on average.
+    """
+    steps = (np.arange(PIXEL_PHASES) - PIXEL_PHASES // 2) / PIXEL_PHASES
+    shift_y, shift_x = (shift.ravel() for shift in np.meshgrid(steps, steps, indexing="ij"))
+    stamps = psf.images(x=np.rint(x) + shift_x, y=np.rint(y) + shift_y)
+    return float(np.mean(stamps.sum(axis=(1, 2)) ** 2 / np.sum(stamps**2, axis=(1, 2))))
 
 
 def _distance_to_psf_stars(exposure: Exposure, psf_stars: Table | None) -> dict[str, float]:
