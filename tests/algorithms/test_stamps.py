@@ -89,3 +89,10 @@ def test_unusable_pixels_and_those_that_are_not_finite_have_no_weight():
 
 def test_a_stamp_without_a_pixel_has_endless_noise_and_finite_channels():
     assert np.isinf(local_noise(np.full((1, 5, 5), np.inf))).all()
+
+
+def test_no_candidates_have_no_channels():
+    images, _, _ = field_of("star", snr=20.0, n=1)
+    none = np.zeros(0)
+
+    assert network_channels(stamps_of(images, none, none), half=10, psf_sigma=1.2).shape == (0, 4, 21, 21)

@@ -11,7 +11,13 @@ import pytest
 
 from .source_files import ROOT, imports, modules, within
 
-FLOORS = ["cli", "testing", "instruments", "execution | tasks | qa", "algorithms | simulation | refcats | repo"]
+FLOORS = [
+    "cli",
+    "testing | training",
+    "instruments",
+    "execution | tasks | qa",
+    "algorithms | simulation | refcats | repo",
+]
 FLOORS += ["images", "framework | kernels", "errors"]
 
 FORBIDDEN = {

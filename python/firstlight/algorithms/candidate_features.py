@@ -165,7 +165,7 @@ def _features(stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.f
         "unknown_near": _share(~stamps.known, near),
     }
     table = np.stack([columns[name] for name in FEATURES], axis=1)
-    return np.nan_to_num(table, nan=0.0, posinf=1e6, neginf=-1e6)
+    return np.asarray(np.nan_to_num(table, nan=0.0, posinf=1e6, neginf=-1e6))
 
 
 def _misfits(residual: FloatArray, core: BoolArray, snr: FloatArray) -> dict[str, FloatArray]:

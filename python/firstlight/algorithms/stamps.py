@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from firstlight.kernels.arrays import BoolArray, FloatArray
+
+PixelT = TypeVar("PixelT", bound=np.generic)
 
 CHANNELS = ("science", "template", "difference", "significance")
 """What `network_channels` stacks, in order."""
@@ -51,7 +53,7 @@ class CandidateStamps:
     @property
     def half(self) -> int:
         """Half size of the stamps [pixel]."""
-        return self.difference.shape[1] // 2
+        return int(self.difference.shape[1] // 2)
 
     @property
     def known(self) -> BoolArray:
@@ -147,8 +149,8 @@ def cut_candidates(
 
 
 def cut_squares(
-    image: NDArray[np.generic], *, row: NDArray[np.intp], column: NDArray[np.intp], half: int, fill: float | bool
-) -> NDArray[np.generic]:
+    image: NDArray[PixelT], *, row: NDArray[np.intp], column: NDArray[np.intp], half: int, fill: Any
+) -> NDArray[PixelT]:
     """Return (n, 2 half + 1, 2 half + 1) squares about pixels; ``fill`` where they reach beyond the image.
 
     Parameters
@@ -218,7 +220,9 @@ def local_noise(variance: FloatArray) -> NDArray[np.float32]:
     ----------
     variance : (n, s, s)
     """
-    flat = np.where(np.isfinite(variance), variance, np.nan).reshape(len(variance), -1)
+    flat = np.where(np.isfinite(variance), variance, np.nan).reshape(
+        len(variance), variance.shape[1] * variance.shape[2]
+    )
     empty = np.isnan(flat).all(axis=1)
     flat[empty] = np.inf
     return np.asarray(np.sqrt(np.nanmedian(flat, axis=1)) if len(flat) else np.zeros(0), dtype=np.float32)

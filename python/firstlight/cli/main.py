@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "skymap": LazyCommand("firstlight.cli.skymap", "Divide the sky into tracts."),
     "run": LazyCommand("firstlight.cli.run", "Run a pipeline over the data of a repository."),
     "watch": LazyCommand("firstlight.cli.watch", "Process the images of a night as they arrive."),
+    "train": LazyCommand("firstlight.cli.train", "Make the models that judge what was found."),
     "report": LazyCommand("firstlight.cli.report_command", "Say what became of a run, and why."),
     "associate": LazyCommand("firstlight.cli.associate", "Tell which candidates are one object."),
     "lightcurve": LazyCommand("firstlight.cli.lightcurve", "Show how bright an object was at each time."),

@@ -1,0 +1,262 @@
+"""Judge the models that vet candidates on fields unlike those they were made from, and on real alerts.
+
+python benchmarks/bench_vet.py --fields 12 [--alerts $FIRSTLIGHT_TEST_DATA/alerts] [--plot vet.png] [--models FOLDER]
+
+Seeds, seeing, densities and rates of artefacts are drawn from wider ranges than in training. Shares at 6 % and 50 %
+real are those of the same candidates with other weights. Real alerts have no labels: the ranking is compared with that
+of the classifier of each survey, which is no truth. Times are CPU seconds of one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import numpy as np
+import pyarrow.parquet as pq
+import structlog
+from astropy.io import fits
+from astropy.table import Table
+from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr
+
+from firstlight.errors import AlgorithmError
+from firstlight.images.exposure import Exposure
+from firstlight.images.mask import Mask
+from firstlight.images.psf import MoffatPsf
+from firstlight.tasks.vet import VetTask
+from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
+from firstlight.tasks.vet_models import FEATURE_MODEL, NETWORK_MODEL
+from firstlight.tasks.vet_network import NetworkVetConfig, NetworkVetTask
+from firstlight.training.vet_examples import VetExamples, make_examples
+from firstlight.training.vet_fields import simulate_field
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.algorithms.candidates import PSF, SIGMA, field_of
+
+FIRST_SEED = 900_000_000
+SNR_EDGES = (4.5, 5.0, 7.0, 10.0, 20.0, 100.0)
+PRIORS = (0.06, 0.5)
+
+
+def main() -> None:
+    """Run the study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fields", type=int, default=12)
+    parser.add_argument("--side", type=int, default=640)
+    parser.add_argument("--visits", type=int, default=2)
+    parser.add_argument("--like-training", action="store_true", help="ranges of training, other seeds")
+    parser.add_argument("--alerts", type=Path)
+    parser.add_argument("--models", type=Path, help="folder of models in place of those of the package")
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    tasks = models(options.models)
+    examples = gathered(options)
+    print(f"{options.fields} fields, {examples.real.sum()} real and {(~examples.real).sum()} false candidates")
+    scores = {name: scored(task, examples) for name, task in tasks.items()}
+    for name, task in tasks.items():
+        print(f"\n== {name}: threshold {task.model_threshold:.3f}, {speed(task):.0f} stamps per CPU second")
+        judge(scores[name], examples, task.model_threshold)
+    if options.alerts:
+        for name, task in tasks.items():
+            real_alerts(name, task, options.alerts)
+    if options.plot:
+        draw(scores, examples, options.plot)
+
+
+def models(folder: Path | None) -> dict[str, VetTask]:
+    """Return the tasks by name."""
+    paths = [None if folder is None else str(folder / name) for name in (FEATURE_MODEL, NETWORK_MODEL)]
+    return {
+        "features": FeatureVetTask(FeatureVetConfig(model=paths[0])),
+        "network": NetworkVetTask(NetworkVetConfig(model=paths[1])),
+    }
+
+
+def gathered(options: argparse.Namespace) -> VetExamples:
+    """Return the candidates of all fields that can be processed."""
+    parts = []
+    for number in range(options.fields):
+        try:
+            wild = not options.like_training
+            field = simulate_field(number, seed=FIRST_SEED + number, side=options.side, wild=wild)
+            parts.append(make_examples(field, seed=FIRST_SEED, n_visits=options.visits))
+        except AlgorithmError as error:
+            print(f"field {number} left out: {error}")
+    return VetExamples.joined(parts)
+
+
+def scored(task: VetTask, examples: VetExamples) -> NDArray[np.float64]:
+    """Return the probability at equal shares of every example, of which features and channels were kept."""
+    if isinstance(task, FeatureVetTask):
+        logits = task.model.trees.logits(examples.features.astype(np.float64))
+    else:
+        logits = task._logits(examples.channels[:, :, 1:-1, 1:-1].astype(np.float32))
+    return task.model.calibration.probability(logits)
+
+
+def judge(score: NDArray[np.float64], examples: VetExamples, threshold: float) -> None:
+    """Print every number of one model."""
+    real, kept = examples.real, score >= threshold
+    recall, false = kept[real].mean(), kept[~real].mean()
+    print(f"recall {share(kept[real])}   false positive rate {share(kept[~real])}   AUC {area(score, real):.4f}")
+    for prior in PRIORS:
+        precision = prior * recall / max(prior * recall + (1 - prior) * false, 1e-12)
+        accuracy = prior * recall + (1 - prior) * (1 - false)
+        print(f"  at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f}  recall {recall:.4f}")
+    cut = np.quantile(score[~real], 0.99)
+    print(f"  missed at 1 % false positives: {np.mean(score[real] <= cut):.4f}")
+    for low, high in pairwise(SNR_EDGES):
+        inside = (examples.snr >= low) & (examples.snr < high)
+        print(f"  S/N {low:5.1f}-{high:5.1f}: recall {share(kept[inside & real])}  FPR {share(kept[inside & ~real])}")
+    faint = real & (examples.snr >= 5) & (examples.snr < 10)
+    print(f"  S/N   5.0- 10.0: recall {share(kept[faint])}")
+    for kind in np.unique(examples.kind[~real]):
+        print(f"  {kind:12s} FPR {share(kept[examples.kind == kind])}")
+    expected, seen, weight = reliability(score, real)
+    error = np.nansum(weight * np.abs(expected - seen)) / weight.sum()
+    print(f"  expected calibration error at equal shares {error:.4f}")
+    print("  said   " + " ".join(f"{value:6.3f}" for value in expected))
+    print("  is     " + " ".join(f"{value:6.3f}" for value in seen))
+
+
+def share(kept: NDArray[np.bool_]) -> str:
+    """Return a share with its standard error and the number it is of."""
+    n = len(kept)
+    if not n:
+        return "   -   "
+    value = kept.mean()
+    return f"{value:.4f} +- {np.sqrt(max(value * (1 - value), 0.25 / n) / n):.4f} (of {n})"
+
+
+def area(score: NDArray[np.float64], real: NDArray[np.bool_]) -> float:
+    """Return the area under the receiver operating characteristic."""
+    ranks, n = rankdata(score), int(real.sum())
+    return float((ranks[real].sum() - n * (n + 1) / 2) / (n * (len(real) - n)))
+
+
+def reliability(score: NDArray[np.float64], real: NDArray[np.bool_]) -> tuple[NDArray[np.float64], ...]:
+    """Return in ten bins of the score its mean, the share of real ones, and the weight, both classes equal."""
+    weight = np.where(real, 0.5 / real.sum(), 0.5 / (~real).sum())
+    place = np.clip((10 * score).astype(int), 0, 9)
+    total = np.bincount(place, weight, minlength=10)
+    with np.errstate(invalid="ignore"):
+        said = np.bincount(place, weight * score, minlength=10) / total
+        seen = np.bincount(place, weight * real, minlength=10) / total
+    return said, seen, total
+
+
+def speed(task: VetTask) -> float:
+    """Return how many stamps a task judges in a CPU second, cutting and measuring included."""
+    (science, template, difference), x, y = field_of("star", snr=20.0, n=400)
+    images = [
+        exposure(image, SIGMA**2 * factor, PSF)
+        for image, factor in ((science, 0.5), (template, 0.5), (difference, 1.0))
+    ]
+    candidates = Table({"x": np.tile(x, 5), "y": np.tile(y, 5)})
+    task.run(*images, candidates)
+    start = time.process_time()
+    task.run(*images, candidates)
+    return len(candidates) / (time.process_time() - start)
+
+
+def exposure(image: NDArray[np.floating[Any]], variance: Any, psf: MoffatPsf) -> Exposure:
+    """Return an exposure without any mask but for what is not finite."""
+    empty = ~np.isfinite(image)
+    return Exposure(
+        image=np.nan_to_num(image).astype(np.float32),
+        mask=Mask.empty(image.shape).with_plane("NO_DATA", empty),
+        variance=np.broadcast_to(variance, image.shape).astype(np.float32),
+        psf=psf,
+    )
+
+
+def real_alerts(name: str, task: VetTask, folder: Path) -> None:
+    """Compare the ranking of real alerts with that of each survey's own classifier."""
+    rng = np.random.default_rng(0)
+    for camera in ("ztf", "ztf parquet", "pgir", "wntr"):
+        packets = list(alerts_of(folder, camera))
+        widths = [float(packet["candidate"]["fwhm"]) for packet in packets]
+        fwhm = float(np.median(widths))
+        ours = np.array([score_of(task, packet, fwhm) for packet in packets])
+        theirs = np.array([float(survey_score(packet)) for packet in packets])
+        known = np.isfinite(ours) & np.isfinite(theirs)
+        text = f"{name} on {camera}: {len(packets)} alerts, FWHM {fwhm:.1f}, {np.isnan(ours).sum()} undefined, "
+        text += f"{np.sum(ours >= task.model_threshold)} called real"
+        if known.sum() > 5 and np.ptp(theirs[known]) > 0:
+            draws = [rng.choice(np.flatnonzero(known), known.sum()) for _ in range(500)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                spread = np.nanstd([spearmanr(ours[rows], theirs[rows]).statistic for rows in draws])
+            text += f", Spearman {spearmanr(ours[known], theirs[known]).statistic:+.2f} +- {spread:.2f}"
+        print(text)
+
+
+def alerts_of(folder: Path, camera: str) -> Iterator[dict[str, Any]]:
+    """Yield the packets of a camera."""
+    if camera == "ztf parquet":
+        yield from pq.read_table(folder / "ztf_67_alerts.parquet").to_pylist()
+        return
+    for path in sorted((folder / camera).glob("*.avro")):
+        with path.open("rb") as file:
+            yield next(fastavro.reader(file))
+
+
+def survey_score(packet: dict[str, Any]) -> float:
+    """Return the score of the survey; ``rb`` where there is one, which is less saturated than ``drb``."""
+    found = [packet["candidate"].get(key) for key in ("rb", "drb")]
+    return next((value for value in found if value is not None), np.nan)
+
+
+def score_of(task: VetTask, packet: dict[str, Any], fwhm: float) -> float:
+    """Return our score of an alert, with noise measured on its stamps."""
+    psf = MoffatPsf(fwhm=max(fwhm - 0.2, 1.0), beta=3.0, radius=24)
+    images = []
+    for key in ("Science", "Template", "Difference"):
+        stamp = packet.get(f"cutout{key}") or packet.get(f"cutout_{key.lower()}")
+        image = stamp_image(stamp["stampData"] if isinstance(stamp, dict) else stamp)
+        image = image - np.nanmedian(image)
+        images.append(exposure(image, (1.4826 * np.nanmedian(np.abs(image))) ** 2, psf))
+    middle = [(size - 1) / 2 for size in images[0].shape]
+    negative = str(packet["candidate"]["isdiffpos"]).lower() in ("f", "0", "false")
+    candidates = Table({"x": [middle[1]], "y": [middle[0]], "is_negative": [negative]})
+    return float(task.run(*images, candidates).scores[0])
+
+
+def stamp_image(data: bytes) -> NDArray[np.float64]:
+    """Return the pixels of a FITS stamp, packed or not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(io.BytesIO(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)) as hdus:
+            return np.asarray(next(hdu.data for hdu in hdus if hdu.data is not None), dtype=np.float64)
+
+
+def draw(scores: dict[str, NDArray[np.float64]], examples: VetExamples, path: Path) -> None:
+    """Draw the receiver operating characteristic and the reliability of both models."""
+    import matplotlib.pyplot as plt
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    for name, score in scores.items():
+        cuts = np.quantile(score, np.linspace(0, 1, 1000))
+        rates = [[np.mean(score[side] >= cut) for cut in cuts] for side in (~examples.real, examples.real)]
+        left.plot(*rates, label=name)
+        right.plot(*reliability(score, examples.real)[:2], "o-", label=name)
+    left.set(xscale="log", xlim=(1e-3, 1), ylim=(0.8, 1.002), xlabel="false positive rate", ylabel="recall")
+    right.plot([0, 1], [0, 1], color="0.7", zorder=0)
+    right.set(xlabel="score", ylabel="share that is real (equal shares)")
+    left.legend()
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

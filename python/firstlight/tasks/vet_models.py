@@ -1,0 +1,189 @@
+"""Models of a `VetTask`, as they lie in the package or in a file of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firstlight.algorithms.boosted_trees import BoostedTrees, Calibration
+from firstlight.algorithms.candidate_features import FEATURES
+from firstlight.errors import ConfigError
+
+FEATURE_KIND = "firstlight vet features 1"
+NETWORK_KIND = "firstlight vet network 1"
+FEATURE_MODEL = "vet_features.json"
+NETWORK_MODEL = "vet_network.json"
+
+
+@dataclass(frozen=True)
+class FeatureModel:
+    """Trees over the features of candidates.
+
+    Parameters
+    ----------
+    trees
+    calibration
+        From their logit to a probability.
+    threshold
+        Probability at equal shares from which a candidate counts as real.
+    fwhm_range : [pixel]
+        Seeing of the images it was made from.
+    facts
+        How it was made.
+    """
+
+    trees: BoostedTrees
+    calibration: Calibration
+    threshold: float
+    fwhm_range: tuple[float, float]
+    facts: dict[str, Any]
+
+    def to_text(self) -> str:
+        """Return the text of a model file, with seven digits of every number."""
+        values = {
+            "kind": FEATURE_KIND,
+            "features": list(FEATURES),
+            "threshold": self.threshold,
+            "fwhm_range": list(self.fwhm_range),
+            "calibration": [self.calibration.scale, self.calibration.offset],
+            "facts": self.facts,
+            "bias": self.trees.bias,
+            "trees": [
+                [features.tolist(), _rounded(thresholds), _rounded(leaves)]
+                for features, thresholds, leaves in zip(
+                    self.trees.features, self.trees.thresholds, self.trees.leaves, strict=True
+                )
+            ],
+        }
+        return json.dumps(values, separators=(",", ":")) + "\n"
+
+
+@dataclass(frozen=True)
+class NetworkModel:
+    """A network over stamps of candidates, in ONNX.
+
+    Parameters
+    ----------
+    network
+        Bytes of the ONNX file: ``stamps`` (n, 4, s, s) to ``logit`` (n,).
+    half : [pixel]
+        Half size of the stamps.
+    calibration, threshold, fwhm_range, facts
+        As for `FeatureModel`.
+    """
+
+    network: bytes
+    half: int
+    calibration: Calibration
+    threshold: float
+    fwhm_range: tuple[float, float]
+    facts: dict[str, Any]
+
+    def to_text(self, name: str) -> str:
+        """Return the text of the file beside the network ``name``."""
+        values = {
+            "kind": NETWORK_KIND,
+            "network": name,
+            "sha256": hashlib.sha256(self.network).hexdigest(),
+            "half": self.half,
+            "threshold": self.threshold,
+            "fwhm_range": list(self.fwhm_range),
+            "calibration": [self.calibration.scale, self.calibration.offset],
+            "facts": self.facts,
+        }
+        return json.dumps(values, indent=1) + "\n"
+
+
+def read_feature_model(path: str | None = None) -> FeatureModel:
+    """Read a model of features.
+
+    Parameters
+    ----------
+    path
+        None: the one of the package.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it was made for other features.
+    """
+    file = _file(path, FEATURE_MODEL)
+    values = _values(file, FEATURE_KIND)
+    if tuple(values["features"]) != FEATURES:
+        raise ConfigError(f"{file}: made for other features than this version measures; train it again.")
+    columns = [np.array([tree[part] for tree in values["trees"]]) for part in range(3)]
+    return FeatureModel(
+        trees=BoostedTrees(columns[0].astype(np.int64), columns[1], columns[2], float(values["bias"])),
+        calibration=Calibration(*values["calibration"]),
+        threshold=float(values["threshold"]),
+        fwhm_range=_pair(values["fwhm_range"]),
+        facts=dict(values["facts"]),
+    )
+
+
+def read_network_model(path: str | None = None) -> NetworkModel:
+    """Read a network and the file beside it that says how to use it.
+
+    Parameters
+    ----------
+    path
+        The JSON file; None: the one of the package.
+
+    Raises
+    ------
+    ConfigError
+        If one of the two is not there, or the network is not the one that was written.
+    """
+    file = _file(path, NETWORK_MODEL)
+    values = _values(file, NETWORK_KIND)
+    beside = _folder(path).joinpath(values["network"])
+    try:
+        network = beside.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{beside}: cannot be read: {error.strerror or error}.") from error
+    if hashlib.sha256(network).hexdigest() != values["sha256"]:
+        raise ConfigError(f"{beside}: not the network that {file} belongs to; its checksum differs.")
+    return NetworkModel(
+        network=network,
+        half=int(values["half"]),
+        calibration=Calibration(*values["calibration"]),
+        threshold=float(values["threshold"]),
+        fwhm_range=_pair(values["fwhm_range"]),
+        facts=dict(values["facts"]),
+    )
+
+
+def _folder(path: str | None) -> Traversable:
+    return resources.files("firstlight") / "models" if path is None else Path(path).parent
+
+
+def _file(path: str | None, name: str) -> Traversable:
+    return _folder(path).joinpath(name if path is None else Path(path).name)
+
+
+def _values(file: Traversable, kind: str) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: no model, it is not JSON.") from error
+    found = values.get("kind") if isinstance(values, dict) else None
+    if found != kind:
+        raise ConfigError(f"{file}: a model of kind {kind!r} is needed; this is {found!r}.")
+    return dict(values)
+
+
+def _pair(values: list[float]) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
+
+
+def _rounded(values: Any) -> list[float]:
+    return [float(f"{value:.7g}") for value in values]

@@ -1,0 +1,272 @@
+"""Labelled candidates: what align, subtract and detect find on a field with injected sources, and what each is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import KDTree
+
+from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_features
+from firstlight.algorithms.injection import effective_gain, light_of_stars, point_source_errors
+from firstlight.algorithms.stamps import network_channels
+from firstlight.algorithms.warping import PositionMap
+from firstlight.framework import Layer, build_config
+from firstlight.images.exposure import Exposure
+from firstlight.images.psf import FWHM_PER_SIGMA
+from firstlight.kernels.arrays import FloatArray
+from firstlight.tasks.align import LanczosAlignTask, both_wcs, sky_map
+from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
+from firstlight.tasks.measurement_scene import psf_sigma
+from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
+from firstlight.tasks.vet import candidate_stamps
+from firstlight.tasks.vet_features import SMALLEST_HALF
+from firstlight.training.vet_fields import TrainingField
+
+NETWORK_HALF = 12
+"""Half size of what the network looks at [pixel]."""
+
+THRESHOLD = 4.5
+"""Significance from which candidates are taken: a little below where they are looked for, so that the edge is known."""
+
+_SPACING = 40.0
+_SNR_RANGES = ((4.5, 12.0), (12.0, 100.0))
+_LABEL_RADIUS = 1.5
+
+
+@dataclass(frozen=True)
+class VetExamples:
+    """Candidates with their labels, one row each.
+
+    Parameters
+    ----------
+    features : (n, n_features)
+    channels : (n, 4, s, s) float16
+        One pixel wider on each side than the network looks, so that it can be shown shifted.
+    real : (n,)
+    snr : (n,)
+        True significance of real ones, measured one of false ones.
+    kind : (n,)
+        What an artefact is; ``real`` for others.
+    number : (n,)
+        Of the field.
+    fwhm : (n,) [pixel]
+    weight : (n,)
+        How many candidates each stands for.
+    """
+
+    features: NDArray[np.float32]
+    channels: NDArray[np.float16]
+    real: NDArray[np.bool_]
+    snr: NDArray[np.float32]
+    kind: NDArray[np.str_]
+    number: NDArray[np.int64]
+    fwhm: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.real)
+
+    def __getitem__(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Self:
+        return type(self)(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Put examples of several fields together."""
+        return cls(**{each.name: np.concatenate([getattr(p, each.name) for p in parts]) for each in fields(cls)})
+
+
+def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamples:
+    """Return the candidates of a field, seen several times with other injections and other registrations.
+
+    Parameters
+    ----------
+    field
+    seed
+    n_visits
+
+    Raises
+    ------
+    AlgorithmError
+        If the pair cannot be subtracted.
+    """
+    return VetExamples.joined(
+        [_visit(field, np.random.default_rng([seed, field.number, visit])) for visit in range(n_visits)]
+    )
+
+
+def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
+    into_template = bool(rng.random() < 0.25)
+    x, y = draw_positions(field, rng)
+    science, template = field.science, field.template
+    errors = _rough_errors(field, x, y)
+    snr = np.exp(rng.uniform(*np.log(np.array(_SNR_RANGES)[rng.integers(0, 2, len(x))]).T))
+    if into_template:
+        source, target = both_wcs(template, science)
+        at_x, at_y = sky_map(source, target)(x, y)
+        template = injected(template, x=at_x, y=at_y, flux=snr * errors / _flux_ratio(field), rng=rng)
+    else:
+        science = injected(science, x=x, y=y, flux=snr * errors, rng=rng)
+    aligned = _aligned(template, science, rng)
+    subtracted = AlardLuptonSubtractTask().run(science, aligned)
+    # Half the time nothing allows for imperfect subtraction, so that residuals of stars come by in numbers.
+    settings: dict[str, object] = {"threshold": THRESHOLD}
+    if rng.random() < 0.5:
+        settings["systematic_share"] = 0.0
+    config = build_config(DetectDifferenceConfig, [Layer.from_mapping(settings, origin="training")], labelled=False)
+    found = DetectDifferenceTask(config).run(
+        subtracted.difference, science=science, template=aligned, kernel=subtracted.kernel, score=subtracted.score
+    )
+    return _labelled(field, science, aligned, found, x=x, y=y, flux=snr * errors, negative=into_template)
+
+
+def draw_positions(field: TrainingField, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Draw where new sources lie: 40 % anywhere, 40 % on galaxies, 20 % beside stars; well apart from each other.
+
+    Parameters
+    ----------
+    field
+    rng
+    """
+    ny, nx = field.science.shape
+    fwhm = FWHM_PER_SIGMA * psf_sigma(field.science)
+    n = max(4, round(ny * nx / _SPACING**2))
+    anywhere = np.column_stack([rng.uniform(4, nx - 5, n), rng.uniform(4, ny - 5, n)])
+    drawn = [anywhere[: round(0.4 * n)]]
+    angle, share = rng.uniform(0, 2 * np.pi, n), np.sqrt(rng.random(n))
+    turn = np.column_stack([np.cos(angle), np.sin(angle)])
+    if len(field.hosts):
+        hosts = field.hosts[rng.integers(0, len(field.hosts), round(0.4 * n))]
+        m = len(hosts)
+        drawn.append(hosts[:, :2] + turn[:m] * (1.5 * hosts[:, 2] * share[:m])[:, None])
+    if len(field.stars):
+        stars = field.stars[rng.integers(0, len(field.stars), round(0.2 * n))]
+        m = len(stars)
+        drawn.append(stars + turn[-m:] * (fwhm * (1.0 + 3.0 * share[-m:]))[:, None])
+    places = rng.permutation(np.concatenate(drawn))
+    places = places[(places > 3).all(axis=1) & (places[:, 0] < nx - 4) & (places[:, 1] < ny - 4)]
+    kept = np.ones(len(places), dtype=bool)
+    for first, second in sorted(KDTree(places).query_pairs(max(6.0 * fwhm, 16.0))):
+        kept[second] &= not kept[first]
+    return places[kept, 0], places[kept, 1]
+
+
+def injected(
+    exposure: Exposure, *, x: FloatArray, y: FloatArray, flux: FloatArray, rng: np.random.Generator
+) -> Exposure:
+    """Add point sources with photon noise and a PSF that is up to 2 % wider or narrower than the model.
+
+    Parameters
+    ----------
+    exposure
+    x, y : (n,) [pixel]
+    flux : (n,) [unit of the exposure]
+    rng
+    """
+    if exposure.psf is None:
+        raise AssertionError("Fields carry their PSF.")
+    light = light_of_stars(exposure.shape, psf=exposure.psf, x=x, y=y, flux=flux)
+    blurred = ndimage.gaussian_filter(light, 0.2 * psf_sigma(exposure))
+    light = np.maximum(light + rng.uniform(-1.0, 1.0) * (blurred - light), 0.0)
+    bad = exposure.mask.any_of("SAT", "BAD", "NO_DATA", "CR")
+    gain = effective_gain(exposure.image, exposure.variance, bad=bad)
+    gain = gain or (exposure.detector.gain if exposure.detector and exposure.detector.gain else 1.0)
+    seen = rng.poisson(light * gain) / gain
+    return exposure.replace(
+        image=(exposure.image + seen).astype(np.float32),
+        variance=(exposure.variance + light / gain).astype(np.float32),
+    )
+
+
+def _rough_errors(field: TrainingField, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+    """Return the expected error of a faint flux on the difference, from the skies of both exposures."""
+    science = field.science
+    if science.psf is None:
+        raise AssertionError("Fields carry their PSF.")
+    errors = point_source_errors(science.variance, psf=science.psf, x=x, y=y, bad=~(science.variance > 0))
+    share = np.median(field.template.variance) * _flux_ratio(field) ** 2 / np.median(science.variance)
+    known = np.nan_to_num(errors, nan=float(np.nanmedian(errors)))
+    return np.asarray(known * np.sqrt(1.0 + float(share)))
+
+
+def _flux_ratio(field: TrainingField) -> float:
+    """Return the flux of a star in the science exposure over that in the template, as far as calibrations tell."""
+    calibs = field.science.photo_calib, field.template.photo_calib
+    if calibs[0] is None or calibs[1] is None or field.science.unit == "nJy":
+        return 1.0
+    return float(calibs[1].mean / calibs[0].mean)
+
+
+def _aligned(template: Exposure, science: Exposure, rng: np.random.Generator) -> Exposure:
+    """Resample the template, a third of the time with a shift and a third with waves of up to half a pixel."""
+    source, target = both_wcs(template, science)
+    exact = sky_map(source, target)
+    way = rng.integers(0, 3)
+    shift, wave = rng.uniform(-0.35, 0.35, 2), rng.uniform(-0.3, 0.3, 2) * float(way == 2)
+    length, phase = rng.uniform(150, 500, 2), rng.uniform(0, 2 * np.pi, 2)
+
+    def position(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+        at_x, at_y = exact(x, y)
+        return (
+            at_x + shift[0] * (way > 0) + wave[0] * np.sin(2 * np.pi * y / length[0] + phase[0]),
+            at_y + shift[1] * (way > 0) + wave[1] * np.sin(2 * np.pi * x / length[1] + phase[1]),
+        )
+
+    chosen: PositionMap = exact if way == 0 else position
+    return LanczosAlignTask().warped(template, science.shape, wcs=science.wcs, position=chosen).exposure
+
+
+def _labelled(
+    field: TrainingField,
+    science: Exposure,
+    template: Exposure,
+    found: DetectDifferenceResult,
+    *,
+    x: FloatArray,
+    y: FloatArray,
+    flux: FloatArray,
+    negative: bool,
+) -> VetExamples:
+    difference, sources = found.difference, found.sources
+    if difference.psf is None:
+        raise AssertionError("A difference carries its PSF.")
+    fwhm = FWHM_PER_SIGMA * psf_sigma(difference)
+    at_x, at_y = (np.asarray(sources[name], dtype=np.float64) for name in ("x", "y"))
+    placed = np.isfinite(at_x) & np.isfinite(at_y)
+    sources, at_x, at_y = sources[placed], at_x[placed], at_y[placed]
+    errors = point_source_errors(
+        difference.variance, psf=difference.psf, x=x, y=y, bad=difference.mask.any_of("NO_DATA", "SAT")
+    )
+    truth = np.nan_to_num(flux / errors, nan=0.0)
+    gap, nearest = KDTree(np.column_stack([x, y])).query(np.column_stack([at_x, at_y]))
+    sign = np.asarray(sources["is_negative"], dtype=bool)
+    height = np.abs(np.nan_to_num(np.asarray(sources["peak_snr"], dtype=np.float64)))
+    expected = truth[nearest]
+    # What is far brighter than the injected source is an artefact on top of it, and neither real nor false.
+    alike = (height < 1.5 * expected + 3.0) & (height > 0.5 * expected - 3.0)
+    real = (gap < max(_LABEL_RADIUS, 0.5 * fwhm)) & (sign == negative) & alike
+    kept = real | (gap > max(3.0 * fwhm, 8.0))
+    half = max(NETWORK_HALF + 1, SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
+    stamps = candidate_stamps(science, template, difference, x=at_x, y=at_y, half=half)
+    core = stamps.radius <= fwhm
+    kept &= (~stamps.known).mean(axis=(1, 2)) < 0.25
+    kept &= (~stamps.known & core).sum(axis=(1, 2)) < 0.25 * core.sum(axis=(1, 2))
+    stamps = stamps[kept].upright(sign[kept])
+    own = max(SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
+    kinds = np.where(real, "real", field.kinds(at_x, at_y))
+    return VetExamples(
+        features=candidate_features(stamps.cropped(own), psf=difference.psf, fwhm=fwhm).astype(np.float32),
+        channels=network_channels(
+            stamps.cropped(NETWORK_HALF + 1), half=NETWORK_HALF + 1, psf_sigma=fwhm / FWHM_PER_SIGMA
+        ).astype(np.float16),
+        real=real[kept],
+        snr=np.where(real, expected, height)[kept].astype(np.float32),
+        kind=kinds[kept].astype("U10"),
+        number=np.full(int(kept.sum()), field.number, dtype=np.int64),
+        fwhm=np.full(int(kept.sum()), fwhm, dtype=np.float32),
+        weight=np.ones(int(kept.sum()), dtype=np.float32),
+    )
