@@ -61,7 +61,7 @@ def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) 
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
     axes.tick_params(labelsize=TINY)
-    set_title(axes, f"image [{unit}], sky noise {sigma * factor:.3g}")
+    set_title(axes, f"image [{unit}]")
 
 
 def mark_sources(axes: Axes, *, x: FloatArray, y: FloatArray, color: str, size: float, label: str) -> None:
@@ -204,7 +204,7 @@ def draw_offset_field(
     axes.tick_params(labelsize=TINY)
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
-    axes.set_title(title)
+    set_title(axes, title)
 
 
 def cell_centers_and_medians(

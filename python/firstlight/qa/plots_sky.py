@@ -53,7 +53,7 @@ def draw_rejected(axes: Axes, mask: Mask, *, largest: int = 900) -> None:
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(-0.5, mask.shape[0] - 0.5)
     if patches:
-        axes.legend(handles=patches, fontsize=plots.TINY, loc="upper left", framealpha=0.85, ncols=3)
+        axes.legend(handles=patches, fontsize=plots.TINY, loc="upper left", framealpha=0.65, ncols=3)
     plots.set_title(axes, "rejected pixels" if patches else "no rejected pixels")
 
 
@@ -88,7 +88,7 @@ def draw_cells(axes: Axes, cells: CellMedians, *, shape: tuple[int, int], title:
     extent = (-0.5, shape[1] - 0.5, -0.5, shape[0] - 0.5)
     axes.set_facecolor("#EEEEEE")
     axes.imshow(
-        significance, origin="lower", cmap="RdBu_r", alpha=0.8, norm=Normalize(-5, 5), extent=extent,
+        significance, origin="lower", cmap="RdBu_r", alpha=0.6, norm=Normalize(-5, 5), extent=extent,
         interpolation="nearest",
     )  # fmt: skip
     rows, columns = cells.value.shape
