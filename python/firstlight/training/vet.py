@@ -64,7 +64,7 @@ class VetRecipe:
     @classmethod
     def smoke(cls, seed: int = 1) -> VetRecipe:
         """Return a recipe of seconds, which proves that everything runs and nothing more."""
-        return cls(seed=seed, n_fields=5, side=320, n_visits=1, n_trees=30, epochs=1)
+        return cls(seed=seed, n_fields=4, side=320, n_visits=1, n_trees=30, epochs=1)
 
 
 @dataclass(frozen=True)

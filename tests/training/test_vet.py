@@ -1,0 +1,153 @@
+"""What a model learns from is labelled rightly, divided by field, and the same for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+import pytest
+from scipy.spatial import KDTree
+
+from firstlight.cli.main import run
+from firstlight.errors import ConfigError, InputError
+from firstlight.images.fits import write_exposure
+from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
+from firstlight.training import vet_network
+from firstlight.training.vet import VetRecipe, choose_threshold, train_features
+from firstlight.training.vet_examples import draw_positions, injected, make_examples
+from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
+from firstlight.training.vet_network import augmented
+
+
+@cache
+def field():
+    return simulate_field(3, seed=5, side=320)
+
+
+@cache
+def examples():
+    return make_examples(field(), seed=2, n_visits=1)
+
+
+def test_positions_of_injections_keep_apart():
+    x, y = draw_positions(field(), np.random.default_rng(1))
+
+    assert len(x) > 20
+    assert KDTree(np.column_stack([x, y])).query(np.column_stack([x, y]), k=2)[0][:, 1].min() >= 16.0
+    assert min(x.min(), y.min()) > 0
+    assert max(x.max(), y.max()) < 319
+
+
+def test_an_injection_adds_its_flux_and_its_noise():
+    science = field().science
+    x, y, flux = np.array([100.0, 200.0]), np.array([150.0, 80.0]), np.array([2e4, 1e4])
+
+    added = injected(science, x=x, y=y, flux=flux, rng=np.random.default_rng(3))
+
+    light = added.image.astype(float) - science.image
+    variance = added.variance.astype(float) - science.variance
+    assert abs(light.sum() - flux.sum()) < 5 * np.sqrt(variance.sum()) + 1e-3 * flux.sum()
+    assert variance.min() >= 0
+
+
+def test_both_kinds_are_found_and_real_ones_are_as_bright_as_said():
+    found = examples()
+
+    assert found.real.sum() > 5
+    assert set(found.kind[found.real]) == {"real"}
+    assert "real" not in set(found.kind[~found.real])
+    # log_snr is that of the fit; both have the scatter of the noise, and the PSF is up to 2 % off.
+    measured = np.exp(found.features[found.real, 0])
+    assert np.median(np.abs(measured - found.snr[found.real])) < 2.0 + 0.1 * np.median(found.snr[found.real])
+
+
+def test_the_same_seed_gives_the_same_examples():
+    again = make_examples(field(), seed=2, n_visits=1)
+
+    for each in fields(again):
+        np.testing.assert_array_equal(getattr(again, each.name), getattr(examples(), each.name))
+
+
+def test_a_benchmark_draws_from_wider_ranges_than_training():
+    widths = [[draw_settings(seed, side=64, wild=wild)[0].optics.fwhm for seed in range(200)] for wild in (False, True)]
+
+    assert min(widths[1]) < min(widths[0])
+    assert max(widths[1]) > max(widths[0])
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.985])
+def test_the_threshold_keeps_the_share_that_is_asked_for_and_no_more_than_needed(recall):
+    scores = np.random.default_rng(0).uniform(0.01, 0.99, 1000)
+
+    threshold = choose_threshold(scores, recall=recall)
+
+    assert np.mean(scores >= threshold) >= recall
+    assert np.mean(scores > threshold) < recall + 0.002
+
+
+def test_a_shown_stamp_is_the_middle_shifted_by_a_pixel_at_most_turned_or_mirrored():
+    channels = np.zeros((200, 4, 9, 9), dtype=np.float16)
+    channels[:, :, 4, 4] = 1.0
+
+    shown = augmented(channels, np.random.default_rng(0))
+
+    assert shown.shape == (200, 4, 7, 7)
+    rows, columns = (np.abs(axis - 3) for axis in np.nonzero(shown[:, 0])[1:])
+    assert len(rows) == 200
+    assert set(rows) == set(columns) == {0, 1}
+
+
+def test_a_network_without_torch_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(vet_network, "torch", None)
+
+    with pytest.raises(ConfigError, match=r"pip install firstlight\[train\]"):
+        vet_network.require_torch()
+
+
+def test_too_few_fields_are_refused_before_any_work():
+    with pytest.raises(InputError, match="at least 4 fields; got 2"):
+        train_features(VetRecipe(n_fields=2))
+
+
+def test_pairs_of_a_user_become_fields(tmp_path):
+    science, template = tmp_path / "science.fits", tmp_path / "template.fits"
+    write_exposure(field().science, science)
+    write_exposure(field().template, template)
+
+    mine = read_field(9, science=science, template=template)
+    found = make_examples(replace(mine, number=9), seed=2, n_visits=1)
+
+    assert found.real.any()
+    assert set(found.kind[~found.real]) <= {"unknown"}
+    assert set(found.number) == {9}
+
+
+def test_an_exposure_without_a_psf_is_no_pair(tmp_path):
+    path = tmp_path / "bare.fits"
+    write_exposure(field().science.replace(psf=None), path)
+
+    with pytest.raises(InputError, match="needs a PSF and a WCS"):
+        read_field(0, science=path, template=path)
+
+
+def test_the_command_makes_a_model_that_the_task_can_use(tmp_path, capsys):
+    code = run(["train", "vet", "-o", str(tmp_path), "--smoke", "--model", "features"])
+
+    assert code == 0
+    assert "vet_features.json: recall" in capsys.readouterr().out
+    task = FeatureVetTask(FeatureVetConfig(model=str(tmp_path / "vet_features.json")))
+    assert 0 < task.model_threshold < 1
+
+
+def test_a_network_is_trained_and_written_as_onnx():
+    pytest.importorskip("torch", reason="a network is trained with torch")
+    found = examples()
+    recipe = VetRecipe.smoke()
+    training = vet_network.VetTraining(found, found, None, 1)
+
+    model = vet_network.train_network(training, recipe)
+
+    again = vet_network.train_network(training, recipe)
+    assert len(model.network) < 2_000_000
+    assert model.network == again.network
