@@ -74,6 +74,16 @@ def test_light_on_a_dark_sky_makes_sources_no_rarer_than_holes():
         assert found.n_footprints == pytest.approx(oracle, abs=3 * np.sqrt(oracle))
 
 
+def test_pixels_beside_unknown_ones_make_no_false_detections():
+    rng = np.random.default_rng(31)
+    image = rng.poisson(40.0, (400, 400)).astype(np.float64)
+    unknown = np.zeros(image.shape, bool)
+    unknown[:, :200] = unknown[::23, ::17] = True
+    smoothed = smooth_for_detection(image - 40.0, variance=np.maximum(image, 1.0), bad=unknown, psf_sigma=1.2)
+
+    assert detect_sources(smoothed, threshold=5.0).n_peaks <= 2
+
+
 def test_the_noise_of_bright_stars_is_not_left_out():
     yy, xx = np.mgrid[-30:31, -30:31]
     star = 1e6 * np.exp(-0.5 * (xx**2 + yy**2) / 1.5**2) / (2 * np.pi * 1.5**2)

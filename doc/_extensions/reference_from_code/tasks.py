@@ -43,8 +43,9 @@ def own_classes(module: ModuleType, kind: type) -> list[type[Any]]:
 
 
 def task_modules() -> list[ModuleType]:
-    """Return the modules that define tasks."""
-    return [module for package in PACKAGES for module in modules_of(package) if own_classes(module, Task)]
+    """Return the modules that define tasks, or settings that people write."""
+    modules = (module for package in PACKAGES for module in modules_of(package))
+    return [module for module in modules if own_classes(module, Task) or own_classes(module, Config)]
 
 
 def members_of(family: type[Task[Any]]) -> list[type[Task[Any]]]:

@@ -13,13 +13,14 @@ from firstlight.framework.json_schema_values import Schema
 from firstlight.framework.pipeline_json_schema import pipeline_schema
 from firstlight.images.atomic import write_atomically
 from firstlight.images.instrument_config import InstrumentConfig
+from firstlight.tasks.color_terms import ColorTermLibrary
 from firstlight.tasks.single_frame import SingleFrameConfig
 
 
 def write_schemas(folder: Path) -> tuple[Path, ...]:
     """Write one schema for each kind of YAML file, and return their paths.
 
-    Those are ``overrides``, ``pipeline`` and ``instrument``, and one for the settings of each known task. Writing again
+    Those are ``overrides``, ``pipeline``, ``instrument`` and ``colorterms``, and one for the settings of each known task. Writing again
     gives the same bytes.
 
     Parameters
@@ -54,5 +55,6 @@ def schemas() -> dict[str, Schema]:
         "overrides": settings_schema(SingleFrameConfig, title="Settings of firstlight process"),
         "pipeline": pipeline_schema(title="Pipeline of firstlight"),
         "instrument": settings_schema(InstrumentConfig, title="Instrument of firstlight", complete=True),
+        "colorterms": settings_schema(ColorTermLibrary, title="Colour terms of a camera", complete=True),
         **{name: settings_schema(task.config_class, title=f"Settings of {name}") for name, task in tasks.items()},
     }

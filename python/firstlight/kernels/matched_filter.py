@@ -59,7 +59,8 @@ def matched_filter(
     own_noise
         Smoothed variance that each unit of smoothed light brings along.
     faint
-        The variance that light brings along is left out up to this many standard deviations of it, either sign.
+        The variance that light brings along is left out up to this many standard deviations of it, either sign; on bad
+        pixels, which see the light from the rim of the kernel only, it is not left out.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def matched_filter(
         for col in range(sigma.shape[1]):
             total = sigma[row, col]
             light = min(abs(smoothed[row, col]), faint * np.sqrt(max(total, np.float32(0.0))))
-            own = own_noise * (light if smoothed[row, col] > 0.0 else -light)
+            own = 0.0 if bad[row, col] else own_noise * (light if smoothed[row, col] > 0.0 else -light)
             sigma[row, col] = np.sqrt(max(total - own, 0.25 * total)) if total > 0.0 else np.float32(1.0)
     return smoothed, sigma
 
