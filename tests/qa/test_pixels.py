@@ -6,9 +6,19 @@ import numpy as np
 import pytest
 
 from firstlight.images.psf import MoffatPsf
-from firstlight.qa.pixels import noise_of, residual_sky, shrink, stack_stars
+from firstlight.qa.pixels import any_of_blocks, noise_of, residual_sky, shrink, stack_stars
 
 from .fields import SKY_NOISE, make_content
+
+
+@pytest.mark.parametrize("at", [(0, 0), (10, 12), (6, 5)])
+def test_one_pixel_is_seen_in_the_block_that_holds_it(at):
+    plane = np.zeros((11, 13), dtype=bool)
+    plane[at] = True
+    blocks = any_of_blocks(plane, 3)
+
+    assert blocks.shape == (4, 5)
+    assert [tuple(place) for place in np.argwhere(blocks)] == [(at[0] // 3, at[1] // 3)]
 
 
 @pytest.mark.parametrize("shape", [(120, 200), (119, 203), (40, 40)])

@@ -12,7 +12,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from firstlight.images.wcs import SkyWcs
 from firstlight.kernels.arrays import BoolArray, FloatArray
-from firstlight.qa.pixels import SkyMap, noise_of, shrink
+from firstlight.qa.pixels import SkyMap, noise_of
 
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
     "#0072B2",
@@ -45,9 +45,14 @@ def draw_nothing(axes: Axes, *, title: str, reason: str) -> None:
     axes.text(0.5, 0.5, reason, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=11)
 
 
-def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) -> None:
-    """Show an image in negative greys, asinh-stretched from the noise of its sky to its bright stars."""
-    shown, factor = shrink(image, largest=largest)
+def draw_image(axes: Axes, shown: FloatArray, *, factor: int, shape: tuple[int, int], unit: str) -> None:
+    """Show an image in negative greys, asinh-stretched from the noise of its sky to its bright stars.
+
+    Parameters
+    ----------
+    shown
+        The image with its rows and columns ``shape``, shrunken by ``factor``.
+    """
     median, sigma = noise_of(shown)
     finite = shown[np.isfinite(shown)]
     top = float(np.percentile(finite, 99.7)) if len(finite) else 1.0
@@ -56,8 +61,8 @@ def draw_image(axes: Axes, image: FloatArray, *, unit: str, largest: int = 900) 
     ny, nx = shown.shape[0] * factor, shown.shape[1] * factor
     extent = (-0.5, nx - 0.5, -0.5, ny - 0.5)
     axes.imshow(shown, origin="lower", cmap="gray_r", norm=norm, extent=extent, interpolation="nearest")
-    axes.set_xlim(-0.5, image.shape[1] - 0.5)
-    axes.set_ylim(-0.5, image.shape[0] - 0.5)
+    axes.set_xlim(-0.5, shape[1] - 0.5)
+    axes.set_ylim(-0.5, shape[0] - 0.5)
     axes.set_xlabel("x [pixel]", fontsize=SMALL)
     axes.set_ylabel("y [pixel]", fontsize=SMALL)
     axes.tick_params(labelsize=TINY)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from firstlight.images.mask import Mask
 from firstlight.kernels.arrays import BoolArray
 from firstlight.qa import plots
-from firstlight.qa.pixels import shrink
+from firstlight.qa.pixels import any_of_blocks
 from firstlight.qa.statistics import CellMedians, SkySurface
 
 REJECTED = {
@@ -34,40 +34,32 @@ REJECTED = {
 SMALLEST_MARK = 5
 
 
-def draw_rejected(axes: Axes, mask: Mask, *, largest: int = 900) -> None:
-    """Colour the pixels of the planes in `REJECTED`, single ones enlarged so that they are seen."""
+def draw_rejected(axes: Axes, mask: Mask, *, factor: int) -> None:
+    """Colour the pixels of the planes in `REJECTED` on a picture shrunken by ``factor``; small marks are enlarged."""
     patches = []
-    for name, color in REJECTED.items():
-        if name not in mask.planes:
-            continue
-        plane = mask.any_of(name)
-        share = float(plane.mean())
-        if share == 0:
-            continue
-        shown, factor = _seen(plane, largest=largest)
-        overlay = np.zeros((*shown.shape, 4), dtype=np.float32)
-        overlay[shown] = (*to_rgb(color), 0.75)
-        extent = (-0.5, shown.shape[1] * factor - 0.5, -0.5, shown.shape[0] * factor - 0.5)
+    overlay = np.zeros((-(-mask.shape[0] // factor), -(-mask.shape[1] // factor), 4), dtype=np.float32)
+    for name in (name for name in REJECTED if name in mask.in_use()):
+        overlay[_seen(mask.any_of(name), factor=factor)] = (*to_rgb(REJECTED[name]), 0.75)
+        patches.append(Patch(color=REJECTED[name], label=f"{name} {100 * mask.fraction(name):.3g} %"))
+    if patches:
+        extent = (-0.5, overlay.shape[1] * factor - 0.5, -0.5, overlay.shape[0] * factor - 0.5)
         axes.imshow(overlay, origin="lower", extent=extent, interpolation="nearest")
-        patches.append(Patch(color=color, label=f"{name} {100 * share:.3g} %"))
+        axes.legend(handles=patches, fontsize=plots.TINY, loc="upper left", framealpha=0.85, ncols=3)
     axes.set_xlim(-0.5, mask.shape[1] - 0.5)
     axes.set_ylim(-0.5, mask.shape[0] - 0.5)
-    if patches:
-        axes.legend(handles=patches, fontsize=plots.TINY, loc="upper left", framealpha=0.65, ncols=3)
     plots.set_title(axes, "rejected pixels" if patches else "no rejected pixels")
 
 
-def _seen(plane: BoolArray, *, largest: int) -> tuple[BoolArray, int]:
+def _seen(plane: BoolArray, *, factor: int) -> BoolArray:
     """Return the plane at the size of the picture; a thin plane is widened to a few dots."""
-    share, factor = shrink(plane.astype(np.float32), largest=largest)
-    shown = np.asarray(share > 0)
+    shown = any_of_blocks(plane, factor)
     if shown.mean() < 0.001:
         half = SMALLEST_MARK // 2
         for axis in (0, 1):
             padded = np.pad(shown, [(half, half) if each == axis else (0, 0) for each in (0, 1)])
             windows = np.lib.stride_tricks.sliding_window_view(padded, SMALLEST_MARK, axis=axis)
             shown = np.asarray(windows.any(axis=-1), dtype=bool)
-    return shown, factor
+    return shown
 
 
 def draw_sky_surface(axes: Axes, sky: SkySurface, *, unit: str, shape: tuple[int, int]) -> None:

@@ -11,11 +11,12 @@ from firstlight.kernels.arrays import IntArray
 from firstlight.qa import columns, plots, plots_sky
 from firstlight.qa.content import PageContent, decimals, positions
 from firstlight.qa.pictures import Facts, Picture, Section, encode, hide, row_of_panels
-from firstlight.qa.pixels import residual_sky
+from firstlight.qa.pixels import residual_sky, shrink
 from firstlight.qa.statistics import SkySurface, sky_surface
 
 MOST_MARKS = 4000
 MOST_MODELS = 7
+LARGEST_PICTURE = 900
 NOT_SKY = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "SUSPECT", "SPIKE", "CR")
 
 
@@ -23,10 +24,11 @@ def image_section(content: PageContent) -> Section:
     """Show the image with its detections, the rejected pixels, and the share of each mask plane."""
     figure, [[left, right]] = row_of_panels(2, aspect=content.aspect, least_columns=2)
     exposure = content.exposure
-    plots.draw_image(left, exposure.image, unit=exposure.unit)
+    shown, factor = shrink(exposure.image, largest=LARGEST_PICTURE)
+    for axes in (left, right):
+        plots.draw_image(axes, shown, factor=factor, shape=content.shape, unit=exposure.unit)
     missing = _mark_detections(left, content)
-    plots.draw_image(right, exposure.image, unit=exposure.unit)
-    plots_sky.draw_rejected(right, exposure.mask)
+    plots_sky.draw_rejected(right, exposure.mask, factor=factor)
     return Section(
         "image",
         "Image",
@@ -70,11 +72,9 @@ def _brightest(table: Table) -> IntArray:
 
 def _planes(content: PageContent) -> Facts:
     mask = content.exposure.mask
-    shares = {name: float(mask.any_of(name).mean()) for name in mask.planes}
+    shares = {name: mask.fraction(name) for name in mask.planes if name in mask.in_use()}
     words = {True: "not used", False: ""}
-    rows = [
-        (name, f"{100 * share:.4f} %", words[name in plots_sky.REJECTED]) for name, share in shares.items() if share
-    ]
+    rows = [(name, f"{100 * share:.4f} %", words[name in plots_sky.REJECTED]) for name, share in shares.items()]
     return Facts(("mask plane", "share of pixels", ""), tuple(rows))
 
 
