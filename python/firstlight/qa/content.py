@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from firstlight.framework import Funnel, Gate
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
+from firstlight.kernels.arrays import BoolArray, IntArray
 from firstlight.qa import columns
 
 
@@ -109,9 +109,3 @@ def clean_points(table: Table) -> BoolArray:
 def decimals(value: float, form: str, *, unit: str = "") -> str:
     """Return a number with its unit, or a dash where it is not known."""
     return f"{form.format(value)} {unit}".strip() if math.isfinite(value) else "-"
-
-
-def limits_of(values: FloatArray) -> tuple[float, float]:
-    """Return smallest and largest finite value; NaN if there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (math.nan, math.nan)

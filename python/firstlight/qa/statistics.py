@@ -136,12 +136,6 @@ class SkySurface:
         What it is called on the page.
     values : (65, 65) [unit of the image]
         From edge to edge, [y, x].
-    level : [unit of the image]
-        Median.
-    slope_x, slope_y : [unit of the image]
-        Change of the plane that fits best, from edge to edge.
-    span : [unit of the image]
-        Largest minus smallest.
     bins
         Columns x rows of its bins; empty for a sum.
     """
@@ -152,22 +146,22 @@ class SkySurface:
 
     @property
     def level(self) -> float:
-        """Median."""
+        """Median [unit of the image]."""
         return float(np.median(self.values))
 
     @property
     def span(self) -> float:
-        """Largest minus smallest."""
+        """Largest minus smallest [unit of the image]."""
         return float(np.ptp(self.values))
 
     @property
     def slope_x(self) -> float:
-        """Change of the best plane along x."""
+        """Change of the best plane along x, from edge to edge [unit of the image]."""
         return _slope(self.values.mean(axis=0))
 
     @property
     def slope_y(self) -> float:
-        """Change of the best plane along y."""
+        """Change of the best plane along y, from edge to edge [unit of the image]."""
         return _slope(self.values.mean(axis=1))
 
 
