@@ -26,7 +26,7 @@ from firstlight.kernels.arrays import BoolArray, IntArray
 
 UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
 REJECTED = ("edge", "centroid_flag", "shape_flag", "saturated", "no_data", "bad", "cr", "interpolated")
-MIN_TESTS = 5
+MIN_TESTS = 10
 SIGNIFICANT = 3.0
 
 
