@@ -20,8 +20,8 @@ from firstlight.tasks.single_frame import SingleFrameConfig
 def write_schemas(folder: Path) -> tuple[Path, ...]:
     """Write one schema for each kind of YAML file, and return their paths.
 
-    Those are ``overrides``, ``pipeline``, ``instrument`` and ``colorterms``, and one for the settings of each known task. Writing again
-    gives the same bytes.
+    Those are ``overrides``, ``pipeline``, ``instrument`` and ``colorterms``, and one for the settings of each task that
+    is known. Writing again gives the same bytes.
 
     Parameters
     ----------
