@@ -43,6 +43,9 @@ from firstlight.training.vet_fields import simulate_field
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.algorithms.candidates import PSF, SIGMA, field_of
 
+ZTF_GAIN = 6.2
+"""Electrons per count of the ZTF camera; for the other cameras the photon noise of the sources is left out."""
+
 FIRST_SEED = 900_000_000
 SNR_EDGES = (4.5, 5.0, 7.0, 10.0, 20.0, 100.0)
 PRIORS = (0.06, 0.5)
@@ -188,7 +191,9 @@ def real_alerts(name: str, task: VetTask, folder: Path) -> None:
         packets = list(alerts_of(folder, camera))
         widths = [float(packet["candidate"]["fwhm"]) for packet in packets]
         fwhm = float(np.median(widths))
-        ours = np.array([score_of(task, packet, fwhm) for packet in packets])
+        ours = np.array(
+            [score_of(task, packet, fwhm, gain=ZTF_GAIN if "ztf" in camera else np.inf) for packet in packets]
+        )
         theirs = np.array([float(survey_score(packet)) for packet in packets])
         known = np.isfinite(ours) & np.isfinite(theirs)
         text = f"{name} on {camera}: {len(packets)} alerts, FWHM {fwhm:.1f}, {np.isnan(ours).sum()} undefined, "
@@ -218,17 +223,23 @@ def survey_score(packet: dict[str, Any]) -> float:
     return next((value for value in found if value is not None), np.nan)
 
 
-def score_of(task: VetTask, packet: dict[str, Any], fwhm: float) -> float:
+def score_of(task: VetTask, packet: dict[str, Any], fwhm: float, *, gain: float) -> float:
     """Return our score of an alert, with noise measured on its stamps."""
     psf = MoffatPsf(fwhm=max(fwhm - 0.2, 1.0), beta=3.0, radius=24)
-    images = []
+    negative = str(packet["candidate"]["isdiffpos"]).lower() in ("f", "0", "false")
+    images: list[Exposure] = []
     for key in ("Science", "Template", "Difference"):
         stamp = packet.get(f"cutout{key}") or packet.get(f"cutout_{key.lower()}")
         image = stamp_image(stamp["stampData"] if isinstance(stamp, dict) else stamp)
         image = image - np.nanmedian(image)
-        images.append(exposure(image, (1.4826 * np.nanmedian(np.abs(image))) ** 2, psf))
+        if negative and key == "Difference":
+            # ZTF cuts these from template minus science: all 40 of them are bright in the middle.
+            image = -image
+        sky = (1.4826 * np.nanmedian(np.abs(image))) ** 2
+        # The difference carries the photons of the science image; templates are deep, so that theirs matter little.
+        light = np.maximum(np.nan_to_num(image), 0.0) if key != "Difference" else images[0].image.clip(0.0)
+        images.append(exposure(image, sky + light / gain, psf))
     middle = [(size - 1) / 2 for size in images[0].shape]
-    negative = str(packet["candidate"]["isdiffpos"]).lower() in ("f", "0", "false")
     candidates = Table({"x": [middle[1]], "y": [middle[0]], "is_negative": [negative]})
     return float(task.run(*images, candidates).scores[0])
 

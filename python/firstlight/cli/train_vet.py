@@ -51,9 +51,9 @@ def vet(
 
     \b
     OUTPUT gets:
-        vet_features.json    for FeatureVetTask:  -c vet.model=vet_features.json
+        vet_features.json    for FeatureVetTask, setting 'model'
         vet_network.onnx     the network, and
-        vet_network.json     for NetworkVetTask:  -c vet.task=NetworkVetTask -c vet.model=vet_network.json
+        vet_network.json     for NetworkVetTask, setting 'model'
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     # Heavy modules load here, so that --help stays quick.
