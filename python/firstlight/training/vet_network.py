@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -174,16 +175,19 @@ def _logits(network: Any, examples: VetExamples) -> NDArray[np.float64]:
 def _exported(network: Any) -> bytes:
     size = 2 * NETWORK_HALF + 1
     buffer = io.BytesIO()
-    torch.onnx.export(
-        network,
-        (torch.zeros(2, 4, size, size),),
-        buffer,
-        input_names=["stamps"],
-        output_names=["logit"],
-        dynamic_axes={"stamps": {0: "n"}, "logit": {0: "n"}},
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The newer exporter needs one more package and is not needed for a graph as plain as this one.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 4, size, size),),
+            buffer,
+            input_names=["stamps"],
+            output_names=["logit"],
+            dynamic_axes={"stamps": {0: "n"}, "logit": {0: "n"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
     # Read and written once more without the places of the code that the exporter notes down.
     model = onnx.load_model_from_string(buffer.getvalue())
     for node in model.graph.node:
