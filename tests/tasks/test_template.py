@@ -150,10 +150,40 @@ def test_blurred_shallow_displaced_and_dim_inputs_are_left_out_with_the_reason(f
     reasons = list(result.inputs["reason"])
     assert reasons[:3] == ["", "", ""]
     for reason, words in zip(
-        reasons[3:], ("seeing", "shallower", "stars off", "fluxes off", "no PSF", "no sky"), strict=True
+        reasons[3:], ("seeing", "shallower", "stars off", "fluxes off", "no PSF", "no good pixel"), strict=True
     ):
         assert words in reason
     assert list(result.inputs["used"]) == [True] * 3 + [False] * 6
+
+
+def test_the_ringing_beside_saturated_pixels_does_not_get_into_the_template(field):
+    hurt = []
+    for exposure in field.exposures:
+        image, saturated = exposure.image.copy(), np.zeros((SIDE, SIDE), bool)
+        x, y = (round(float(a)) for a in exposure.wcs.sky_to_pixel(ra=150.0, dec=2.0))
+        length = 4 + 3 * len(hurt)
+        saturated[y - 4 : y + length, x : x + 2] = True
+        image[saturated] = 50_000.0
+        hurt.append(exposure.replace(image=image, mask=exposure.mask.with_plane("SAT", saturated)))
+
+    template = CoaddTemplateTask().run(handles(hurt)).template
+
+    x, y = (round(float(a)) for a in template.wcs.sky_to_pixel(ra=150.0, dec=2.0))
+    near = np.s_[y - 9 : y + 22, x - 6 : x + 8]
+    good = ~template.mask.any_of("SAT", "SUSPECT")[near]
+    assert template.mask.any_of("SAT")[y, x]
+    assert np.all(template.image[near][good] > -6 * np.sqrt(template.variance[near][good]))
+
+
+def test_a_field_full_of_sources_takes_its_noise_from_the_variance(field):
+    everything = np.ones((SIDE, SIDE), bool)
+    crowded = [each.replace(mask=each.mask.with_plane("DETECTED", everything)) for each in field.exposures]
+
+    result = CoaddTemplateTask().run(handles(crowded))
+
+    assert result.inputs["used"].all()
+    assert set(result.inputs["variance_ratio"]) == {1.0}
+    assert "template_noise" not in {gate.name for gate in result.gates}
 
 
 def test_uncalibrated_images_without_a_wcs_are_aligned_and_scaled_by_their_stars(field):

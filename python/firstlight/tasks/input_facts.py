@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.noise import measure_sky_noise
+from firstlight.algorithms.noise import SkyNoise, measure_sky_noise
 from firstlight.errors import AlgorithmError
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import ab_magnitude
@@ -19,7 +19,11 @@ from firstlight.kernels.arrays import BoolArray
 CELL = 32
 """Side of the cells in which coverage is told [pixel of the template]."""
 
+MIN_SKY = 0.1
+"""With a smaller share of sky among the pixels, the noise is what the variance states."""
+
 NOT_SKY = ("BAD", "NO_DATA", "SAT", "CR", "EDGE", "DETECTED", "DETECTED_NEGATIVE")
+UNUSABLE = ("BAD", "NO_DATA", "SAT")
 DEPTH_SNR = 5.0
 
 
@@ -42,20 +46,24 @@ class InputFacts:
     band: str = ""
     """Passband, or the filter where it has no band; empty if it is not known."""
 
+    unit: str = ""
+    """Unit of the noise and of the depth; empty if it is not known."""
+
     fwhm: float = math.nan
     """Of the PSF in the middle [arcsec; pixel without a WCS]."""
 
     sky_level: float = math.nan
-    """What is left of the sky [standard deviation of the sky]."""
+    """What is left of the sky [standard deviation of the sky]; 0 where no sky can be seen between the sources."""
 
     sky_noise: float = math.nan
     """Standard deviation of the sky [nJy; unit of the exposure if it is not calibrated]."""
 
     variance_ratio: float = math.nan
-    """True variance of the sky over the stated one."""
+    """True variance of the sky over the stated one; 1 where no sky can be seen."""
 
     depth: float = math.nan
-    """Faintest point source at five standard deviations [AB mag; instrumental if it is not calibrated]."""
+    """Faintest point source at five standard deviations [AB mag; instrumental if it is not calibrated]; NaN where
+    the exposures are in different units."""
 
     coverage: float = math.nan
     """Fraction of the template that it may cover."""
@@ -84,11 +92,9 @@ def measure_facts(
     lacking = _lacking(exposure, calibrated=calibrated)
     if lacking:
         return InputFacts(number, label, lacking)
-    in_use = [plane for plane in NOT_SKY if plane in exposure.mask.planes]
-    try:
-        sky = measure_sky_noise(exposure.image, bad=exposure.mask.any_of(*in_use), variance=exposure.variance)
-    except AlgorithmError:
-        return InputFacts(number, label, "no sky")
+    sky = measure_sky(exposure) or stated_sky(exposure)
+    if sky is None:
+        return InputFacts(number, label, "no good pixel")
     if not (sky.sigma > 0 and math.isfinite(sky.level) and math.isfinite(sky.variance_ratio)):
         return InputFacts(number, label, "no noise")
     assert exposure.psf is not None  # noqa: S101 - _lacking has told those without
@@ -107,6 +113,7 @@ def measure_facts(
         "",
         mjd=math.nan if date is None else date,
         band="" if filter_ is None else filter_.band or filter_.physical,
+        unit="nJy" if calibrated else exposure.unit,
         fwhm=exposure.psf.fwhm(x=x, y=y) * scale,
         sky_level=sky.level / sky.sigma,
         sky_noise=noise,
@@ -116,6 +123,26 @@ def measure_facts(
         cells=cells,
         shape=exposure.shape,
     )
+
+
+def measure_sky(exposure: Exposure) -> SkyNoise | None:
+    """Measure the noise of the sky; None in a field so crowded that there is hardly any."""
+    occupied = exposure.mask.any_of(*(plane for plane in NOT_SKY if plane in exposure.mask.planes))
+    if np.mean(~occupied & np.isfinite(exposure.image)) < MIN_SKY:
+        return None
+    try:
+        return measure_sky_noise(exposure.image, bad=occupied, variance=exposure.variance)
+    except AlgorithmError:
+        return None
+
+
+def stated_sky(exposure: Exposure) -> SkyNoise | None:
+    """Return the noise that the variance states for the darker pixels; None if none is good."""
+    bad = exposure.mask.any_of(*(plane for plane in UNUSABLE if plane in exposure.mask.planes))
+    good = exposure.variance[~bad & np.isfinite(exposure.image) & np.isfinite(exposure.variance)]
+    if not good.size:
+        return None
+    return SkyNoise(level=0.0, sigma=math.sqrt(max(0.0, float(np.percentile(good, 25)))), variance_ratio=1.0, n_bins=0)
 
 
 def covered_cells(exposure: Exposure, grid: PixelGrid) -> BoolArray:

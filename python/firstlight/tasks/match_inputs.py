@@ -51,7 +51,7 @@ class InputMatch:
     """Median of its fluxes over those of the first; NaN with fewer than three stars."""
 
     scatter: float
-    """Robust standard deviation of the ratios of single stars."""
+    """Robust standard deviation of the ratios of single stars, in units of their median."""
 
     offset: float
     """Distance between the positions of its stars and those of the first, the median along each axis [pixel]."""
@@ -89,7 +89,7 @@ def match_stars(exposure: Exposure, stars: Stars) -> InputMatch:
     ratios = own.flux[good] / stars.flux[good]
     ratio = float(np.median(ratios))
     offset = math.hypot(float(np.median((own.x - stars.x)[good])), float(np.median((own.y - stars.y)[good])))
-    return InputMatch(n, ratio, 1.4826 * float(np.median(np.abs(ratios - ratio))), offset)
+    return InputMatch(n, ratio, 1.4826 * float(np.median(np.abs(ratios / ratio - 1.0))), offset)
 
 
 def _measured(exposure: Exposure, psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64]) -> Stars:

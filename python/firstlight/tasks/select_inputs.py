@@ -112,7 +112,7 @@ class BestInputSelectTask(InputSelectTask[BestInputSelectConfig]):
         depth = _median([each.depth for each in left])
         keep(
             "deep",
-            lambda each: each.depth >= depth - config.max_depth_loss,
+            lambda each: not each.depth < depth - config.max_depth_loss,
             lambda each: f"{depth - each.depth:.2f} mag shallower",
         )
         fwhm = _median([each.fwhm for each in left])

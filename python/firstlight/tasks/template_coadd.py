@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from scipy.ndimage import maximum_filter
 
 from firstlight.algorithms.coadd import coadd_images, coadd_weights, high_variance, seeing_contrast
 from firstlight.errors import AlgorithmError, InputError, NoWorkFound, TemplateError
@@ -38,8 +39,8 @@ from firstlight.tasks.template_quality import (
 )
 
 MEGABYTE = 1 << 20
-FORGOTTEN = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
-"""Planes that are about what was found on an input, not about its pixels."""
+FORGOTTEN = ("DETECTED_NEGATIVE", "NOT_DEBLENDED")
+"""Planes that are about what was found on an input, and not true of the template."""
 
 
 class CoaddTemplateConfig(TemplateConfig):
@@ -82,6 +83,9 @@ class CoaddTemplateConfig(TemplateConfig):
 
     poor_planes: tuple[str, ...] = ("SAT", "SUSPECT", "CR", "STREAK", "EDGE", "CROSSTALK", "UNMASKEDNAN")
     """Mask planes whose pixels are used only where no input is good."""
+
+    saturation_margin: NonNegativeInt = 2
+    """So far from saturated pixels, where the resampling rings, an input is used only where none is good [pixel]."""
 
     max_stars: PositiveInt = 200
     """So many of the brightest stars are compared."""
@@ -151,6 +155,8 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
             )
             for number, handle in enumerate(exposures)
         ]
+        if len({each.unit for each in facts if each.unit}) > 1:
+            facts = [replace(each, depth=math.nan) for each in facts]
         if len(bands := bands_of(facts)) > 1:
             raise InputError(f"A template is of one band; the exposures are of {', '.join(sorted(bands))}.")
         if all(each.lacking == "no calibration" for each in facts):
@@ -242,7 +248,7 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
             return f"{match.n_stars} stars to scale it by" if by_stars else ""
         if match.offset > self.config.max_offset:
             return f"stars off by {match.offset:.2f} pixel"
-        error = match.scatter / match.ratio if by_stars else abs(match.ratio - 1.0)
+        error = match.scatter if by_stars else abs(match.ratio - 1.0)
         if error > self.config.max_scale_error:
             return f"fluxes off by {error:.1%}"
         return ""
@@ -256,19 +262,19 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
                 scatter=np.array([each.noise_correlation for each in members]),
             )
         reach, contrast = self._seeing(members, shape)
-        lost, poor = (
+        lost, poor, saturated = (
             Mask.empty((1, 1), planes=stack.planes).bits(*_known(planes, stack))
-            for planes in (config.lost_planes, config.poor_planes)
+            for planes in (config.lost_planes, config.poor_planes, ("SAT",))
         )
         image, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
         mask, n_used = np.empty(shape, np.int32), np.empty(shape, np.int16)
         inexact, clipped = np.empty(shape, bool), np.zeros(n, np.int64)
         cells = np.stack([each.cells for each in members])
-        for band in stack.bands(margin=reach + 2):
+        for band in stack.bands(margin=reach + 2 + config.saturation_margin):
             part = coadd_images(
                 band.image,
                 variances=band.variance,
-                poor=(band.mask & np.int32(poor)) != 0,
+                poor=_grown(band.mask, saturated, config.saturation_margin) | ((band.mask & np.int32(poor)) != 0),
                 lost=(band.mask & np.int32(lost)) != 0,
                 weights=weights,
                 contrast=contrast,
@@ -282,7 +288,8 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
             mask[rows] = np.bitwise_or.reduce(np.where(used, band.mask[:, own], 0), axis=0)
             inexact[rows] = np.any(used != _spread(cells, rows, shape[1]), axis=0) & used.any(axis=0)
             clipped += part.clipped[:, own].sum(axis=(1, 2))
-            mask[rows] |= np.where(part.clipped[:, own].any(axis=0), np.int32(1 << stack.planes["CLIPPED"]), 0)
+            for where, plane in ((part.clipped[:, own].any(axis=0), "CLIPPED"), (part.poor[own], "SUSPECT")):
+                mask[rows] |= np.where(where, np.int32(1 << stack.planes[plane]), 0)
         planes = Mask(mask, planes=stack.planes).without(*_known(FORGOTTEN, stack))
         planes = planes.replaced("NO_DATA", n_used == 0).with_plane("INEXACT_PSF", inexact)
         noisy = high_variance(variance, threshold=config.variance_threshold, cell=CELL)
@@ -351,6 +358,14 @@ def _cells(known: BoolArray) -> BoolArray:
     count = np.add.reduceat(np.add.reduceat(known.astype(np.int64), rows, axis=0), columns, axis=1)
     size = np.minimum(CELL, ny - rows)[:, None] * np.minimum(CELL, nx - columns)[None, :]
     return np.asarray(2 * count >= size)
+
+
+def _grown(mask: NDArray[np.int32], bits: int, margin: int) -> BoolArray:
+    """Return where one of the bits is set in a pixel or near it, in each input [input, y, x]."""
+    where = (mask & np.int32(bits)) != 0
+    if not margin or not where.any():
+        return where
+    return np.asarray(maximum_filter(where, size=(1, 2 * margin + 1, 2 * margin + 1), mode="constant"))
 
 
 def _spread(cells: BoolArray, rows: slice, nx: int) -> BoolArray:

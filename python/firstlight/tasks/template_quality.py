@@ -10,8 +10,6 @@ import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from firstlight.algorithms.noise import measure_sky_noise
-from firstlight.errors import AlgorithmError
 from firstlight.framework import Gate
 from firstlight.images.coadd_psf import CoaddPsf
 from firstlight.images.exposure import Exposure, HeaderValue
@@ -20,7 +18,7 @@ from firstlight.images.observation import ObservationInfo
 from firstlight.images.photo_calib import ab_magnitude
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray
-from firstlight.tasks.input_facts import DEPTH_SNR, NOT_SKY, InputFacts
+from firstlight.tasks.input_facts import DEPTH_SNR, InputFacts, measure_sky, stated_sky
 from firstlight.tasks.match_inputs import InputMatch
 from firstlight.tasks.template import FIRST_DATE, LAST_DATE, N_INPUTS
 
@@ -102,7 +100,8 @@ def template_summary(template: Exposure, combined: Combined) -> Mapping[str, flo
     x, y = template.box.center
     assert template.psf is not None  # noqa: S101 - a template has the PSFs of its inputs
     stamp = template.psf.kernel_image(x=x, y=y)
-    noise = _sky_noise(template)
+    sky = measure_sky(template) or stated_sky(template)
+    noise = math.nan if sky is None else sky.sigma
     area = float(1.0 / np.sum(stamp**2))
     limit = DEPTH_SNR * noise * combined.noise_correlation * math.sqrt(area)
     calibration = template.photo_calib
@@ -128,10 +127,11 @@ def template_gates(
         Gate("template_coverage", combined.coverage, sense="min", warn=0.9, fail=0.1, n=n),
         Gate("template_inputs_per_pixel", float(np.median(typical)) if typical.size else 0.0, sense="min", warn=3, n=n),
         Gate("template_depth_gain", _depth_gain(members, combined), "mag", sense="min", warn=0.0, n=n),
-        Gate("template_noise", _noise_error(template), warn=0.1),
         Gate("template_clipped", float(np.max(combined.clipped)), warn=0.02, fail=0.2, n=n),
         Gate("template_high_variance", template.mask.fraction("HIGH_VARIANCE"), warn=0.1),
     ]
+    if (sky := measure_sky(template)) is not None:
+        gates.append(Gate("template_noise", abs(math.sqrt(sky.variance_ratio) - 1.0), warn=0.1, n=sky.n_bins))
     if len(matches) > 1:
         stars = min(each.n_stars for each in matches)
         scales = np.array([each.factor * each.match.ratio for each in members if math.isfinite(each.match.ratio)])
@@ -172,25 +172,3 @@ def _depth_gain(members: Sequence[Member], combined: Combined) -> float:
     if not known.size:
         return math.nan
     return 1.25 * math.log10(best / (float(np.median(known)) * combined.noise_correlation**2))
-
-
-def _noise_error(template: Exposure) -> float:
-    """Return by which share the scatter of the sky differs from what the variance says."""
-    try:
-        ratio = measure_sky_noise(
-            template.image, bad=template.mask.any_of(*_in_use(template)), variance=template.variance
-        ).variance_ratio
-    except AlgorithmError:
-        return math.nan
-    return abs(math.sqrt(ratio) - 1.0)
-
-
-def _sky_noise(template: Exposure) -> float:
-    try:
-        return measure_sky_noise(template.image, bad=template.mask.any_of(*_in_use(template))).sigma
-    except AlgorithmError:
-        return math.nan
-
-
-def _in_use(template: Exposure) -> list[str]:
-    return [plane for plane in NOT_SKY if plane in template.mask.planes]
