@@ -103,6 +103,19 @@ def test_new_sources_are_found_whatever_the_template_is_like(case):
     assert not [str(gate) for gate in result.gates if gate.status == "fail"]
 
 
+def test_candidates_carry_the_probability_that_they_are_real_unless_nobody_judges_them():
+    template = exposure(seed=1, fwhm=2.2)
+
+    judged, plain = difference(SCIENCE, template), difference(SCIENCE, template, "vet=null")
+
+    score = np.asarray(judged.candidates["real_score"])
+    undefined = np.asarray(judged.candidates["vet_undefined"])
+    assert np.array_equal(np.isnan(score), undefined)
+    assert np.all((score[~undefined] >= 0) & (score[~undefined] <= 1))
+    assert np.sum(judged.candidates["is_real"]) >= 10
+    assert "real_score" not in plain.candidates.colnames
+
+
 def test_regions_without_data_are_left_out_and_the_rest_is_not_harmed():
     science, template = SCIENCE.image.copy(), exposure(seed=1, fwhm=2.2)
     science[:120, :90] = np.nan

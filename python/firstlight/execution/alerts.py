@@ -18,11 +18,11 @@ from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, s
 from firstlight.repo.records import visits
 from firstlight.repo.repo import Repo
 
-SCORES = ("score", "reliability", "rb")
+SCORES = ("real_score", "score", "reliability", "rb")
 """Columns of candidates that may hold a probability of being real."""
 
 
-TOLD_ELSEWHERE = ("is_negative", "kept")
+TOLD_ELSEWHERE = ("is_negative", "is_real", "kept")
 """Columns of candidates that are no flags of an alert."""
 
 

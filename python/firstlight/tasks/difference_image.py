@@ -32,6 +32,8 @@ from firstlight.tasks.check_registration import CheckRegistrationTask
 from firstlight.tasks.detect_difference import DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.subtract import SubtractResult, SubtractTask
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
+from firstlight.tasks.vet import VetTask
+from firstlight.tasks.vet_features import FeatureVetTask
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class DifferenceImageConfig(PipelineTaskConfig):
     detect: Subtask[DetectDifferenceTask] = subtask(DetectDifferenceTask)
     """Finds and measures what changed."""
 
+    vet: Subtask[VetTask] | None = subtask(FeatureVetTask)
+    """Gives each candidate the probability that it is a real change; empty to give none."""
+
     same_pixels: PositiveFloat = 0.01
     """Exposures whose WCS differ by less than this everywhere have the same pixels [pixel]."""
 
@@ -108,6 +113,8 @@ class DifferenceImageState:
                 "kernel_sources": self.subtracted.kernel_sources,
                 "funnels": (self.subtracted.funnel,),
             }
+        if self.detected:
+            made |= {"difference": self.detected.difference, "candidates": self.detected.sources}
         return made
 
 
@@ -136,15 +143,18 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         self.registration = self.config.registration and self.config.registration.make()
         self.subtract = self.config.subtract.make()
         self.detect = self.config.detect.make()
+        self.vet = self.config.vet and self.config.vet.make()
 
     def passes(self) -> Sequence[Pass[DifferenceImageState]]:
         """List the passes in the order in which they run."""
         check = (Pass("registration", self._check),) if self.registration else ()
+        vet = (Pass("vet", self._vet),) if self.vet else ()
         return (
             Pass("align", self._align),
             *check,
             Pass("subtract", self._subtract),
             Pass("detect", self._detect),
+            *vet,
         )
 
     def run(self, science: Exposure, template: Exposure, sources: Table | None = None) -> DifferenceImageResult:
@@ -240,3 +250,11 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         state.gates = (*state.gates, *state.detected.gates)
         found = state.detected.sources
         return {"candidates": len(found), "negative": int(np.sum(found["is_negative"]))}
+
+    def _vet(self, state: DifferenceImageState) -> Mapping[str, Fact]:
+        if self.vet is None or state.detected is None:
+            raise AssertionError("The pass 'detect' runs before this one.")
+        judged = self.vet.run(state.science, state.template, state.detected.difference, state.detected.sources)
+        state.detected = replace(state.detected, sources=judged.candidates)
+        state.gates = (*state.gates, *judged.gates)
+        return {"real": int(judged.real.sum()), "undefined": int(judged.undefined.sum())}
