@@ -39,8 +39,8 @@ UNITS = {
 }
 
 
+# A transaction, for the annotations of those who only hand it on.
 Connection = sa.Connection
-"""A transaction, for the annotations of those who only hand it on."""
 
 
 class VisitKey(NamedTuple):
