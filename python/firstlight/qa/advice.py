@@ -49,9 +49,9 @@ ADVICE = {
         "light; a slope with magnitude is an error of the sky or of linearity.",
     ),
     "aperture_correction_crowding": Advice(
-        "Change of the factor from PSF flux to total flux by the light of neighbours.",
-        "The field is crowded: neighbours too faint to be told apart are in every aperture. The factor allows for "
-        "them, and its error, which is part of that of the zero point, says how far to believe it.",
+        "Change of the factor from PSF flux to total flux by light that every aperture has too much of.",
+        "That light is of neighbours too faint to be told apart, or of sky that is left; stars that grow with their "
+        "brightness look alike. The factor allows for it, and this is part of its error and of that of the zero point.",
     ),
     "reference_catalog": Advice("Whether there was a reference catalogue.", "Give one with `--refcat`."),
     "astrometry_n_matches": Advice(
