@@ -69,7 +69,7 @@ def draw(x, y, flux, psf, side=SIDE):
 
 
 def make_field(fwhms, *, seed=1, rays=25, moving=3e4, dither=6.0, turn=1.0, scale=None, n_side=6, sky=SKY, side=SIDE):
-    """Simulate an epoch for each seeing.
+    """Simulate an epoch for each seeing; the noise does not depend on cosmic rays and what moves.
 
     Parameters
     ----------
@@ -95,9 +95,12 @@ def make_field(fwhms, *, seed=1, rays=25, moving=3e4, dither=6.0, turn=1.0, scal
         at_x, at_y = own.sky_to_pixel(ra=ra, dec=dec)
         light = draw(at_x, at_y, flux, psf, side) * scale[epoch]
         light += draw([30.0 + 20 * epoch], [side / 2 + 12.0], [moving * scale[epoch]], psf, side)
-        image = rng.poisson(light + sky) - sky + 0.0
-        for row, column, length in zip(*rng.integers(10, side - 10, (2, rays)), rng.integers(1, 5, rays), strict=True):
-            image[row, column : column + length] += rng.uniform(300, 5000)
+        image = light + np.sqrt(light + sky) * np.random.default_rng((seed, epoch, 1)).normal(size=light.shape)
+        hits = np.random.default_rng((seed, epoch, 2))
+        for row, column, length in zip(
+            *hits.integers(10, side - 10, (2, rays)), hits.integers(1, 5, rays), strict=True
+        ):
+            image[row, column : column + length] += hits.uniform(300, 5000)
         exposures.append(
             Exposure(
                 image=image,

@@ -84,10 +84,10 @@ class CoaddTemplateConfig(TemplateConfig):
     poor_planes: tuple[str, ...] = ("SAT", "SUSPECT", "CR", "STREAK", "EDGE", "CROSSTALK", "UNMASKEDNAN")
     """Mask planes whose pixels are used only where no input is good."""
 
-    saturation_margin: NonNegativeInt = 2
-    """So far from saturated pixels, where the resampling rings, an input is used only where none is good [pixel]."""
+    saturation_margin: NonNegativeInt = 3
+    """So near to saturated pixels, where the resampling rings, an input is used only where none is good [pixel]."""
 
-    max_stars: PositiveInt = 200
+    max_stars: PositiveInt = 100
     """So many of the brightest stars are compared."""
 
     max_offset: PositiveFloat = 0.5
@@ -362,7 +362,7 @@ def _cells(known: BoolArray) -> BoolArray:
 
 def _grown(mask: NDArray[np.int32], bits: int, margin: int) -> BoolArray:
     """Return where one of the bits is set in a pixel or near it, in each input [input, y, x]."""
-    where = (mask & np.int32(bits)) != 0
+    where = np.asarray((mask & np.int32(bits)) != 0)
     if not margin or not where.any():
         return where
     return np.asarray(maximum_filter(where, size=(1, 2 * margin + 1, 2 * margin + 1), mode="constant"))
