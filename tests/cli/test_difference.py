@@ -66,11 +66,12 @@ def test_a_plain_pair_leaves_every_product_and_nothing_else(done, field):
     assert (values["status"], values["image"], values["template"]) == ("ok", "epoch_1.fits", "epoch_0.fits")
     assert values["candidate_count"] == len(read_catalog(done / "epoch_1_candidates.parquet"))
     assert {"registration_fraction", "kernel_stars", "masked_core_fraction"} <= {g["name"] for g in values["gates"]}
-    assert [step["step"] for step in values["timing"]][-4:] == [
+    assert [step["step"] for step in values["timing"]][-5:] == [
         "difference.align",
         "difference.registration",
         "difference.subtract",
         "difference.detect",
+        "difference.vet",
     ]
 
 

@@ -210,8 +210,21 @@ def test_what_overlaps_is_what_separations_say(seed):
 
     sky = SkyCoord(ra, dec, unit="deg")
     for n in range(number):
-        expected = np.flatnonzero(sky[n].separation(sky).deg <= radius[n] + radius)
-        assert join.overlapping(data_ids[n]) == expected.tolist()
+        apart = sky[n].separation(sky).deg
+        found = join.overlapping(data_ids[n])
+        assert sorted(found) == np.flatnonzero(apart <= radius[n] + radius).tolist()
+        assert np.all(np.diff(apart[found]) > -1e-6)  # the nearest come first
+
+
+def test_a_tract_lies_where_its_pixels_do():
+    places = [Region("x", 1, 0, 10.0, 20.0, 0.5), Region("x", 2, 0, 50.0, 20.0, 0.5)]
+    tracts = [DataId(skymap="fields", tract=number) for number in range(3)]
+    circles = {("fields", 0): (10.8, 20.0, 0.4), ("fields", 1): (10.1, 20.0, 0.4), ("fields", 2): (200.0, 0.0, 0.4)}
+
+    join = SkyJoin(places, tracts, tracts=circles)
+
+    assert join.overlapping(DataId(instrument="x", visit=1, detector=0)) == [1, 0]
+    assert join.overlapping(DataId(instrument="x", visit=2, detector=0)) == []
 
 
 def test_a_condition_is_asked_of_what_has_its_field_and_one_that_nobody_has_is_refused(repo):

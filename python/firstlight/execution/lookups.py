@@ -107,7 +107,7 @@ class Lookups:
             return lambda _: []
         own, theirs = node.connections.dimensions, node.connections.dimensions_of(connection)
         for whose, place in (("the work", own), (f"{connection.name!r}", tuple(found.data_ids[0]))):
-            if not {"visit", "exposure", "tract"}.intersection(place):
+            if "patch" in place or not {"visit", "exposure", "tract"}.intersection(place):
                 kinds = ", ".join(place) or "nothing"
                 raise PipelineError(
                     f"{node.label}: {name!r} is looked up on the sky, and {whose} is for each {kinds}; "
