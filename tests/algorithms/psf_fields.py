@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from firstlight.algorithms.psf_model import fit_psf
+from firstlight.algorithms.psf_model import begin_fit, fit_psf
 
 SHAPE = (600, 640)
 SKY_NOISE = 7.0
@@ -61,9 +61,9 @@ class Field:
         self.bad = np.zeros(SHAPE, dtype=bool)
         self.found_x, self.found_y = self.x + rng.normal(0, 0.1, n), self.y + rng.normal(0, 0.1, n)
 
-    def fit(self, fit=fit_psf, **changes):
+    def fit(self, fit=fit_psf, *, order=None, **changes):
         arguments = {"variance": self.variance, "bad": self.bad, "x": self.found_x, "y": self.found_y, **changes}
-        return fit(self.image, **arguments)
+        return fit(begin_fit(self.image, **arguments), **({} if order is None else {"order": order}))
 
 
 def positions(n=5, seed=9):

@@ -75,81 +75,36 @@ class PsfFit:
         return int(self.used.sum())
 
 
-def fit_psf(
-    image: FloatArray,
-    *,
-    variance: FloatArray,
-    bad: BoolArray,
-    x: FloatArray,
-    y: FloatArray,
-    fwhm: float | None = None,
-    radius: int | None = None,
-    order: int = 3,
-    residual_order: int = 2,
-    neighbours: Neighbours | None = None,
-    max_stars: int = 600,
-    floor: float = 0.01,
-    sky_sigma: float = 0.15,
-    reject_fraction: float = 0.1,
-) -> PsfFit:
+def fit_psf(start: FitStart, *, order: int = 3, residual_order: int = 2, reject_fraction: float = 0.1) -> PsfFit:
     """Model the point-spread function of an image from candidate stars.
 
-    First a pixel-integrated elliptical Moffat profile, whose width and ellipticity are polynomials of the position, is
-    fitted to all stars at once, with flux, position and local sky of every star. What the stars show beyond it goes on
-    an oversampled grid of B-splines with a prior that the data set themselves, so that it vanishes where the profile
+    A pixel-integrated elliptical Moffat profile, whose width and ellipticity are polynomials of the position, is fitted
+    to all stars at once, with flux, position and local sky of every star. What the stars show beyond it goes on an
+    oversampled grid of B-splines with a prior that the data set themselves, so that it vanishes where the profile
     suffices. Both together become a `PixelGridPsf`.
 
     Parameters
     ----------
-    image, variance : (ny, nx) [count], [count^2]
-        Sky-subtracted image and its variance.
-    bad : (ny, nx)
-        True where a pixel must not be used.
-    x, y : (n,) [pixel]
-        Candidates, good to about half a pixel.
-    fwhm : [pixel]
-        First guess; measured from the candidates when None.
-    radius : [pixel]
-        Half size of the stamps; four FWHM when None.
+    start
+        From `begin_fit`.
     order
         Total degree of the variation of width and ellipticity; lowered when there are fewer than three to five stars
         per term, or when the terms are not significant.
     residual_order
         The same of the grid; lowered when there are too few stars.
-    neighbours
-        Sources whose light is subtracted; the candidates may be among them.
-    max_stars
-        The brightest stars are taken, evenly over the image, up to this number.
-    floor
-        Error of the model as a fraction of a star's flux in a pixel: caps the weight of bright stars.
-    sky_sigma
-        How far the sky under a star may be from zero, in units of the noise of a pixel.
     reject_fraction
         At most this fraction of the stars is rejected at a time.
 
     Raises
     ------
     PsfError
-        If no candidate can be used, or the model is not finite.
+        If the model is not finite.
 
     References
     ----------
     Jarvis et al. 2021, MNRAS 501, 1282 (PIFF); Bertin 2011, ASPC 442, 435 (PSFEx); Anderson & King 2000, PASP 112,
     1360 (effective PSF).
     """
-    start = begin_fit(
-        image,
-        variance=variance,
-        bad=bad,
-        x=x,
-        y=y,
-        fwhm=fwhm,
-        radius=radius,
-        neighbours=neighbours,
-        max_stars=max_stars,
-        floor=floor,
-        sky_sigma=sky_sigma,
-    )
     weights = start.weights
     state = fit_profile(start.state, order=order, weights=weights, reject_fraction=reject_fraction)
     state, residual = fit_remainder(state, order=residual_order, weights=weights, reject_fraction=reject_fraction)
@@ -239,16 +194,35 @@ def begin_fit(
     bad: BoolArray,
     x: FloatArray,
     y: FloatArray,
-    fwhm: float | None,
-    radius: int | None,
-    neighbours: Neighbours | None,
-    max_stars: int,
-    floor: float,
-    sky_sigma: float,
+    fwhm: float | None = None,
+    radius: int | None = None,
+    neighbours: Neighbours | None = None,
+    max_stars: int = 600,
+    floor: float = 0.01,
+    sky_sigma: float = 0.15,
 ) -> FitStart:
-    """Cut out the candidates, choose the good ones, and fit one profile to the brightest.
+    """Cut out the candidates, choose the good ones, and fit one profile to the brightest: what every model begins with.
 
-    Parameters are those of `fit_psf`.
+    Parameters
+    ----------
+    image, variance : (ny, nx) [count], [count^2]
+        Sky-subtracted image and its variance.
+    bad : (ny, nx)
+        True where a pixel must not be used.
+    x, y : (n,) [pixel]
+        Candidates, good to about half a pixel.
+    fwhm : [pixel]
+        First guess; measured from the candidates when None.
+    radius : [pixel]
+        Half size of the stamps; four FWHM when None.
+    neighbours
+        Sources whose light is subtracted; the candidates may be among them.
+    max_stars
+        The brightest stars are taken, evenly over the image, up to this number.
+    floor
+        Error of the model as a fraction of a star's flux in a pixel: caps the weight of bright stars.
+    sky_sigma
+        How far the sky under a star may be from zero, in units of the noise of a pixel.
 
     Raises
     ------

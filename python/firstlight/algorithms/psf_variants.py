@@ -6,30 +6,13 @@ import numpy as np
 
 from firstlight.algorithms.psf_compose import compose_psf
 from firstlight.algorithms.psf_effective import fit_effective_grid
-from firstlight.algorithms.psf_model import PsfFit, begin_fit
-from firstlight.algorithms.psf_neighbours import Neighbours
+from firstlight.algorithms.psf_model import FitStart, PsfFit
 from firstlight.algorithms.psf_residual import start_residual
 from firstlight.algorithms.psf_rounds import fit_profile
 from firstlight.images.psf import MoffatPsf, Psf
-from firstlight.kernels.arrays import BoolArray, FloatArray
 
 
-def fit_moffat_psf(
-    image: FloatArray,
-    *,
-    variance: FloatArray,
-    bad: BoolArray,
-    x: FloatArray,
-    y: FloatArray,
-    fwhm: float | None = None,
-    radius: int | None = None,
-    order: int = 2,
-    neighbours: Neighbours | None = None,
-    max_stars: int = 600,
-    floor: float = 0.01,
-    sky_sigma: float = 0.15,
-    reject_fraction: float = 0.1,
-) -> PsfFit:
+def fit_moffat_psf(start: FitStart, *, order: int = 2, reject_fraction: float = 0.1) -> PsfFit:
     """Fit a pixel-integrated elliptical Moffat profile, and nothing that it does not show.
 
     It has the fewest parameters of all models that vary, so that it suits few or faint stars; what real stars have
@@ -37,34 +20,18 @@ def fit_moffat_psf(
 
     Parameters
     ----------
+    start
+        From `begin_fit`.
     order
         Total degree of the variation of width and ellipticity; lowered when there are too few stars, or when the terms
         are not significant. At 0 the model is a `MoffatPsf`, above it a `PixelGridPsf`.
-    image, variance, bad, x, y, fwhm, radius, neighbours, max_stars, floor, sky_sigma, reject_fraction
-        As in `fit_psf`.
-
-    Raises
-    ------
-    PsfError
-        If no candidate can be used.
+    reject_fraction
+        At most this fraction of the stars is rejected at a time.
 
     References
     ----------
     Moffat 1969, A&A 3, 455; Trujillo et al. 2001, MNRAS 328, 977 (why not a Gaussian).
     """
-    start = begin_fit(
-        image,
-        variance=variance,
-        bad=bad,
-        x=x,
-        y=y,
-        fwhm=fwhm,
-        radius=radius,
-        neighbours=neighbours,
-        max_stars=max_stars,
-        floor=floor,
-        sky_sigma=sky_sigma,
-    )
     state = fit_profile(start.state, order=order, weights=start.weights, reject_fraction=reject_fraction)
     field, size = state.field, state.stamps.radius
     psf: Psf
@@ -81,53 +48,22 @@ def fit_moffat_psf(
     )
 
 
-def fit_effective_psf(
-    image: FloatArray,
-    *,
-    variance: FloatArray,
-    bad: BoolArray,
-    x: FloatArray,
-    y: FloatArray,
-    fwhm: float | None = None,
-    radius: int | None = None,
-    order: int = 2,
-    neighbours: Neighbours | None = None,
-    max_stars: int = 600,
-    floor: float = 0.01,
-    sky_sigma: float = 0.15,
-    reject_fraction: float = 0.1,
-) -> PsfFit:
+def fit_effective_psf(start: FitStart, *, order: int = 2, reject_fraction: float = 0.1) -> PsfFit:
     """Build an effective PSF: the mean of what stars of all pixel phases show, on a grid finer than the pixels.
 
     Parameters
     ----------
+    start
+        From `begin_fit`.
     order
         Total degree of the variation of every point of the grid; lowered when there are too few stars.
-    image, variance, bad, x, y, fwhm, radius, neighbours, max_stars, floor, sky_sigma, reject_fraction
-        As in `fit_psf`.
-
-    Raises
-    ------
-    PsfError
-        If no candidate can be used.
+    reject_fraction
+        At most this fraction of the stars is rejected at a time.
 
     References
     ----------
     Anderson & King 2000, PASP 112, 1360.
     """
-    start = begin_fit(
-        image,
-        variance=variance,
-        bad=bad,
-        x=x,
-        y=y,
-        fwhm=fwhm,
-        radius=radius,
-        neighbours=neighbours,
-        max_stars=max_stars,
-        floor=floor,
-        sky_sigma=sky_sigma,
-    )
     field, size = start.state.field, start.state.stamps.radius
     nothing = start_residual(order=0, fwhm=field.fwhm, radius=size, peak=0.0)
     average = (float(start.state.x.mean()), float(start.state.y.mean()))

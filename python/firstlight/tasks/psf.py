@@ -13,7 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.psf_model import PsfFit, fit_gaussian_psf, fit_psf
+from firstlight.algorithms.psf_model import PsfFit, begin_fit, fit_gaussian_psf, fit_psf
 from firstlight.algorithms.psf_neighbours import Neighbours
 from firstlight.algorithms.psf_residuals import PsfResiduals, compare_with_stars
 from firstlight.algorithms.psf_stars import brightest_everywhere, select_psf_stars
@@ -286,21 +286,21 @@ class GaussianPsfTask(PsfTask):
 
 
 def _fitted(
-    fit_stamps: Callable[..., PsfFit], exposure: Exposure, stars: Table, neighbours: Table, config: StampPsfConfig
+    fit_model: Callable[..., PsfFit], exposure: Exposure, stars: Table, neighbours: Table, config: StampPsfConfig
 ) -> FittedPsf:
     """Fit a model to stamps of stars, whose size follows the seeing."""
     seeing = FWHM_PER_SIGMA * _sigma(exposure)
-    fit = fit_stamps(
+    start = begin_fit(
         exposure.image,
         variance=exposure.variance,
         bad=exposure.mask.any_of(*UNUSABLE),
         x=np.asarray(stars["x"]),
         y=np.asarray(stars["y"]),
-        order=config.order,
         max_stars=config.max_stars,
         radius=max(6, int(config.stamp_fwhm * seeing / 2 + 0.5)),
         neighbours=_as_neighbours(neighbours),
     )
+    fit = fit_model(start, order=config.order)
     return FittedPsf(psf=fit.psf, used=fit.used, order=max(fit.order, fit.residual_order))
 
 
