@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from astropy.table import Table
 
 from firstlight.framework import (
-    Funnel,
     Gate,
     Input,
     Output,
     Pass,
     PipelineTask,
     PipelineTaskConfig,
-    Struct,
     Subtask,
     subtask,
 )
@@ -26,32 +25,11 @@ from firstlight.tasks.difference_image import DifferenceImageResult, DifferenceI
 
 
 @dataclass(frozen=True)
-class DifferencePairResult(Struct):
-    """What `DifferencePairTask.run` returns."""
+class DifferencePairResult(DifferenceImageResult):
+    """What `DifferencePairTask.run` returns; its gates are those of the calibration too, which say of which image."""
 
     science: Exposure
     """The science exposure as it was subtracted from."""
-
-    difference: Exposure
-    """Science minus template, with what was found marked in its mask."""
-
-    matched_template: Exposure
-    """The template as it was subtracted."""
-
-    kernel: MatchingKernel
-    """What one image was convolved with."""
-
-    candidates: Table
-    """What changed, one row each."""
-
-    kernel_sources: Table
-    """The stars by which the images were matched."""
-
-    gates: tuple[Gate, ...]
-    """How good each step was; those of the calibration say of which image."""
-
-    funnels: tuple[Funnel, ...]
-    """What each selection left."""
 
 
 class DifferencePairConfig(PipelineTaskConfig):
@@ -130,17 +108,8 @@ class DifferencePairTask(PipelineTask[DifferencePairConfig]):
         self.run_passes(state)
         if state.made is None:
             raise AssertionError("The pass 'difference' leaves a result or raises.")
-        made = state.made
-        return DifferencePairResult(
-            science=state.science,
-            difference=made.difference,
-            matched_template=made.matched_template,
-            kernel=made.kernel,
-            candidates=made.candidates,
-            kernel_sources=made.kernel_sources,
-            gates=(*state.gates, *made.gates),
-            funnels=made.funnels,
-        )
+        made: Mapping[str, Any] = state.made.to_mapping()
+        return DifferencePairResult(**{**made, "gates": (*state.gates, *state.made.gates), "science": state.science})
 
     def _science(self, state: DifferencePairState) -> None:
         if state.science.psf is None:
