@@ -88,7 +88,7 @@ def test_a_damaged_file_is_set_aside_with_its_reason_and_taken_when_it_is_replac
 
     assert code == 1
     assert "2.fits  set aside" in errors
-    assert "6000 of" in errors
+    assert "is cut off: it has 6000 bytes of" in errors
     assert night(folder)["1.fits"][0] == "done"
     (folder / "incoming/2.fits").write_bytes(whole)
     assert call(f"{WATCH} --once")[0] == 0

@@ -23,6 +23,7 @@ from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.kernels.arrays import BoolArray, IntArray
+from firstlight.tasks.measurement_scene import psf_sigma
 
 UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
 REJECTED = ("edge", "centroid_flag", "shape_flag", "saturated", "no_data", "bad", "cr", "interpolated")
@@ -289,7 +290,7 @@ def _fitted(
     fit_model: Callable[..., PsfFit], exposure: Exposure, stars: Table, neighbours: Table, config: StampPsfConfig
 ) -> FittedPsf:
     """Fit a model to stamps of stars, whose size follows the seeing."""
-    seeing = FWHM_PER_SIGMA * _sigma(exposure)
+    seeing = FWHM_PER_SIGMA * psf_sigma(exposure)
     start = begin_fit(
         exposure.image,
         variance=exposure.variance,
@@ -324,8 +325,3 @@ def _require_finite(psf: Psf, shape: tuple[int, int]) -> None:
             sigma = math.nan
         if not sigma > 0.0:
             raise NonFinitePsfError(f"The PSF at x={x:.0f}, y={y:.0f} has no finite size.", x=x, y=y)
-
-
-def _sigma(exposure: Exposure) -> float:
-    ny, nx = exposure.shape
-    return exposure.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma if exposure.psf else 3.5 / FWHM_PER_SIGMA
