@@ -46,8 +46,8 @@ class AlignResult(Struct):
     """How good the map of positions is, and how much is covered."""
 
 
-class AlignConfig(Config):
-    """What every alignment can be told."""
+class ResampleConfig(Config):
+    """What every alignment can be told that resamples by itself."""
 
     excluded_planes: tuple[str, ...] = ("BAD", "NO_DATA")
     """Mask planes whose pixels get no weight; their neighbours stand in, and the plane is kept."""
@@ -56,7 +56,7 @@ class AlignConfig(Config):
     """A smaller fraction of covered pixels is a warning."""
 
 
-AlignConfigT = TypeVar("AlignConfigT", bound=AlignConfig, covariant=True, default=AlignConfig)
+AlignConfigT = TypeVar("AlignConfigT", bound=Config, covariant=True, default=Config)
 
 
 class AlignTask(Task[AlignConfigT], ABC):
@@ -82,7 +82,7 @@ class AlignTask(Task[AlignConfigT], ABC):
         """
 
 
-class LanczosAlignConfig(AlignConfig):
+class LanczosAlignConfig(ResampleConfig):
     """Settings of `LanczosAlignTask`."""
 
     lobes: int = Field(default=3, ge=1, le=5)

@@ -13,10 +13,10 @@ from firstlight.algorithms.pattern_alignment import (
     align_by_patterns,
 )
 from firstlight.errors import InputError
-from firstlight.framework import Gate, Subtask, subtask
+from firstlight.framework import Config, Gate, Subtask, subtask
 from firstlight.images.exposure import Exposure
 from firstlight.images.pixel_grid import PixelGrid
-from firstlight.tasks.align import AlignConfig, AlignResult, AlignTask, LanczosAlignTask
+from firstlight.tasks.align import AlignResult, AlignTask, LanczosAlignTask
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
 from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
@@ -24,7 +24,7 @@ from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
 UNUSABLE = ("BAD", "SAT", "NO_DATA", "CR")
 
 
-class PatternAlignConfig(AlignConfig):
+class PatternAlignConfig(Config):
     """Settings of `PatternAlignTask`."""
 
     background: Subtask[BackgroundTask] = subtask(MeshBackgroundTask, bin_size=64)

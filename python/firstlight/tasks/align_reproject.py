@@ -18,7 +18,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.pixel_grid import PixelGrid
 from firstlight.images.wcs import SkyWcs
 from firstlight.kernels.arrays import BoolArray
-from firstlight.tasks.align import AlignConfig, AlignResult, AlignTask, align_result, both_wcs, planes_of, sky_map
+from firstlight.tasks.align import AlignResult, AlignTask, ResampleConfig, align_result, both_wcs, planes_of, sky_map
 
 try:
     import reproject
@@ -29,7 +29,7 @@ _TOLERANCE_PX = 0.002
 _LEAST_COVER = 0.1
 
 
-class AdaptiveAlignConfig(AlignConfig):
+class AdaptiveAlignConfig(ResampleConfig):
     """Settings of `AdaptiveAlignTask`."""
 
     kernel: Literal["gaussian", "hann"] = "gaussian"
@@ -87,7 +87,7 @@ class AdaptiveAlignTask(AlignTask[AdaptiveAlignConfig]):
         return gaussian_kernel(sigma, reach=reach, stretch=(along_x, along_y))
 
 
-class ExactAlignConfig(AlignConfig):
+class ExactAlignConfig(ResampleConfig):
     """Settings of `ExactAlignTask`."""
 
 
@@ -144,7 +144,7 @@ def _result(
     exposure: Exposure,
     image: NDArray[np.float64],
     *,
-    config: AlignConfig,
+    config: ResampleConfig,
     grid: WarpGrid,
     kernel: WarpKernel,
     wcs: SkyWcs,
