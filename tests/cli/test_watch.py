@@ -79,20 +79,21 @@ def test_the_order_of_arrival_changes_nothing(folder):
     assert together == one_by_one
 
 
-def test_a_damaged_file_is_set_aside_with_its_reason_and_taken_when_it_is_replaced(folder):
+@pytest.mark.parametrize("name", ["2.fits", "2.fits.gz"])
+def test_a_damaged_file_is_set_aside_with_its_reason_and_taken_when_it_is_replaced(folder, name):
     frame(folder / "incoming/1.fits", 1)
-    whole = frame(folder / "2.fits", 2).read_bytes()
-    (folder / "incoming/2.fits").write_bytes(whole[:6000])
+    whole = frame(folder / name, 2).read_bytes()
+    (folder / "incoming" / name).write_bytes(whole[:6000])
 
     code, errors = call(f"{WATCH} --once")
 
     assert code == 1
-    assert "2.fits  set aside" in errors
-    assert "is cut off: it has 6000 bytes of" in errors
+    assert f"{name}  set aside" in errors
+    assert "is cut off: " in errors
     assert night(folder)["1.fits"][0] == "done"
-    (folder / "incoming/2.fits").write_bytes(whole)
+    (folder / "incoming" / name).write_bytes(whole)
     assert call(f"{WATCH} --once")[0] == 0
-    assert night(folder)["2.fits"] == ("done", "")
+    assert night(folder)[name] == ("done", "")
 
 
 def test_killed_in_the_middle_it_goes_on_and_loses_nothing(folder):

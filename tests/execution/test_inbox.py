@@ -1,15 +1,11 @@
 """Files that arrive in a folder, slowly, late, in pieces."""
 
-import gzip
 import os
 
-import numpy as np
 import pytest
-from astropy.io import fits
 
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.night_log import NightLog
-from firstlight.images.completeness import missing_from
 
 NOW = 1_000_000.0
 
@@ -63,26 +59,6 @@ def test_other_files_and_hidden_ones_are_passed_over(inbox, tmp_path):
 def test_a_folder_that_is_gone_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         Inbox(tmp_path / "nowhere").finished(NOW)
-
-
-@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz"])
-def test_a_file_that_is_cut_off_is_told_from_a_whole_one(tmp_path, name):
-    path = tmp_path / name
-    pixels = np.random.default_rng(1).integers(0, 9999, (80, 90)).astype(np.int16)
-    fits.PrimaryHDU(pixels).writeto(path)
-    assert missing_from(path) is None
-
-    path.write_bytes(path.read_bytes()[:6000])
-
-    assert missing_from(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no image", gzip.compress(b"SIMPLE")])
-def test_what_is_no_fits_file_is_not_whole(tmp_path, content):
-    path = tmp_path / "a.fits"
-    path.write_bytes(content)
-
-    assert missing_from(path)
 
 
 def test_the_log_of_a_night_comes_back_and_a_damaged_one_is_begun_anew(tmp_path):

@@ -15,7 +15,6 @@ from firstlight.execution.run import RunOutcome, RunRequest, plan_for, run_pipel
 from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.work import Record
 from firstlight.framework import BuiltPipeline
-from firstlight.images.completeness import missing_from
 from firstlight.repo.ingest import Mode, ingest
 from firstlight.repo.repo import Repo
 from firstlight.repo.summaries import visit_summaries
@@ -88,7 +87,7 @@ class Watcher:
         OSError
             If the folder cannot be read.
         """
-        files = self._whole(self.inbox.finished(time.time()))
+        files = self.inbox.finished(time.time())
         added = self._ingest(files) if files else 0
         if added or (self._is_first and self.repo.collections("raw/*")):
             self._run()
@@ -101,16 +100,6 @@ class Watcher:
             folder = RunFolder(self.repo.root, run)
             if not folder.is_finished:
                 folder.finish(self.log.counts())
-
-    def _whole(self, files: Sequence[Path]) -> list[Path]:
-        """Return the files that are whole, and set the others aside."""
-        whole = []
-        for path in files:
-            if what := missing_from(path):
-                self._set_aside(path, what)
-            else:
-                whole.append(path)
-        return whole
 
     def _ingest(self, files: Sequence[Path]) -> int:
         report = ingest(
