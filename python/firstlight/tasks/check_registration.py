@@ -143,6 +143,6 @@ class CheckRegistrationTask(Task[CheckRegistrationConfig]):
         if found.n_matched >= 5 and found.n_matched > 2 * found.n_elsewhere:
             return (
                 f"Shifted by {found.x:+.1f}, {found.y:+.1f} pixels {found.n_matched} would: the WCS of one is wrong; "
-                "solve it anew, or align by the stars (align.task=PatternAlignTask)."
+                "solve it anew, or align by the stars (-c difference:align.task=PatternAlignTask)."
             )
         return "Is the WCS of one wrong, or is this another field?"
