@@ -74,6 +74,16 @@ def test_an_image_without_a_usable_pixel_is_refused(task_class):
     assert raised.value.facts
 
 
+@every_background
+def test_in_a_crowd_without_sky_the_pixels_of_the_sources_count(task_class):
+    image = exposure_of(300.0 + noise(SHAPE))
+    everywhere = np.ones(SHAPE, dtype=bool)
+    everywhere[5, 5] = False
+    crowded = image.replace(mask=image.mask.with_plane("DETECTED", everywhere))
+
+    np.testing.assert_array_equal(task_class().run(crowded).image, task_class().run(image).image)
+
+
 @pytest.mark.parametrize("method", ["chebyshev", "spline"])
 def test_a_sloping_sky_is_followed(method):
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]

@@ -78,6 +78,16 @@ def test_the_sky_is_what_was_put_in(task_class):
 
 
 @every_summary
+def test_nothing_is_said_about_the_sky_where_sources_fill_the_image(task_class):
+    exposure = whole()
+    everywhere = np.ones(SHAPE, dtype=bool)
+    everywhere[5, 5] = False
+    crowded = exposure.replace(mask=exposure.mask.with_plane("DETECTED", everywhere))
+
+    assert math.isnan(task_class().run(crowded, None).summary["sky_noise"])
+
+
+@every_summary
 def test_a_slope_of_the_sky_is_seen(task_class):
     exposure = whole()
     tilted = exposure.replace(image=(exposure.image + np.linspace(-NOISE, NOISE, SHAPE[1])).astype(np.float32))

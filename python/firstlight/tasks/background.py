@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+import numpy as np
+from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.background import fit_mesh_background
@@ -16,6 +17,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR")
+SOURCE_PLANES = ("DETECTED", "DETECTED_NEGATIVE")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ class BackgroundConfig(Config):
     ignored_planes: tuple[str, ...] = IGNORED_PLANES
     """Mask planes whose pixels are left out."""
 
+    min_sky: float = Field(default=0.005, ge=0.0, le=1.0)
+    """With a smaller share of the pixels outside sources, as in a crowd without sky, those of the sources count too."""
+
 
 BackgroundConfigT = TypeVar("BackgroundConfigT", bound=BackgroundConfig, covariant=True, default=BackgroundConfig)
 
@@ -57,6 +62,16 @@ class BackgroundTask(Task[BackgroundConfigT], ABC):
         TooManyMaskedPixelsError
             If no bin has a usable pixel.
         """
+
+    def left_out(self, exposure: Exposure) -> BoolArray:
+        """Return the pixels that do not count [y, x]."""
+        bad = exposure.mask.any_of(*self.config.ignored_planes)
+        defects = exposure.mask.any_of(*(name for name in self.config.ignored_planes if name not in SOURCE_PLANES))
+        usable = int(np.count_nonzero(~defects))
+        if np.count_nonzero(~bad) >= self.config.min_sky * usable:
+            return bad
+        self.log.info("no sky between the sources", usable=usable, free=int(np.count_nonzero(~bad)))
+        return defects
 
 
 class MeshBackgroundConfig(BackgroundConfig):
@@ -80,14 +95,16 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
 
     def run(self, exposure: Exposure) -> BackgroundResult:
         """Estimate the sky under ``exposure`` where it is not masked."""
+        bad = self.left_out(exposure)
+        sources_left_out = (bad & exposure.mask.any_of("DETECTED")).any()
         model = fit_mesh_background(
             exposure.image,
-            bad=exposure.mask.any_of(*self.config.ignored_planes),
+            bad=bad,
             bin_size=self.config.bin_size,
             order=self.config.order,
             method=self.config.method,
             source_passes=self.config.source_passes,
-            extended_passes=self.config.extended_passes if exposure.mask.any_of("DETECTED").any() else 0,
+            extended_passes=self.config.extended_passes if sources_left_out else 0,
         )
         self.log.info("background", sky=model.level, bin_size=self.config.bin_size)
         return BackgroundResult(background=model, image=model.evaluate())
@@ -100,7 +117,7 @@ class ConstantBackgroundTask(BackgroundTask):
         """Estimate the sky under ``exposure`` where it is not masked."""
         model = fit_mesh_background(
             exposure.image,
-            bad=exposure.mask.any_of(*self.config.ignored_planes),
+            bad=self.left_out(exposure),
             bin_size=max(exposure.image.shape),
             order=0,
             method="chebyshev",

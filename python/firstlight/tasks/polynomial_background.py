@@ -52,7 +52,7 @@ class PolynomialBackgroundTask(BackgroundTask[PolynomialBackgroundConfig]):
 
     def run(self, exposure: Exposure) -> BackgroundResult:
         """Estimate the sky under ``exposure`` where it is not masked."""
-        bad = exposure.mask.any_of(*self.config.ignored_planes)
+        bad = self.left_out(exposure)
         masked = bad
         model = self._fit(exposure.image, bad, extended_passes=0)
         for _ in range(self.config.passes):

@@ -26,6 +26,9 @@ MOMENTS = ("30", "21", "12", "03", "40", "31", "22", "13", "04")
 HIGHER_SHAPES = ("coma1", "coma2", "trefoil1", "trefoil2", "kurtosis", "e41", "e42")
 SKY_IGNORED = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "SUSPECT", "SPIKE", "CR")
 UNUSABLE = ("BAD", "EDGE", "NO_DATA", "SAT")
+MIN_SKY_PIXELS = 16
+"""With fewer that belong to no source nothing is said about the sky, as in a crowd that fills the image."""
+
 PIXEL_PHASES = 5
 """Places within a pixel, along each axis, over which what depends on them is averaged."""
 
@@ -201,7 +204,7 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         rows = slice(step // 2 if exposure.shape[0] > step else 0, None, step)
         image, variance = exposure.image[rows], exposure.variance[rows]
         occupied = exposure.mask.cutout((rows, slice(None))).any_of(*SKY_IGNORED)
-        if occupied.all():
+        if np.count_nonzero(~occupied) < MIN_SKY_PIXELS:
             return {"sky_bg": level, **dict.fromkeys(names, NAN)}
         sky = measure_sky_noise(image, bad=occupied, variance=variance)
         slope = _slope(image, ~occupied) / sky.sigma if sky.sigma > 0 else NAN
