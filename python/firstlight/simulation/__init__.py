@@ -9,6 +9,9 @@ from firstlight.simulation.raw_frames import (
     make_raw_camera,
     take_raw_frame,
 )
+from firstlight.simulation.season import SeasonPlan, plan_season, write_season
+from firstlight.simulation.season_settings import SeasonSettings
+from firstlight.simulation.season_weather import Visit
 from firstlight.simulation.settings import (
     DetectorSettings,
     OpticsSettings,
@@ -24,15 +27,20 @@ __all__ = [
     "RawCameraSettings",
     "RawFrame",
     "ReferenceSettings",
+    "SeasonPlan",
+    "SeasonSettings",
     "SimulatedExposure",
     "SimulatedNight",
     "SimulationSettings",
     "SkySettings",
+    "Visit",
     "make_raw_camera",
     "night_sky",
+    "plan_season",
     "simulate_exposure",
     "simulate_night",
     "simulate_reference",
     "take_raw_frame",
     "write_night",
+    "write_season",
 ]

@@ -95,6 +95,7 @@ def simulate_exposure(
     epoch: int = 0,
     n_epochs: int = 1,
     sky: Table | None = None,
+    conditions: Conditions | None = None,
 ) -> SimulatedExposure:
     """Simulate one exposure.
 
@@ -110,10 +111,12 @@ def simulate_exposure(
         Number of exposures of the night, which decides when transients shine.
     sky
         What `night_sky` returned; None: drawn here.
+    conditions
+        State of sky and telescope; None: drawn here.
     """
     settings = settings or SimulationSettings()
     sky = night_sky(settings, seed=seed, n_epochs=max(n_epochs, epoch + 1)) if sky is None else sky
-    conditions = draw_conditions(settings, seed=seed, epoch=epoch)
+    conditions = draw_conditions(settings, seed=seed, epoch=epoch) if conditions is None else conditions
     cards = wcs_cards(
         settings.optics,
         seed=seed,

@@ -14,6 +14,7 @@ from astropy.table import Table
 from firstlight.errors import OutputError
 from firstlight.simulation.detector import TruthBit
 from firstlight.simulation.exposure import SimulatedExposure, night_sky, simulate_exposure, sky_noise
+from firstlight.simulation.output import make_folder, write_table
 from firstlight.simulation.point_spread import FieldPolynomial
 from firstlight.simulation.reference import make_reference
 from firstlight.simulation.settings import SimulationSettings
@@ -78,7 +79,7 @@ def write_night(
         If the folder cannot be written.
     """
     settings, folder = settings or SimulationSettings(), Path(folder)
-    _make_folder(folder)
+    make_folder(folder)
     sky = night_sky(settings, seed=seed, n_epochs=n_epochs)
     images, others, tables = [], [], []
     try:
@@ -91,8 +92,8 @@ def write_night(
             _mask_hdu(exposure).writeto(others[-1], overwrite=True)
             tables.append(exposure.sources)
         others += [folder / "truth.parquet", folder / "refcat.parquet"]
-        _write_table(truth_table(sky, tables), others[-2])
-        _write_table(make_reference(sky, settings=settings, seed=seed), others[-1])
+        write_table(truth_table(sky, tables), others[-2])
+        write_table(make_reference(sky, settings=settings, seed=seed), others[-1])
     except OSError as error:
         raise OutputError(f"Cannot write the simulation into {folder}: {error.strerror or error}.") from error
     return (*images, *others)
@@ -167,17 +168,3 @@ def _mask_hdu(exposure: SimulatedExposure) -> fits.PrimaryHDU:
     for bit in TruthBit:
         hdu.header[f"BIT_{bit.bit_length() - 1}"] = (bit.name, "truth mask bit")
     return hdu
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".firstlight-write-test"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"Cannot write into {folder}: {error.strerror}.") from error
-
-
-def _write_table(table: Table, path: Path) -> None:
-    table.write(path, format="parquet", overwrite=True)

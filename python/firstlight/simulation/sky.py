@@ -85,7 +85,7 @@ def draw_sky(settings: SimulationSettings, *, seed: int, radius: float, n_epochs
 
 
 def apply_proper_motion(
-    ra: FloatArray, dec: FloatArray, *, pmra: FloatArray, pmdec: FloatArray, years: float
+    ra: FloatArray, dec: FloatArray, *, pmra: FloatArray, pmdec: FloatArray, years: float | FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Move stars along great circles.
 
@@ -95,7 +95,7 @@ def apply_proper_motion(
     pmra, pmdec : (n,) [mas/yr]
         `pmra` includes cos(dec).
     years
-        Time to move [Julian year].
+        Time to move, one for all or (n,) [Julian year].
     """
     a, d = np.deg2rad(ra), np.deg2rad(dec)
     radial = np.stack([np.cos(d) * np.cos(a), np.cos(d) * np.sin(a), np.sin(d)])

@@ -55,6 +55,12 @@ class Stream(enum.IntEnum):
     TRAILS = 15
     """Satellites of one epoch."""
 
+    WEATHER = 16
+    """Lost nights, clouds, seeing and the Moon of a season."""
+
+    SEASON = 17
+    """What changes on the sky in a season."""
+
 
 def random_stream(seed: int, stream: Stream, *, epoch: int = 0) -> np.random.Generator:
     """Return the generator of one purpose, the same for the same arguments."""
