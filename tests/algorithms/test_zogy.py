@@ -107,6 +107,33 @@ def test_score_allows_for_the_registration():
     assert aware[60:160, 60:160].std() == pytest.approx(1.0, abs=0.05)
 
 
+def test_noise_of_its_own_light_is_not_held_against_a_faint_source_that_came_or_went():
+    gain = 0.5
+    new, reference = np.zeros((2, *SHAPE), dtype=np.float32)
+    places = [(x, y) for x in range(30, 371, 34) for y in range(30, 371, 34)]
+    for number, (x, y) in enumerate(places):
+        draw(*((new, NEW.psf) if number % 2 else (reference, REFERENCE.psf)), x=x, y=y, flux=60.0)
+    filters = zogy_filters(NEW, REFERENCE, shape=SHAPE)
+    psf = convolved_psf(NEW.psf, filters[0])
+    score = matched_significance(
+        convolve_sum([(new, filters[0]), (reference, filters[1].scaled(-1.0))]),
+        psf=psf,
+        science=new,
+        template=reference,
+        science_variance=9.0 + new / np.float32(gain),
+        template_variance=4.0 + reference / np.float32(gain),
+        science_filter=filters[0],
+        template_filter=filters[1],
+    )
+
+    power = (psf.image(x=200, y=200) ** 2).sum()
+    noise = np.hypot(3.0, 2.0 / 0.8) / np.sqrt(power)
+    came, went = (score[[y for _, y in chosen], [x for x, _ in chosen]] for chosen in (places[1::2], places[::2]))
+    # The light itself adds a third to the variance.
+    assert np.median(came) == pytest.approx(60.0 / noise, rel=0.02)
+    assert np.median(went) == pytest.approx(-60.0 / 0.8 / noise, rel=0.02)
+
+
 def test_variance_counts_all_filters():
     filters = zogy_filters(NEW, REFERENCE, shape=SHAPE)
 

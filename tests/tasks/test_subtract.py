@@ -135,6 +135,24 @@ def test_flux_scale_of_images_in_other_units_is_found(method):
     assert np.nanstd(z) <= 1.25
 
 
+def test_sky_that_is_left_is_taken_off_where_the_kernel_sees_no_star():
+    pair = make_pair(5, fwhm=(2.6, 2.2), variation=0.0, n_new=20)
+    y, x = (np.linspace(-1.0, 1.0, side) for side in pair.science.shape)
+    # Of third order along either axis: the background of the kernel has no such term.
+    bump = (20.0 * (4 * x**3 - 3 * x) + 20.0 * (4 * y**3 - 3 * y)[:, None]).astype(np.float32)
+    science = pair.science.replace(image=pair.science.image + bump)
+
+    result = AlardLuptonSubtractTask(AlardLuptonSubtractConfig(score=False)).run(science, pair.template)
+    z = np.where(result.difference.mask.any_of(*MASKED), np.nan, result.difference.image)
+    blocks = np.nanmedian(z.reshape(8, 64, 8, 64).transpose(0, 2, 1, 3).reshape(64, -1), axis=1)
+    # The median of 64 x 64 pixels has an error of 1.25 / 64 sigma.
+    sigma = np.sqrt(np.median(result.difference.variance))
+    assert np.sqrt(np.mean(blocks**2)) < 2 * 1.25 / 64 * sigma
+    assert np.abs(result.difference.background.evaluate()).max() > 5.0
+    outer = np.nanmedian(science.image - result.matched_template.image - result.difference.image)
+    assert abs(outer) < 0.05 * sigma
+
+
 @pytest.mark.parametrize(("fwhm", "convolved"), [((2.6, 2.2), "template"), ((2.2, 2.6), "science")])
 def test_the_sharper_image_is_convolved(fwhm, convolved):
     assert subtracted(AlardLuptonSubtractTask, fwhm)[1].kernel.convolved == convolved

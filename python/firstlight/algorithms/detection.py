@@ -137,15 +137,21 @@ def smooth_for_detection(image: FloatArray, *, variance: FloatArray, bad: BoolAr
     unknown = bad | ~np.isfinite(image) | ~np.isfinite(variance)
     taps = (taps / taps.sum()).astype(np.float32)
     image, variance = as_plane(image), as_plane(variance)
-    own_noise = _variance_slope(image, variance, unknown) * float((taps**3).sum() / (taps**2).sum()) ** 2
+    own_noise = variance_slope(image, variance, unknown) * float((taps**3).sum() / (taps**2).sum()) ** 2
     flux, sigma = matched_filter(image, variance, unknown, taps, own_noise, _FAINT)
     return SmoothedImage(flux=flux, sigma=sigma, reach=reach)
 
 
-def _variance_slope(image: FloatArray, variance: FloatArray, unknown: BoolArray) -> float:
+def variance_slope(image: FloatArray, variance: FloatArray, unknown: BoolArray) -> float:
     """Return by how much the variance rises with the light of a pixel: one over the gain for photon noise.
 
     From a sample of pixels within some standard deviations of the sky, so that saturation and flat fields play no part.
+
+    Parameters
+    ----------
+    image, variance : (ny, nx) [unit], [unit^2]
+    unknown : (ny, nx)
+        Pixels that carry nothing.
     """
     step = max(1, image.size // _SLOPE_SAMPLE)
     chosen = np.flatnonzero(~unknown.ravel()[::step]) * step

@@ -7,10 +7,14 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from firstlight.algorithms.decorrelation import filtered_variance, nodes, stamps, transforms
+from firstlight.algorithms.detection import variance_slope
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.psf import Psf
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import FloatArray
+
+_FAINT = 5.0
+"""The noise of the light of a source itself is left out up to this significance."""
 
 
 def matched_significance(
@@ -30,7 +34,8 @@ def matched_significance(
 
     ``S = D * P_D`` mirrored. Its noise is that of every pixel of both images, sources included, through all filters up
     to there, and what an error of the registration makes of the slopes: ``V_ast = s_x^2 (dS_n/dx)^2 + s_y^2
-    (dS_n/dy)^2`` and the same for the template.
+    (dS_n/dy)^2`` and the same for the template. As in `firstlight.algorithms.detection.smooth_for_detection`, what the
+    light of a new source adds to the noise is not held against it, up to that of a source of 5 standard deviations.
 
     Parameters
     ----------
@@ -39,7 +44,7 @@ def matched_significance(
     psf
         Of the difference.
     science, template : (ny, nx)
-        The images before; looked at only for their slopes.
+        The images before; looked at only for their slopes and for how the variance rises with the light.
     science_variance, template_variance : (ny, nx)
     science_filter, template_filter
         What the images were convolved with to make the difference.
@@ -74,4 +79,28 @@ def matched_significance(
             variance += (
                 np.float32(position_noise[0] ** 2) * slope_x**2 + np.float32(position_noise[1] ** 2) * slope_y**2
             )
-    return np.asarray(signal / np.sqrt(variance), dtype=np.float32)
+    own_noise = [
+        variance_slope(image, plane, np.zeros(image.shape, dtype=bool)) * _cubed_over_squared(kernel)
+        for image, plane, kernel in (
+            (science, science_variance, filters[0]),
+            (template, template_variance, filters[1]),
+        )
+    ]
+    return np.asarray(signal / np.sqrt(_without_own_noise(variance, signal, own_noise)), dtype=np.float32)
+
+
+def _cubed_over_squared(kernel: SpatialKernel) -> float:
+    """Return ``sum(k^3) / sum(k^2)`` at the centre: the noise that a source adds, over its light, both filtered."""
+    ny, nx = kernel.shape
+    image = kernel.image(x=(nx - 1) / 2, y=(ny - 1) / 2)
+    return float((image**3).sum() / (image**2).sum())
+
+
+def _without_own_noise(
+    variance: NDArray[np.float32], signal: NDArray[np.float32], own_noise: list[float]
+) -> NDArray[np.float32]:
+    """Return the variance less what the light of a new source (positive) or a lost one (negative) adds to it."""
+    light = np.minimum(np.abs(signal), np.float32(_FAINT) * np.sqrt(variance))
+    added, lost = (np.float32(max(noise, 0.0)) for noise in own_noise)
+    left = np.maximum(variance - np.where(signal > 0.0, added, lost) * light, np.float32(0.25) * variance)
+    return np.asarray(left, dtype=np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -17,10 +17,13 @@ from firstlight.algorithms.difference_quality import measure_sky, residual_ratio
 from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.algorithms.psf_convolution import convolved_psf
 from firstlight.algorithms.significance import matched_significance
-from firstlight.framework import Config, Funnel, Gate, Struct, Task
+from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, subtask
+from firstlight.images.background import BackgroundList, MeshBackground
 from firstlight.images.exposure import Exposure
+from firstlight.images.mask import Mask
 from firstlight.images.psf import Psf
 from firstlight.images.spatial_kernel import MatchingKernel, SpatialKernel
+from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.subtract_pair import (
     KernelStars,
     SubtractPair,
@@ -38,7 +41,8 @@ class SubtractResult(Struct):
     """What a `SubtractTask` returns."""
 
     difference: Exposure
-    """Science minus matched template, in the unit and with the calibration of the science exposure, and its own PSF."""
+    """Science minus matched template, in the unit and with the calibration of the science exposure, and its own PSF;
+    its ``background`` is what was left of the sky and taken off."""
 
     matched_template: Exposure
     """The template as it was subtracted, before the noise was whitened; its PSF is that of the science exposure."""
@@ -130,6 +134,9 @@ class SubtractConfig(Config):
     score: bool = True
     """Whether the significance of a point source is computed at each pixel."""
 
+    background: Subtask[BackgroundTask] | None = subtask(MeshBackgroundTask, bin_size=64, order=4)
+    """Takes off what is left of the sky in the difference; empty to leave it to the kernel, which sees it at stars."""
+
     max_lost_weight: float = Field(default=0.01, gt=0.0, lt=1.0)
     """A pixel is masked where more than this share of the kernel falls on pixels that are bad or not there."""
 
@@ -151,6 +158,10 @@ SubtractConfigT = TypeVar("SubtractConfigT", bound=SubtractConfig, covariant=Tru
 
 class SubtractTask(Task[SubtractConfigT], ABC):
     """Interface: anything that subtracts a template from a science exposure on the same pixels."""
+
+    def __init__(self, config: SubtractConfigT | None = None) -> None:
+        super().__init__(config)
+        self.background = self.config.background and self.config.background.make()
 
     @abstractmethod
     def reach(self, pair: SubtractPair) -> int:
@@ -222,6 +233,14 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         psf = convolved_psf(pair.science_psf, filters[0])
         mask = difference_mask(pair, filters, max_lost_weight=self.config.max_lost_weight)
         unusable = mask.any_of(*UNUSABLE)
+        left_sky = self._left_sky(pair, matched, variance, unusable)
+        if left_sky is not None:
+            surface = left_sky.evaluate()
+            matched = replace(
+                matched,
+                difference=matched.difference - surface,
+                matched_template=matched.matched_template + surface,
+            )
         sky = measure_sky(matched.difference, variance, bad=unusable)
         measured = self.config.noise == "measured" and sky.noise_ratio > 0.0
         score = self._score(pair, matched, psf, unusable, measured=measured) if self.config.score else None
@@ -242,7 +261,13 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         table["used"], table["flux_ratio"], table["residual_ratio"] = matched.used, matched.flux_ratio, left
         common = pair.science_exposure
         return SubtractResult(
-            difference=common.replace(image=difference, variance=variance, mask=mask, psf=psf),
+            difference=common.replace(
+                image=difference,
+                variance=variance,
+                mask=mask,
+                psf=psf,
+                background=BackgroundList(() if left_sky is None else (left_sky,)),
+            ),
             matched_template=pair.template_exposure.replace(
                 image=np.where(empty, np.float32(np.nan), matched.matched_template),
                 psf=common.psf,
@@ -262,6 +287,15 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             ),
             funnel=Funnel("kernel_stars", (*stars.steps, ("used", int(matched.used.sum())))),
         )
+
+    def _left_sky(
+        self, pair: SubtractPair, matched: MatchedPair, variance: NDArray[np.float32], unusable: NDArray[np.bool_]
+    ) -> MeshBackground | None:
+        """Return the sky that is left in the difference; None where nothing looks for it or there is no noise."""
+        if self.background is None or not np.ptp(matched.difference[~unusable]) > 0.0:
+            return None
+        mask = Mask.empty(pair.shape).with_plane("BAD", unusable)
+        return self.background.run(Exposure(image=matched.difference, mask=mask, variance=variance)).background
 
     def _score(
         self, pair: SubtractPair, matched: MatchedPair, psf: Psf, unusable: NDArray[np.bool_], *, measured: bool
