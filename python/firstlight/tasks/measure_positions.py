@@ -6,11 +6,13 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from firstlight.algorithms.centroids import Centroids, measure_centroids
+from firstlight.algorithms.psf_phase import without_phase_error
 from firstlight.framework import Config
 from firstlight.images.catalog import with_sky_positions
+from firstlight.images.psf import GaussianPsf
 from firstlight.kernels import centroids as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.tasks.measurement_plugins import Columns, MeasurementPlugin, moments_of, values
@@ -28,6 +30,13 @@ class WindowedCentroidConfig(Config):
     edge_fwhm: PositiveFloat = 1.7
     """Centroids closer to the border of the image are flagged, in units of the full width at half maximum."""
 
+    coarse_fwhm: NonNegativeFloat = 2.5
+    """Where the full width at half maximum of the PSF is smaller, what the coarse pixels do to the centroids of point
+    sources is taken off, as the PSF tells it [pixel]."""
+
+    coarse_error: PositiveFloat = 0.1
+    """Centroids less certain than this are left as they are measured: noise outweighs the pixels [pixel]."""
+
 
 class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
     """Centroids under a Gaussian window as wide as the PSF (SExtractor's XWIN, YWIN)."""
@@ -38,6 +47,7 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
         """Measure ``x``, ``y``, their errors, ``centroid_flag`` and what it is made of."""
         found, tiles, sigma = scene.detections, scene.tiles, scene.psf_sigma
         area = found.a * found.b - sigma**2
+        size = np.where(area > (self.config.wide * sigma) ** 2, np.sqrt(np.maximum(area, 0.0)), np.nan)
         start_x, start_y = tiles.at(*self._start(scene, catalog))
         measured = measure_centroids(
             tiles.image,
@@ -47,11 +57,12 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
             y=start_y,
             snr=np.abs(values(catalog, "peak_snr")),
             psf_sigma=sigma,
-            size=np.where(area > (self.config.wide * sigma) ** 2, np.sqrt(np.maximum(area, 0.0)), np.nan),
+            size=size,
             labels=tiles.numbers,
             own_label=tiles.own,
         )
-        x, y = measured.x - tiles.shift_x, measured.y - tiles.shift_y
+        x, y = np.asarray(measured.x - tiles.shift_x), np.asarray(measured.y - tiles.shift_y)
+        x, y = self._without_phase(scene, measured, x, y, snr=values(catalog, "peak_snr"), size=size)
         flags = self._flags(scene, measured, x, y)
         return {
             "x": x * u.pix,
@@ -61,6 +72,28 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
             "centroid_flag": np.logical_or.reduce(list(flags.values())),
             **{f"centroid_flag_{name}": flag for name, flag in flags.items()},
         }
+
+    def _without_phase(
+        self,
+        scene: MeasurementScene,
+        measured: Centroids,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        *,
+        snr: FloatArray,
+        size: FloatArray,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return positions that do not depend on where in its pixel a point source lies."""
+        psf = scene.exposure.psf
+        if psf is None or isinstance(psf, GaussianPsf) or scene.fwhm > self.config.coarse_fwhm:
+            return x, y
+        error = np.maximum(measured.x_err, measured.y_err)
+        rows = np.flatnonzero(~measured.flag & (error < self.config.coarse_error))
+        x, y = x.copy(), y.copy()
+        x[rows], y[rows] = without_phase_error(
+            psf, x=x[rows], y=y[rows], snr=np.abs(snr[rows]), psf_sigma=scene.psf_sigma, size=size[rows]
+        )
+        return x, y
 
     def _flags(
         self, scene: MeasurementScene, measured: Centroids, x: FloatArray, y: FloatArray
