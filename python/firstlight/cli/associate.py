@@ -51,7 +51,8 @@ def associate(
     Exit code: 0 done, 2 a mistake, 3 no catalogue.
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
-    from firstlight.cli.associate_images import ImagesToAssociate, associate_images, known_objects
+    from firstlight.cli.associate_images import ImagesToAssociate, associate_images
+    from firstlight.cli.candidate_steps import known_objects
     from firstlight.cli.tables import print_rows
     from firstlight.repo.repo import Repo
 

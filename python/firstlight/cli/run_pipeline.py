@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, NOTHING_TO_DO
+from firstlight.cli.night_follower import follower_of
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.errors import RepoError
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor, InProcessExecutor
+from firstlight.execution.follow import Follower
 from firstlight.execution.freshness import load_fresh_plan
 from firstlight.execution.local import LocalExecutor
 from firstlight.execution.plan import Plan
@@ -66,7 +68,7 @@ def run_job(job: RunJob) -> int:
     """
     console = Console(stderr=True)
     with Repo.open(job.root) as repo:
-        plan = _planning(repo, job)
+        plan, follower = _planning(repo, job)
         request = RunRequest(job.output, mode=cast("Literal['resume', 'new', 'redo']", job.mode), redo=job.redo)
         if job.dry_run:
             return _say_plan(console, prepare(repo, plan(), request), job)
@@ -86,17 +88,42 @@ def run_job(job: RunJob) -> int:
                 planned(prepared)
 
             outcome = run_pipeline(repo, plan, request, executor, options, planned=begin, tell=tell)
-    return _say_outcome(console, outcome, job)
+        followed = _follow(console, follower)
+    code = _say_outcome(console, outcome, job)
+    return code if code != DONE or followed else FAILED_ON_DATA
 
 
-def _planning(repo: Repo, job: RunJob) -> Callable[[], Plan]:
-    """Return what makes the plan, or reads it, once it is wanted; mistakes in settings are told now."""
+def _planning(repo: Repo, job: RunJob) -> tuple[Callable[[], Plan], Follower | None]:
+    """Return what makes the plan, or reads it, once it is wanted, and what follows; mistakes in settings are told now.
+
+    A plan that was saved knows its tasks only, so that nothing follows it.
+    """
     if job.load_plan is not None:
-        return partial(load_fresh_plan, job.load_plan, repo)
+        return partial(load_fresh_plan, job.load_plan, repo), None
     source = str(job.pipeline)
     with loading():
         pipeline = built_pipeline(source, job.given)
-    return partial(plan_for, repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
+    plan = partial(plan_for, repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
+    return plan, follower_of(repo, pipeline, job.output)
+
+
+def _follow(console: Console, follower: Follower | None) -> bool:
+    """Do what follows the tasks, say what came of it, and return whether all went well."""
+    if follower is None:
+        return True
+    images = follower.follow()
+    follower.finish()
+    bad = [image for image in images if image.error]
+    for image in bad:
+        console.print(f"objects of {image.name}: {image.error}", highlight=False, markup=False, soft_wrap=True)
+    for name, why in {name: why for image in images for name, why in image.not_done.items()}.items():
+        console.print(f"{name} not checked: {why}", highlight=False, markup=False, soft_wrap=True)
+    if images:
+        kept, new = (sum(getattr(image, name) for image in images) for name in ("n_kept", "n_new"))
+        told = f"{kept} candidates of {len(images) - len(bad)} images are kept, {new} new objects"
+        told += f", {sum(image.n_alerts for image in images)} alerts" if follower.settings.alerts else ""
+        console.print(f"{told}.", highlight=False, soft_wrap=True)
+    return not bad
 
 
 def _executor(job: RunJob) -> Executor:

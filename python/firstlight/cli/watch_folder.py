@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA
+from firstlight.cli.night_follower import follower_of
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.cli.run_pipeline import READERS
 from firstlight.execution import night_log
@@ -76,6 +77,7 @@ def watch_folder(job: WatchJob) -> int:
             translate=partial(translate_file, instrument=_camera(job.given)),
             executor=partial(_executor, job.jobs),
             tell=partial(_say, console),
+            follower=follower_of(repo, built, job.output),
         )
         _say_line(console, f"watching {job.folder}; Ctrl-C ends the night")
         while not stop.is_set():
@@ -127,6 +129,8 @@ def _say(console: Console, entry: NightEntry) -> None:
             )
             if value is not None
         ]
+        if entry.alerts is not None:
+            parts.append(f"{entry.alerts} alerts")
     if entry.latency is not None:
         parts.append(f"after {entry.latency:.0f} s")
     _say_line(console, "  ".join(parts) + (f": {entry.reason}" if entry.reason else ""))

@@ -51,6 +51,30 @@ class AlertSource:
     history: float = 365.0
 
 
+@dataclass(frozen=True)
+class AlertSubject:
+    """One image whose detections are told.
+
+    Parameters
+    ----------
+    key
+    day_obs
+        The night.
+    candidates
+        Its catalogue, with ``id``; None where there is none.
+    images
+        Kind of stamp -> image; only those that are there.
+    runs
+        Collections that made candidates and images.
+    """
+
+    key: VisitKey
+    day_obs: int
+    candidates: Table | None
+    images: Mapping[str, Exposure]
+    runs: Sequence[str]
+
+
 def night_alerts(repo: Repo, day_obs: int, source: AlertSource) -> Iterator[dict[str, Any]]:
     """Yield the alerts of a night, in the order of time, detector and number of the detection.
 
@@ -72,22 +96,32 @@ def night_alerts(repo: Repo, day_obs: int, source: AlertSource) -> Iterator[dict
             f"No detections of the night {day_obs} are kept; 'firstlight associate -b {repo.root}' keeps them."
         )
     for key in keys:
-        yield from _visit_alerts(repo, key, day_obs, source)
+        if not _is_seen(repo, key):
+            continue
+        images, runs = read_images(repo, key, source)
+        table, run = _found(repo, source.candidates, key, source)
+        runs = sorted({*runs, *([run] if run else [])})
+        subject = AlertSubject(key, day_obs, table if isinstance(table, Table) else None, images, runs)
+        yield from image_alerts(repo, subject, source)
 
 
-def _visit_alerts(repo: Repo, key: VisitKey, day_obs: int, source: AlertSource) -> Iterator[dict[str, Any]]:
+def _is_seen(repo: Repo, key: VisitKey) -> bool:
     with repo.database.read() as connection:
-        seen = detections_of_visit(connection, key)
+        return len(detections_of_visit(connection, key)) > 0
+
+
+def image_alerts(repo: Repo, subject: AlertSubject, source: AlertSource) -> Iterator[dict[str, Any]]:
+    """Yield the alerts of one image that is associated, in the order of the number of the detection."""
+    with repo.database.read() as connection:
+        seen = detections_of_visit(connection, subject.key)
     if not len(seen):
         return
-    images, runs = _images(repo, key, source)
-    table, run = _found(repo, source.candidates, key, source)
-    candidates = table if isinstance(table, Table) else None
+    candidates, images = subject.candidates, subject.images
     rows = {} if candidates is None else {int(each): row for row, each in enumerate(candidates["id"])}
     provenance = {
-        "day_obs": day_obs,
+        "day_obs": subject.day_obs,
         "collections": list(source.collections),
-        "runs": sorted({*runs, *([run] if run else [])}),
+        "runs": list(subject.runs),
     }
     for each in seen[np.argsort(np.asarray(seen["source_id"]), kind="stable")]:
         row = {name: _plain(each[name]) for name in seen.colnames}
@@ -147,7 +181,7 @@ def _history(repo: Repo, row: Mapping[str, Any], longest: float) -> tuple[list[d
     return told[DETECTION], told[FORCED]
 
 
-def _images(repo: Repo, key: VisitKey, source: AlertSource) -> tuple[dict[str, Exposure], list[str]]:
+def read_images(repo: Repo, key: VisitKey, source: AlertSource) -> tuple[dict[str, Exposure], list[str]]:
     """Return the images that are there, by kind of stamp, and the runs that made them."""
     images, runs = {}, []
     for kind, name in zip(STAMPS, (source.science, source.template, source.difference), strict=True):

@@ -124,11 +124,7 @@ def add_visit(
     checksum, settings = _checksum(detections, solar_system), _settings(associate)
     with repo.database.write(exclusive=True) as connection:
         store.make_tables(connection)
-        if store.other_settings(connection, settings):
-            raise RepoError(
-                f"Objects of {repo.root} were found with other settings of association; use the same ones, or keep "
-                "objects found with others in another repository."
-            )
+        _require_settings(repo, connection, settings)
         kept = store.kept_visit(connection, key)
         if kept == (checksum, settings):
             return VisitOutcome(changed=False, n_detections=len(detections), n_new=0, n_bodies=0, n_sorted_anew=0)
@@ -138,6 +134,27 @@ def add_visit(
             outcome = _sort_anew(connection, associate, detections, key, band, solar_system)
         store.save_visit(connection, key, band=band, checksum=checksum, settings=settings, n_detections=len(detections))
     return outcome
+
+
+def require_same_settings(repo: Repo, associate: Associate) -> None:
+    """Refuse settings that differ from those by which the objects of a repository were found.
+
+    Raises
+    ------
+    RepoError
+        If they differ.
+    """
+    with repo.database.read() as connection:
+        if store.has_tables(connection):
+            _require_settings(repo, connection, _settings(associate))
+
+
+def _require_settings(repo: Repo, connection: Connection, settings: str) -> None:
+    if store.other_settings(connection, settings):
+        raise RepoError(
+            f"Objects of {repo.root} were found with other settings of association; use the same ones, or keep "
+            "objects found with others in another repository."
+        )
 
 
 def _append(

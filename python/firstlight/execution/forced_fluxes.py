@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
+from astropy.table import Table
 
 from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.errors import AlgorithmError, InputError
@@ -45,9 +48,7 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
     if difference.wcs is None or difference.psf is None:
         missing = "WCS" if difference.wcs is None else "PSF"
         raise AlgorithmError(f"Forced fluxes need a {missing}; the difference of visit {key.visit} has none.")
-    ra, dec, radius = difference.sky_circle()
-    with repo.database.read() as connection:
-        objects = objects_near(connection, np.array([ra]), np.array([dec]), radius=radius * 3600.0)
+    objects = _objects_in(repo, difference.sky_circle())
     if not len(objects):
         return 0
     x, y = difference.wcs.sky_to_pixel(ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"]))
@@ -74,3 +75,22 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
         flux_err=np.asarray(found.flux_err, dtype=np.float64)[good],
     )
     return int(good.sum())
+
+
+def objects_key(repo: Repo, circle: tuple[float, float, float]) -> str:
+    """Return a key of the objects in a circle; equal keys mean that an image there has nothing new to be measured at.
+
+    Parameters
+    ----------
+    repo
+    circle : [deg]
+        Right ascension and declination of the middle, and radius.
+    """
+    numbers = np.sort(np.asarray(_objects_in(repo, circle)["id"], dtype=np.int64))
+    return hashlib.blake2b(numbers.tobytes(), digest_size=8).hexdigest()
+
+
+def _objects_in(repo: Repo, circle: tuple[float, float, float]) -> Table:
+    ra, dec, radius = circle
+    with repo.database.read() as connection:
+        return objects_near(connection, np.array([ra]), np.array([dec]), radius=radius * 3600.0)

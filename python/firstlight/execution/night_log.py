@@ -35,6 +35,10 @@ class NightEntry:
     seeing : [arcsec]
     zero_point, depth : [mag]
         From its calibration.
+    alerts
+        How many were written; None where none are.
+    seconds
+        Step -> how long it took, over all detectors [s].
     """
 
     file: str
@@ -47,6 +51,8 @@ class NightEntry:
     seeing: float | None = None
     zero_point: float | None = None
     depth: float | None = None
+    alerts: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def latency(self) -> float | None:

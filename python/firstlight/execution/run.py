@@ -145,8 +145,9 @@ def execute(
     options: DriverOptions,
     *,
     tell: Callable[[Record], None],
+    saved: Callable[[], None] | None = None,
 ) -> RunOutcome:
-    """Do what is left of a prepared run.
+    """Do what is left of a prepared run; the arguments are those of `run_pipeline`.
 
     Raises
     ------
@@ -168,7 +169,7 @@ def execute(
             schedule,
             executor,
             options,
-            save=lambda records: save_records(repo, prepared.run, records),
+            save=lambda records: _save(repo, prepared.run, records, saved),
             tell=tell,
         )
         driver.drive()
@@ -189,6 +190,7 @@ def run_pipeline(
     *,
     planned: Callable[[Prepared], None],
     tell: Callable[[Record], None],
+    saved: Callable[[], None] | None = None,
 ) -> RunOutcome:
     """Make a plan and do it; what an interrupted driver left is taken over first.
 
@@ -203,6 +205,8 @@ def run_pipeline(
         Called with the plan before anything is run.
     tell
         Called with the record of each piece of work.
+    saved
+        Called now and then while work goes on, each time that results have come into the repository.
 
     Raises
     ------
@@ -218,7 +222,13 @@ def run_pipeline(
         planned(prepared)
         if not prepared.n_left:
             return RunOutcome(prepared)
-        return execute(repo, prepared, request, executor, options, tell=tell)
+        return execute(repo, prepared, request, executor, options, tell=tell, saved=saved)
+
+
+def _save(repo: Repo, run: str, records: list[Record], saved: Callable[[], None] | None) -> None:
+    save_records(repo, run, records)
+    if saved is not None:
+        saved()
 
 
 def _require_output(repo: Repo, output: str) -> None:

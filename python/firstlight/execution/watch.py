@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor
+from firstlight.execution.follow import Follower
+from firstlight.execution.follow_log import FollowedImage
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.night_log import DONE, FAILED, SET_ASIDE, WAITING, NightEntry, NightLog
-from firstlight.execution.run import RunOutcome, RunRequest, plan_for, run_pipeline, runs_of
+from firstlight.execution.run import Prepared, RunRequest, plan_for, run_pipeline, runs_of
 from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.work import Record
 from firstlight.framework import BuiltPipeline
@@ -65,6 +68,10 @@ class Watcher:
         Makes an executor for a round of work.
     tell
         Called with each entry whose status has changed.
+    follower
+        Finds objects and writes alerts; None where nothing follows the tasks.
+    changed
+        Called when the state of the night has changed.
     """
 
     repo: Repo
@@ -74,6 +81,8 @@ class Watcher:
     translate: Translate
     executor: Callable[[], Executor]
     tell: Callable[[NightEntry], None]
+    follower: Follower | None = None
+    changed: Callable[[], None] = lambda: None
     _headers: dict[Path, Sequence[Translated]] = field(default_factory=dict)
     _is_first: bool = True
 
@@ -87,6 +96,8 @@ class Watcher:
         OSError
             If the folder cannot be read.
         """
+        if self._is_first and self.follower is not None:
+            self.follower.require_settings()
         files = self.inbox.finished(time.time())
         added = self._ingest(files) if files else 0
         if added or (self._is_first and self.repo.collections("raw/*")):
@@ -95,7 +106,13 @@ class Watcher:
         return added
 
     def close(self) -> None:
-        """Say that the night is over: the RUN is finished, and what comes later goes into another one."""
+        """Say that the night is over: the RUN is finished, and what comes later goes into another one.
+
+        Images are measured at the objects that were found after them.
+        """
+        if self.follower is not None:
+            self.follower.finish()
+        self.changed()
         for run in runs_of(self.repo, self.settings.output)[:1]:
             folder = RunFolder(self.repo.root, run)
             if not folder.is_finished:
@@ -122,16 +139,9 @@ class Watcher:
 
     def _run(self) -> None:
         """Plan everything and do what is left of it."""
-        told: dict[Place, list[Record]] = {}
-        ended: dict[Place, float] = {}
-
-        def remember(record: Record) -> None:
-            if (place := _place(record["data_id"])) is not None:
-                told.setdefault(place, []).append(record)
-                ended[place] = time.time()
-
+        work = _Round()
         request = RunRequest(self.settings.output, stays_open=True)
-        outcome = run_pipeline(
+        run_pipeline(
             self.repo,
             lambda: plan_for(
                 self.repo,
@@ -144,32 +154,28 @@ class Watcher:
             request,
             self.executor(),
             self.settings.options,
-            planned=lambda prepared: None,
-            tell=remember,
+            planned=work.begin,
+            tell=work.note,
+            saved=lambda: self._settle(work),
         )
-        self._settle(outcome, told, ended)
+        self._settle(work)
 
-    def _settle(self, outcome: RunOutcome, told: dict[Place, list[Record]], ended: dict[Place, float]) -> None:
-        """Write down what became of the images that were waited for."""
-        before: dict[Place, list[str]] = {}
-        plan = outcome.prepared.plan
-        for number, made in outcome.prepared.ended.items():
-            if (place := _place(dict(plan.quanta[number].data_id))) is not None:
-                before.setdefault(place, []).append(made.status)
+    def _settle(self, work: _Round) -> None:
+        """Follow the images that are through, and write down what became of those that were waited for."""
+        if self.follower is not None:
+            work.note_followed(self.follower.follow())
+        waiting = [entry for entry in self.log.entries.values() if entry.status == WAITING]
+        through = [(entry, place) for entry in waiting if (place := _place_of(entry)) and work.is_through(place)]
+        if not through:
+            return
         summaries = visit_summaries(self.repo)
-        for entry in self.log.entries.values():
-            place = (entry.instrument, entry.exposure) if entry.exposure is not None else None
-            if entry.status != WAITING or place is None or not (place in told or place in before):
-                continue
-            records = told.get(place, [])
-            ill = [record for record in records if record["status"] in ILL]
-            entry.status = FAILED if ill or ILL.intersection(before.get(place, ())) else DONE
-            entry.reason = _reason(ill)
-            entry.ended = ended.get(place, time.time())
+        for entry, place in through:
+            work.fill(entry, place)
             if summary := summaries.get(place):
                 entry.seeing, entry.zero_point, entry.depth = summary.seeing, summary.zero_point, summary.depth
             self.tell(entry)
         self.log.save()
+        self.changed()
 
     def _set_aside(self, path: Path, reason: str) -> None:
         entry = self._entry(path)
@@ -179,13 +185,76 @@ class Watcher:
 
     def _entry(self, path: Path) -> NightEntry:
         try:
-            arrived = path.stat().st_mtime
+            about = path.stat()
+            arrived = max(about.st_mtime, about.st_ctime)  # a copy may keep the time of the original
         except OSError:
             arrived = time.time()
         entry = self.log.entry(str(path.relative_to(self.inbox.folder)), arrived=arrived)
         if entry.status in (WAITING, SET_ASIDE):
             entry.arrived = arrived
         return entry
+
+
+@dataclass
+class _Round:
+    """What is told of the images while one plan is worked off."""
+
+    told: dict[Place, list[Record]] = field(default_factory=dict)
+    before: dict[Place, list[str]] = field(default_factory=dict)
+    followed: dict[Place, list[FollowedImage]] = field(default_factory=dict)
+    ended: dict[Place, float] = field(default_factory=dict)
+    left: Counter[Place] = field(default_factory=Counter)
+    missing: dict[Place, dict[str, str]] = field(default_factory=dict)
+
+    def begin(self, prepared: Prepared) -> None:
+        """Take note of what is to be done for each image, and why a step is left out."""
+        plan = prepared.plan
+        reasons = {line.label: line.reason for line in plan.dropped}
+        steps = [step.label for step in plan.steps if {"exposure", "visit"}.intersection(step.dimensions)]
+        for number, quantum in enumerate(plan.quanta):
+            if (place := _place(dict(quantum.data_id))) is None:
+                continue
+            missing = self.missing.setdefault(place, {label: reasons[label] for label in steps if label in reasons})
+            missing.pop(plan.label(quantum), None)
+            if number in prepared.ended:
+                self.before.setdefault(place, []).append(prepared.ended[number].status)
+            else:
+                self.left[place] += 1
+
+    def note(self, record: Record) -> None:
+        if (place := _place(record["data_id"])) is not None:
+            self.told.setdefault(place, []).append(record)
+            self.ended[place] = time.time()
+            self.left[place] -= 1
+
+    def note_followed(self, images: Sequence[FollowedImage]) -> None:
+        for image in images:
+            place = (image.instrument, image.visit)
+            self.followed.setdefault(place, []).append(image)
+            self.ended[place] = time.time()
+
+    def is_through(self, place: Place) -> bool:
+        return self.left[place] <= 0 and (place in self.told or place in self.before)
+
+    def fill(self, entry: NightEntry, place: Place) -> None:
+        """Write down what became of an image."""
+        records, followed = self.told.get(place, []), self.followed.get(place, [])
+        ill = [record for record in records if record["status"] in ILL]
+        errors = [f"objects: {image.error}" for image in followed if image.error]
+        entry.status = FAILED if ill or errors or ILL.intersection(self.before.get(place, ())) else DONE
+        left_out = (f"{label} left out: {reason}" for label, reason in self.missing.get(place, {}).items())
+        entry.reason = _reason(ill) or next(iter(errors), "") or next(left_out, "")
+        entry.ended = self.ended.get(place, time.time())
+        entry.alerts = sum(image.n_alerts for image in followed) if followed else None
+        entry.seconds = {}
+        spent = [(record["label"], record.get("wall_s", 0.0)) for record in records]
+        spent += [(step, seconds) for image in followed for step, seconds in image.seconds.items()]
+        for step, seconds in spent:
+            entry.seconds[step] = entry.seconds.get(step, 0.0) + seconds
+
+
+def _place_of(entry: NightEntry) -> Place | None:
+    return None if entry.exposure is None else (entry.instrument, entry.exposure)
 
 
 def _place(data_id: object) -> Place | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from firstlight.errors import ConfigError, PipelineError
 from firstlight.framework.build import SettingsOfClass, build_config
@@ -20,6 +20,7 @@ from firstlight.framework.subtask import Subtask
 from firstlight.framework.task_graph import TaskGraph, TaskNode
 
 TASKS = "tasks"
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
 class PipelineSettings(Config):
@@ -27,6 +28,32 @@ class PipelineSettings(Config):
 
     tasks: Mapping[str, Subtask[PipelineTask]] = {}
     """Class and settings by label."""
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """Settings of what is done with the results of each image in a repository; whoever does it knows what they mean.
+
+    Parameters
+    ----------
+    layers
+        As `build_config` takes them.
+    settings_of_class
+        Settings of the instrument for task classes.
+    """
+
+    layers: tuple[Layer, ...]
+    settings_of_class: SettingsOfClass | None = None
+
+    def settled(self, config_class: type[ConfigT]) -> ConfigT:
+        """Return the final settings.
+
+        Raises
+        ------
+        ConfigError
+            If anything does not fit; every mistake is told.
+        """
+        return build_config(config_class, self.layers, settings_of_class=self.settings_of_class)
 
 
 @dataclass(frozen=True)
@@ -41,6 +68,9 @@ class BuiltPipeline:
 
     inputs: tuple[str, ...] | None
     """Dataset types that may come from outside; None for any."""
+
+    afterwards: Afterwards | None = None
+    """What is done with the results of each image in a repository; None for nothing."""
 
     def __iter__(self) -> Iterator[TaskNode]:
         return iter(self.graph)
@@ -101,6 +131,7 @@ def build_pipeline(
     subsets: Mapping[str, Sequence[str]],
     contracts: Sequence[Contract],
     selection: str,
+    afterwards: Afterwards | None,
     settings_of_class: SettingsOfClass | None,
 ) -> BuiltPipeline:
     """Settle the settings of every task and check that the tasks fit together; `Pipeline.build` explains the rest.
@@ -123,10 +154,10 @@ def build_pipeline(
     if graph is None or misfits:
         raise PipelineError("\n".join(misfits))
     if not selection:
-        return BuiltPipeline(settings, graph, inputs)
+        return BuiltPipeline(settings, graph, inputs, afterwards)
     chosen = selected(selection, graph, subsets)
     outside = None if inputs is None else (*inputs, *graph.made)
-    return BuiltPipeline(settings, TaskGraph(node for node in graph if node.label in chosen), outside)
+    return BuiltPipeline(settings, TaskGraph(node for node in graph if node.label in chosen), outside, afterwards)
 
 
 def _settled(

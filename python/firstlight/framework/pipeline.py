@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.errors import ConfigError
-from firstlight.framework.built_pipeline import BuiltPipeline, build_pipeline
+from firstlight.framework.built_pipeline import Afterwards, BuiltPipeline, build_pipeline
 from firstlight.framework.class_overrides import ClassOverrides
 from firstlight.framework.config_folder import config_folder
 from firstlight.framework.contracts import Contract
@@ -46,6 +46,9 @@ class Pipeline:
     inputs: tuple[str, ...] | None = None
     """Dataset types that come from outside; None where no file says."""
 
+    afterwards: tuple[Layer, ...] = ()
+    """Settings of what is done in a repository with the results, as `Afterwards` takes them."""
+
     subsets: Mapping[str, Subset] = field(default_factory=dict)
     contracts: tuple[Contract, ...] = ()
     selection: str = ""
@@ -81,6 +84,7 @@ class Pipeline:
             layers=tuple(part.layer for part in parts),
             parameters={name: setting for file in files for name, setting in file.parameters.items()},
             inputs=tuple(dict.fromkeys(name for names in declared for name in names)) if declared else None,
+            afterwards=tuple(file.afterwards for file in files if file.afterwards.settings),
             subsets=subsets_of(parts),
             contracts=tuple(contract for part in parts for contract in part.contracts),
             selection=selection,
@@ -117,10 +121,23 @@ class Pipeline:
             hint = did_you_mean(name, self.parameters) or _there_are(self.parameters)
             where = f"{PARAMETERS}:{name}" if name else PARAMETERS
             problems.append(f"{where}: no such parameter{hint} (from {setting.origin})")
-        rest = tuple(Layer(tuple(s for s in layer.settings if s.path[0] != PARAMETERS)) for layer in given)
+        later = {s.path[0] for layer in self.afterwards for s in layer.settings}
+        rest, afterwards = (
+            tuple(
+                Layer(tuple(s for s in layer.settings if s.path[0] != PARAMETERS and (s.path[0] in later) is is_later))
+                for layer in given
+            )
+            for is_later in (False, True)
+        )
         added = tuple(s.path[0] for layer in rest for s in layer.settings if s.path[1:] == ("task",))
         labels = tuple(dict.fromkeys((*self.labels, *added)))
-        return replace(self, labels=labels, layers=(*self.layers, *rest), parameters=values)
+        return replace(
+            self,
+            labels=labels,
+            layers=(*self.layers, *rest),
+            parameters=values,
+            afterwards=(*self.afterwards, *afterwards),
+        )
 
     def build(self, *layers: Layer, class_overrides: ClassOverrides | None = None) -> BuiltPipeline:
         """Load the tasks, settle every setting, and check that the tasks fit together.
@@ -144,6 +161,7 @@ class Pipeline:
         pipeline = self._below(layers, problems)
         if class_overrides is None and self.instrument is not None:
             class_overrides = _shipped_overrides(self.instrument)
+        afterwards = with_parameters(pipeline.afterwards, pipeline.parameters, problems)
         return build_pipeline(
             with_parameters(pipeline.layers, pipeline.parameters, problems),
             problems=problems,
@@ -152,6 +170,7 @@ class Pipeline:
             subsets={name: subset.labels for name, subset in pipeline.subsets.items()},
             contracts=pipeline.contracts,
             selection=pipeline.selection,
+            afterwards=Afterwards(afterwards, class_overrides) if self.afterwards else None,
             settings_of_class=class_overrides,
         )
 

@@ -18,7 +18,7 @@ from firstlight.framework.overrides import Layer, Setting, read_text
 from firstlight.framework.parameters import PARAMETERS
 from firstlight.framework.yaml_lines import Located, read_located
 
-KEYS = ("description", "instrument", "parameters", "imports", "inputs", "tasks", "subsets", "contracts")
+KEYS = ("description", "instrument", "parameters", "imports", "inputs", "tasks", "afterwards", "subsets", "contracts")
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -60,6 +60,9 @@ class PipelineFile:
     layer: Layer
     """Class and settings of each label; the class is the setting ``task``."""
 
+    afterwards: Layer
+    """Settings of what is done in a repository with the results of the tasks."""
+
     subsets: Mapping[str, Subset]
     contracts: tuple[Contract, ...]
 
@@ -99,6 +102,7 @@ class _Reader:
             imports=tuple(self._imports()),
             inputs=self._names_of("inputs", self._entries["inputs"]) if "inputs" in self._entries else None,
             layer=Layer(tuple(self._settings())),
+            afterwards=Layer(tuple(self._afterwards())),
             subsets={name: self._subset(name, entry) for name, entry in self._mapping("subsets").items()},
             contracts=tuple(self._contracts()),
         )
@@ -233,6 +237,11 @@ class _Reader:
                 self._problem(where, str(error), entry)
                 continue
             yield from (Setting((label, *setting.path), setting.value, setting.origin) for setting in settings)
+
+    def _afterwards(self) -> Iterator[Setting]:
+        for name, entry in self._mapping("afterwards").items():
+            for path, leaf in self._leaves((name,), entry):
+                yield Setting(path, frozen(leaf.plain()), self._origin(leaf))
 
     def _leaves(self, path: tuple[str, ...], entry: Located) -> Iterator[tuple[tuple[str, ...], Located]]:
         if isinstance(entry.value, dict) and entry.value:

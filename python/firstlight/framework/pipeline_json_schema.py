@@ -32,6 +32,9 @@ def pipeline_schema(*, title: str) -> Schema:
         "imports": _said(_list_of(_import(), _import()), "Pipelines that this one starts from, in their order."),
         "inputs": _said(TEXTS, "Dataset types that come from outside."),
         "tasks": _said({**_named(_labelled(builder)), "propertyNames": NAME}, "Label -> task; null removes a label."),
+        "afterwards": _said(
+            _named({}), "What is done in a repository with the results of each image, and its settings."
+        ),
         "subsets": _said(_named(_subset()), "Name -> labels that run together."),
         "contracts": _said(_list_of(_contract()), "Conditions that the settings must meet."),
     }

@@ -102,6 +102,17 @@ def alert_schema() -> dict[str, Any]:
     return schema
 
 
+def require_writer() -> None:
+    """Refuse where alerts cannot be written.
+
+    Raises
+    ------
+    InputError
+        If fastavro is not installed.
+    """
+    _fastavro()
+
+
 def write_alerts(packets: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Write alerts into one Avro file; equal alerts give equal bytes.
 

@@ -24,7 +24,7 @@ from firstlight.images.photo_calib import ab_magnitude, ab_magnitude_error
 SCHEMA_VERSION = "1.0"
 PUBLISHER = "firstlight"
 FILTER_NUMBERS = {"g": 1, "r": 2, "i": 3}
-STAMPS = ("Science", "Template", "Difference")
+STAMPS = SCIENCE, TEMPLATE, DIFFERENCE = "Science", "Template", "Difference"
 MAG_SNR, LIMIT_SNR = 3.0, 5.0
 
 Row = Mapping[str, Any]

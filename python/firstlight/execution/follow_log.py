@@ -1,0 +1,115 @@
+"""What was done with the candidates of each image of an output, kept in a JSON file beside its RUNs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from firstlight.execution.association import VisitOutcome
+from firstlight.images.atomic import write_text_atomically
+from firstlight.repo.rows import DatasetRow
+
+NAME = "objects.json"
+
+
+@dataclass
+class FollowedImage:
+    """One image.
+
+    Parameters
+    ----------
+    name
+        Stands for it in names of files.
+    instrument, visit, detector
+    run, checksum
+        Of the candidates that were followed.
+    mjd : [d]
+        Middle of the exposure, TAI.
+    band, day_obs
+    n_candidates, n_kept, n_new, n_bodies
+        Candidates; those that are kept; objects first seen here; known bodies of the solar system.
+    n_forced, n_alerts
+        Fluxes measured at the places of objects, and alerts written.
+    circle : [deg]
+        Right ascension and declination of the middle of the image, and radius; empty if nothing was measured.
+    objects
+        Key of the objects at which it was measured.
+    rejected
+        Name of a check -> how many candidates it rejected.
+    not_done
+        Name of a check that could not be made -> why.
+    seconds
+        Step -> how long it took [s].
+    error
+        Why it could not be followed; empty if it was.
+    """
+
+    name: str
+    instrument: str
+    visit: int
+    detector: int
+    run: str
+    checksum: str
+    mjd: float | None = None
+    band: str = ""
+    day_obs: int = 0
+    n_candidates: int = 0
+    n_kept: int = 0
+    n_new: int = 0
+    n_bodies: int = 0
+    n_forced: int = 0
+    n_alerts: int = 0
+    circle: list[float] = field(default_factory=list)
+    objects: str = ""
+    rejected: dict[str, int] = field(default_factory=dict)
+    not_done: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @classmethod
+    def of(cls, name: str, row: DatasetRow) -> FollowedImage:
+        """Return the entry of candidates of which nothing is known yet."""
+        about = row.data_id
+        return cls(
+            name,
+            instrument=str(about.get("instrument", "")),
+            visit=int(about.get("visit") or 0),
+            detector=int(about.get("detector") or 0),
+            run=row.run,
+            checksum=row.checksum,
+        )
+
+    def count(
+        self, n_candidates: int, outcome: VisitOutcome, rejected: Mapping[str, int], not_done: Mapping[str, str]
+    ) -> None:
+        """Write down how many candidates there were and what became of them."""
+        self.n_candidates, self.n_kept = n_candidates, outcome.n_detections
+        self.n_new, self.n_bodies = outcome.n_new, outcome.n_bodies
+        self.rejected, self.not_done = dict(rejected), dict(not_done)
+
+
+@dataclass
+class FollowLog:
+    """The images of an output that were followed, in a JSON file that is always whole."""
+
+    path: Path
+    entries: dict[str, FollowedImage] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> FollowLog:
+        """Read the log where there is one; a damaged one is begun anew."""
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))["images"]
+            entries = {row["name"]: FollowedImage(**row) for row in rows}
+        except (OSError, ValueError, KeyError, TypeError):
+            entries = {}
+        return cls(path, entries)
+
+    def save(self) -> None:
+        """Write the log."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = [asdict(each) for each in self.entries.values()]
+        write_text_atomically(self.path, json.dumps({"images": rows}, indent=1) + "\n")

@@ -1,0 +1,150 @@
+"""A night from raw frames to alerts: ``firstlight watch`` and ``firstlight run`` with ``night.yaml``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from firstlight.cli.main import run
+from firstlight.images.alert_file import read_alerts
+from firstlight.images.catalog import read_catalog
+from firstlight.repo.object_schema import detection, forced_flux, sky_object
+from firstlight.repo.objects import select_rows
+from firstlight.repo.repo import Repo
+
+pytest.importorskip("fastavro", reason="the extra 'alerts' is not installed")
+SINCE = 20250601
+"""The templates of a simulated season are older than this day, and its nights are not."""
+
+
+def call(command: str) -> tuple[int, str]:
+    with redirect_stderr(StringIO()) as errors:
+        code = run(shlex.split(command))
+    return code, errors.getvalue()
+
+
+def kept(root: Path) -> dict[str, list[str]]:
+    """Return all that is kept of objects, in an order that does not depend on how it came there."""
+    with Repo.open(root) as repo, repo.database.read() as connection:
+        tables = {each.name: select_rows(connection, each) for each in (sky_object, detection, forced_flux)}
+    return {name: sorted(str(tuple(row)) for row in table) for name, table in tables.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A repository with a template, and two nights that were watched one after the other."""
+    folder = tmp_path_factory.mktemp("night")
+    simulate = "--seed 3 --size 320 --nights 2 --fields 1 --lost-nights 0 --supernovae 6 --variables 0 --movers 0"
+    root, sim = folder / "R", folder / "sim"
+    for command in (
+        f"simulate -o {sim} {simulate}",
+        f"repo create {root}",
+        f"refcat ingest {folder}/stars {sim}/refcat.parquet",
+        f"refcat register -b {root} {folder}/stars --name astrometry_refcat",
+        f"refcat register -b {root} {folder}/stars --name photometry_refcat",
+        f"ingest -b {root} {sim}/template/field_0_00.fits",
+        f"run -b {root} -p single_frame.yaml -o first",
+        f"skymap register -b {root} fields -i first",
+        f"run -b {root} -p template.yaml -i first -i skymaps/fields -o templates",
+    ):
+        assert call(command)[0] == 0, command
+    (folder / "incoming").mkdir()
+    for night in range(2):
+        shutil.copy(sim / f"night_0{night}/field_0_0.fits", folder / f"incoming/{night}.fits")
+        code, said = call(watch(folder))
+        assert code == 0, said
+        assert f"{night}.fits  done" in said
+        assert "alerts  after" in said
+    return folder
+
+
+def watch(folder: Path) -> str:
+    inputs = f"-i templates -i raw/simulated -d 'day_obs > {SINCE}'"
+    return f"watch {folder}/incoming -b {folder}/R -p night.yaml {inputs} -o night --once --settle 0"
+
+
+def followed(folder: Path) -> list[dict]:
+    return json.loads((folder / "R/night/objects.json").read_text())["images"]
+
+
+def test_supernovae_that_are_bright_become_objects_with_alerts_in_both_nights(folder):
+    truth = read_catalog(folder / "sim/truth_light_curves.parquet")
+    bright = truth[np.asarray(truth["snr"]) > 15]
+    packets = [each for path in sorted(folder.glob("R/night/alerts/*/*.avro")) for each in read_alerts(path)]
+
+    assert len(bright) > 0
+    for row in bright:
+        apart = [
+            np.hypot((each.ra - row["ra"]) * np.cos(np.radians(row["dec"])), each.dec - row["dec"]) for each in packets
+        ]
+        near = [packet for packet, distance in zip(packets, apart, strict=True) if distance * 3600 < 1.0]
+        assert len({packet.object_id for packet in near}) == 1
+        assert set(near[0].stamps) == {"science", "template", "difference"}
+    assert sum(image["n_alerts"] for image in followed(folder)) == len(packets)
+    assert any(packet.history for packet in packets)
+
+
+def test_every_object_has_a_flux_in_every_image_that_shows_it(folder):
+    objects, fluxes = (kept(folder / "R")[name] for name in ("sky_object", "forced_flux"))
+
+    # Some of the objects lie outside of one of the two images, or on bad pixels.
+    assert len(objects) < len(fluxes) <= 2 * len(objects)
+
+
+def test_an_image_whose_objects_are_not_noted_is_done_again_with_the_same_result(folder):
+    before, [first] = kept(folder / "R"), folder.glob("R/night/alerts/20250701/*.avro")
+    alerts = first.read_bytes()
+    (folder / "R/night/objects.json").unlink()
+    command = watch(folder).replace("watch", "run", 1).replace(f"{folder}/incoming ", "").partition(" --once")[0]
+
+    code, said = call(command)
+
+    assert code == 0
+    assert "everything is done" in said
+    assert "candidates of 2 images are kept, 0 new objects" in said
+    assert kept(folder / "R") == before
+    # That of the second night may tell now what the first one had at the places of its new objects.
+    assert first.read_bytes() == alerts
+    assert len(followed(folder)) == 2
+
+
+def test_nothing_is_done_twice(folder):
+    before = (folder / "R/night/objects.json").stat().st_mtime_ns
+
+    assert call(watch(folder))[0] == 0
+    assert (folder / "R/night/objects.json").stat().st_mtime_ns == before
+
+
+def test_a_night_without_a_template_says_what_was_left_out(folder):
+    command = watch(folder).replace("-i templates", "-i first").replace("night.yaml", "night.yaml#isr,difference")
+
+    code, said = call(command.replace("-o night", "-o bare"))
+
+    assert code == 0
+    assert said.count("difference left out: no ") == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("associate:radius=3", "found with other settings of association"),
+        ("alerts.size=30", "alerts.size: must be odd; got 30"),
+        ("known.stars=absent.parquet", "absent.parquet"),
+        ("forced_days=-1", "forced_days"),
+        ("filter:cheks=1", "did you mean 'checks'"),
+    ],
+)
+def test_a_mistake_in_what_follows_is_told_before_anything_is_done(folder, setting, words):
+    code, said = call(f"{watch(folder)} -c {setting}".replace("-o night", "-o other"))
+
+    assert code == 2
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (folder / "R/other/1").exists()
