@@ -61,6 +61,7 @@ SUMMARY: Mapping[str, ColumnMeaning] = {
     "sky_source_flux_scatter": ColumnMeaning("ct", "Robust standard deviation of the same."),
     "mean_var": ColumnMeaning("ct2", "Mean of the variance plane where nothing was detected."),
     "variance_ratio": ColumnMeaning("", "Measured variance of the sky over that of the variance plane."),
+    "variance_factor": ColumnMeaning("", "What the variance plane was multiplied with, since the sky scattered so."),
     "ra": ColumnMeaning("deg", "Right ascension of the centre, ICRS."),
     "dec": ColumnMeaning("deg", "Declination of the centre, ICRS."),
     **{

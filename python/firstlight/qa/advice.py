@@ -26,6 +26,11 @@ ADVICE = {
         "The image is nearly empty, far out of focus or covered; if it is good, set "
         "`calibrate:seeing.fallback_fwhm` to its FWHM.",
     ),
+    "variance_factor": Advice(
+        "Noise of the empty sky over what the variance stated, in variance, or the inverse.",
+        "The variance was corrected by one factor. Look for a wrong gain or read noise, counts that were divided or "
+        "averaged, or pixels that were resampled.",
+    ),
     "psf_n_stars": Advice(
         "Stars that define the PSF.",
         "See the funnel of PSF stars: the step that cuts most is the cause. Few bright stars: lower "

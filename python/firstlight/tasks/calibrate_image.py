@@ -90,6 +90,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.seeing = self.config.seeing.make()
         self.cosmic_rays = self.config.cosmic_rays and self.config.cosmic_rays.make()
         self.psf_detection = self.config.psf_detection.make()
+        self.scale_variance = self.config.scale_variance and self.config.scale_variance.make()
         self.psf_measurement = self.config.psf_measurement.make()
         self.psf = self.config.psf.make()
         self.streaks = self.config.streaks and self.config.streaks.make()
@@ -176,6 +177,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.measured["psf_detection_threshold"] = found.threshold
         state.measured["psf_detection_multiplier"] = found.include_multiplier
         self._subtract_sky(state)
+        self._scale_variance(state)
         state.psf_stars = with_calibration_flags(self._measure(self.psf_measurement, state))
         model = self.psf.run(state.exposure, state.psf_stars, state.found)
         state.exposure = state.exposure.replace(psf=model.psf)
@@ -314,6 +316,13 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.exposure = state.exposure.replace(
             image=state.exposure.image - sky.image, background=state.exposure.background + sky.background
         )
+
+    def _scale_variance(self, state: CalibrateImageState) -> None:
+        if self.scale_variance:
+            scaled = self.scale_variance.run(state.exposure)
+            state.exposure = scaled.exposure
+            state.measured["variance_factor"] = scaled.factor * state.measured.get("variance_factor", 1.0)
+            state.keep(scaled.gates)
 
     def _measure(self, task: MeasureTask, state: CalibrateImageState, light: SourceLight | None = None) -> Table:
         """Return the catalogue of what was detected last, with its numbers."""

@@ -28,6 +28,7 @@ from firstlight.tasks.measure_shapes import AdaptiveMomentsPlugin, ExtendednessP
 from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
 from firstlight.tasks.psf import PixelPsfTask, PsfTask
 from firstlight.tasks.repair import CosmicRayTask, MorphologyCosmicRayTask
+from firstlight.tasks.scale_variance import ScaleVarianceTask
 from firstlight.tasks.seeing import SeeingTask, StarSeeingTask
 from firstlight.tasks.select_stars import ScienceStarSelectTask, StarSelectTask
 from firstlight.tasks.sky_sources import SkySourcesTask
@@ -137,6 +138,9 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     psf_detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask, threshold=10.0)
     """Finds the stars for PSF and astrometry."""
+
+    scale_variance: Subtask[ScaleVarianceTask] | None = subtask(ScaleVarianceTask)
+    """Brings the variance to the noise of the sky between these stars, where it is wrong; empty to trust it."""
 
     psf_measurement: Subtask[MeasureTask] = subtask(PluginMeasureTask, plugins=PSF_PLUGINS)
     """Measures the stars for PSF and astrometry."""

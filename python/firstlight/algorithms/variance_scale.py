@@ -1,0 +1,109 @@
+"""By how much the noise of the empty sky differs from what the variance states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.algorithms.background import truncation_correction
+from firstlight.images.background import bin_edges
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.mesh import clipped_bins
+from firstlight.kernels.planes import as_plane
+
+_N_SIGMA = 2.5
+_ITERATIONS = 6
+_MIN_BIN_PIXELS = 16
+_MIN_PIXELS = 500
+_ROWS_TOGETHER = 2
+_EVERY = 8
+_QUARTILE_SIGMA = 0.6745
+_FACTOR_ERROR = 3.6
+
+
+@dataclass(frozen=True)
+class VarianceScale:
+    """How the noise of sky pixels compares with their variance."""
+
+    factor: float
+    """True over stated variance; NaN without enough pixels of empty sky."""
+
+    error: float
+    """Standard error of `factor`."""
+
+    correlation: float
+    """Correlation of neighbouring pixels in a row; resampled images and scanned plates have one."""
+
+    n_pixels: int
+    """Number of pixels it was measured on."""
+
+
+def measure_variance_scale(
+    image: FloatArray, *, variance: FloatArray, bad: BoolArray, bin_size: int = 32
+) -> VarianceScale:
+    """Measure the variance of the empty sky in units of the stated one.
+
+    Pixels over their standard deviation are freed of what is left of the sky by the clipped means of bins. Their
+    spread is taken between the quartiles, or from the median to the lower quartile if that is less: light of sources
+    too faint to be detected makes pixels brighter, not darker, and is no noise of the pixels. A quarter of the rows is
+    looked at, in pairs, which is plenty on any image that is not small; of small ones, all are.
+
+    Parameters
+    ----------
+    image, variance : (ny, nx) [count], [count^2]
+    bad : (ny, nx)
+        Defects and sources.
+    bin_size : [pixel]
+        Side of the bins.
+
+    References
+    ----------
+    LSST pipelines, ``ScaleVarianceTask`` (pixel-based factor).
+    """
+    rows = _rows(image.shape[0], small=image.size < _EVERY * _EVERY * _MIN_PIXELS)
+    unusable = bad[rows] | ~(variance[rows] > 0) | ~np.isfinite(image[rows])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = np.where(unusable, 0.0, image[rows] / np.sqrt(variance[rows])).astype(np.float32)
+    residual, lost = _without_sky(scaled, unusable, bin_size=bin_size, taken=len(rows) / image.shape[0])
+    good = residual[~lost]
+    if good.size < _MIN_PIXELS:
+        return VarianceScale(np.nan, np.nan, np.nan, int(good.size))
+    low, middle, high = np.percentile(good, [25.0, 50.0, 75.0])
+    sigma = min((high - low) / 2.0, middle - low) / _QUARTILE_SIGMA
+    pair = ~lost[:, 1:] & ~lost[:, :-1] & (np.abs(residual[:, 1:]) < 3 * sigma) & (np.abs(residual[:, :-1]) < 3 * sigma)
+    products = (residual[:, 1:] - middle)[pair] * (residual[:, :-1] - middle)[pair]
+    return VarianceScale(
+        factor=float(sigma**2),
+        error=float(sigma**2 * _FACTOR_ERROR / np.sqrt(good.size)),
+        correlation=float(products.mean() / sigma**2) if products.size else 0.0,
+        n_pixels=int(good.size),
+    )
+
+
+def _rows(height: int, *, small: bool) -> NDArray[np.int64]:
+    """Return pairs of rows out of every eight, or all."""
+    rows = np.arange(height)
+    return rows if small else rows[rows % _EVERY < _ROWS_TOGETHER]
+
+
+def _without_sky(
+    scaled: NDArray[np.float32], unusable: BoolArray, *, bin_size: int, taken: float
+) -> tuple[NDArray[np.float32], BoolArray]:
+    """Return the pixels minus the clipped mean of their bin, and which are in bins with hardly any good ones."""
+    y_edges = bin_edges(scaled.shape[0], max(1, round(bin_size * taken)))
+    x_edges = bin_edges(scaled.shape[1], bin_size)
+    every_row = np.ones(scaled.shape[0], dtype=bool)
+    correction = truncation_correction(_N_SIGMA)
+    mean, _, count = clipped_bins(
+        as_plane(scaled), unusable, y_edges, x_edges, _N_SIGMA, correction, _ITERATIONS, every_row
+    )
+    usable = count >= _MIN_BIN_PIXELS
+    # The mean of n pixels takes a part 1 / n of the variance with it.
+    stretch = np.sqrt(count / np.maximum(count - 1.0, 1.0))
+    level, stretch, usable = (
+        np.repeat(np.repeat(each, np.diff(y_edges), axis=0), np.diff(x_edges), axis=1)
+        for each in (np.nan_to_num(mean).astype(np.float32), stretch.astype(np.float32), usable)
+    )
+    return (scaled - level) * stretch, unusable | ~usable
