@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy import units as u
-from astropy.table import Table
+from astropy.table import Table, vstack
 
 from firstlight.errors import (
     ApertureCorrectionError,
@@ -28,7 +28,7 @@ from firstlight.tasks.astrometry import AstrometryTask, Pointing
 from firstlight.tasks.background import ConstantBackgroundTask
 from firstlight.tasks.calibrated_columns import calibrate_pixels, with_njy_names
 from firstlight.tasks.match_psf_stars import join_psf_stars
-from firstlight.tasks.photo_cal import PhotoCalTask
+from firstlight.tasks.photo_cal import PhotoCalTask, ZeroPointPhotoCalTask
 
 from .frames import PSF, exposure_of, members, noise
 
@@ -203,6 +203,29 @@ def test_flagged_sources_do_not_define_it(task_class, flag):
     result = task_class().run(blank(wcs()), sources, reference=reference)
 
     assert not result.used[bad].any()
+    assert abs(result.zero_point.value - ZERO_POINT) < 3 * result.zero_point.error
+
+
+def with_companions(sources: Table, reference: TableReferenceCatalog) -> TableReferenceCatalog:
+    """Hide a star four magnitudes fainter beside every third star, and return the catalogue that knows of it."""
+    stars = reference.table
+    hidden = stars[::3].copy()
+    light = dict(zip(np.asarray(hidden["ra"]), 10 ** (-0.4 * (hidden["r_mag"] + 4.0 - ZERO_POINT)), strict=True))
+    added = np.array([light.get(ra, 0.0) for ra in np.asarray(sources["ra"])])
+    sources["calib_inst_flux"] = (np.asarray(sources["calib_inst_flux"]) + added) * u.ct
+    hidden["dec"] += 1e-4
+    hidden["r_mag"] += 4.0
+    return TableReferenceCatalog(vstack([stars, hidden]), name="with companions")
+
+
+def test_stars_with_a_companion_in_the_reference_do_not_define_it():
+    sources, reference = made_field(wcs())
+    reference = with_companions(sources, reference)
+    kept = made(ZeroPointPhotoCalTask, max_neighbour_share=None).run(blank(wcs()), sources, reference=reference)
+    result = ZeroPointPhotoCalTask().run(blank(wcs()), sources, reference=reference)
+
+    assert 0 < len(result.matches) < len(kept.matches)
+    assert kept.zero_point.value - ZERO_POINT > 3 * kept.zero_point.error
     assert abs(result.zero_point.value - ZERO_POINT) < 3 * result.zero_point.error
 
 

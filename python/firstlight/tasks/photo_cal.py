@@ -12,7 +12,9 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.color_terms import StarColors
+from firstlight.algorithms.crowding import least_crowded, neighbour_shares
 from firstlight.algorithms.matching import match_sky
+from firstlight.algorithms.tangent_plane import sky_to_plane
 from firstlight.algorithms.zero_point import MAG_PER_RELATIVE_FLUX, ZeroPoint, fit_zero_point
 from firstlight.errors import PhotometryError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
@@ -22,6 +24,7 @@ from firstlight.kernels.arrays import BoolArray, IntArray
 from firstlight.refcats import ReferenceCatalog, ReferenceStars
 from firstlight.tasks.aperture_correction import CALIBRATED
 from firstlight.tasks.color_terms import ColorTerm, read_color_terms
+from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.reference_magnitudes import ReferenceMagnitudes, match_table, with_color, with_known_term
 
 REJECTED = ("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "interpolated_center", "cr_center")
@@ -101,6 +104,13 @@ class ZeroPointPhotoCalConfig(PhotoCalConfig):
     max_extendedness: PositiveFloat = 0.5
     """Sources more extended than this are left out."""
 
+    max_neighbour_share: PositiveFloat | None = 0.002
+    """Calibrators whose PSF flux would take more light than this of other stars of the reference, in units of their
+    own, are left out: not all neighbours are told apart on the image. Empty to keep them."""
+
+    min_uncrowded: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Least share of the matched calibrators that stays; where all are crowded, those that are crowded least."""
+
     clip: PositiveFloat = 3.0
     """Clipping limit [sigma]."""
 
@@ -178,6 +188,8 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
                 n_selected=int(candidate.sum()),
                 n_reference=len(stars),
             )
+        alone = self._uncrowded(exposure, stars, star_index)
+        source_index, star_index, funnel = source_index[alone], star_index[alone], funnel.then("uncrowded", alone.sum())
         reserved = self._reserve(len(source_index), seed=exposure.observation.exposure_id)
         matched = self._magnitudes(exposure, stars, star_index, catalog=self.config.catalog or reference.name)
         fit = self._fit(sources[source_index], matched, reserved)
@@ -316,6 +328,22 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
             radius_arcsec=self._radius(exposure),
         )
         return rows[pairs.first], pairs.second
+
+    def _uncrowded(self, exposure: Exposure, stars: ReferenceStars, star_index: IntArray) -> BoolArray:
+        """Return which of the matched stars have their light for themselves, as far as the reference knows."""
+        if self.config.max_neighbour_share is None or exposure.psf is None or exposure.wcs is None:
+            return np.ones(len(star_index), dtype=bool)
+        ra0, dec0, _ = exposure.sky_circle()
+        ny, nx = exposure.image.shape
+        x, y = sky_to_plane(stars.ra, stars.dec, ra0=ra0, dec0=dec0)
+        shares = neighbour_shares(
+            x,
+            y,
+            magnitude=stars.magnitudes[stars.choose_band(self.config.band or _band_of(exposure))],
+            sigma=psf_sigma(exposure) * float(exposure.wcs.pixel_scale(x=nx / 2, y=ny / 2)) / 3600,
+        )
+        limit, least = self.config.max_neighbour_share, self.config.min_uncrowded
+        return least_crowded(shares[star_index], limit=limit, least=least)
 
     def _gates(self, fit: ZeroPoint, reserved: BoolArray) -> tuple[Gate, ...]:
         config = self.config
