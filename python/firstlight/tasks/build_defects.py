@@ -96,17 +96,12 @@ class BuildDefectsTask(PipelineTask[BuildDefectsConfig]):
         for flat in flats:
             odd |= self._odd(flat, dark)
         bad = grow(hot | odd | no_data, radius=config.grow)
-        boxes = boxes_of_pixels(bad)
-        table = Table({name: boxes[:, column] for column, name in enumerate(DEFECT_COLUMNS)})
-        for name in DEFECT_COLUMNS:
-            table[name].unit = u.pix
+        table = defect_table(bad)
         counts = {"hot_pixels": hot, "odd_pixels": odd, "no_data_pixels": no_data, "defect_pixels": bad}
         for name, where in counts.items():
             self.metadata.count(name, int(where.sum()))
         self.log.info("defects", boxes=len(table), **{name: int(where.sum()) for name, where in counts.items()})
-        gate = Gate(
-            "defect_fraction", float(bad.mean()), warn=config.warn_fraction, fail=config.max_fraction, n=bad.size
-        )
+        gate = defect_gate(bad, warn=config.warn_fraction, fail=config.max_fraction)
         funnel = Funnel("good_pixels").then("all", bad.size).then("not_hot", int((~hot).sum()))
         funnel = funnel.then("not_odd", int((~(hot | odd)).sum())).then("left", int((~bad).sum()))
         return BuildDefectsResult(defects=table, gates=(gate,), funnels=(funnel,))
@@ -127,3 +122,17 @@ class BuildDefectsTask(PipelineTask[BuildDefectsConfig]):
             period=period,
         )
         return odd | no_data
+
+
+def defect_table(bad: BoolArray) -> Table:
+    """Return boxes with x0, y0, width and height [pixel] that hold the bad pixels (ny, nx) and no others."""
+    boxes = boxes_of_pixels(bad)
+    table = Table({name: boxes[:, column] for column, name in enumerate(DEFECT_COLUMNS)})
+    for name in DEFECT_COLUMNS:
+        table[name].unit = u.pix
+    return table
+
+
+def defect_gate(bad: BoolArray, *, warn: float, fail: float) -> Gate:
+    """Return the gate on the fraction of bad pixels (ny, nx)."""
+    return Gate("defect_fraction", float(bad.mean()), warn=warn, fail=fail, n=bad.size)

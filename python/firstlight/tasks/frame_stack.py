@@ -104,13 +104,8 @@ class FrameStack:
         self.shape = frames[0].facts.shape
         self._ignored = ignored_planes
         self._max_bytes = max_bytes
-        first = frames[0].facts.kinship()
         for index, frame in enumerate(frames[1:], start=2):
-            for what, value in frame.facts.kinship().items():
-                if value != first[what]:
-                    raise InputError(
-                        f"Frames to combine differ in {what}: the first has {first[what]}, number {index} has {value}."
-                    )
+            require_kinship(frames[0].facts, frame.facts, index=index)
 
     def sample(self) -> FrameRows:
         """Return rows spread evenly over the image."""
@@ -147,3 +142,26 @@ class FrameStack:
         lost = ~(np.isfinite(image) & np.isfinite(variance))
         image[lost], variance[lost] = 0.0, 0.0
         return FrameRows(rows, image, variance, bad | lost)
+
+
+def require_kinship(first: FrameFacts, other: FrameFacts, *, index: int, but: tuple[str, ...] = ()) -> None:
+    """Refuse a frame that cannot be combined with the first.
+
+    Parameters
+    ----------
+    first, other
+    index
+        Number of the other, from 1.
+    but
+        In what they may differ, of what `FrameFacts.kinship` names.
+
+    Raises
+    ------
+    InputError
+    """
+    wanted = first.kinship()
+    for what, value in other.kinship().items():
+        if value != wanted[what] and what not in but:
+            raise InputError(
+                f"Frames to combine differ in {what}: the first has {wanted[what]}, number {index} has {value}."
+            )
