@@ -12,7 +12,7 @@ from sphinx.environment import BuildEnvironment
 
 from .commands import command_pages, overview_of_commands
 from .outer_pages import lead_links
-from .python_api import instrument_fields, python_pages, table_of_errors
+from .python_api import instrument_fields, overview_of_modules, python_pages, table_of_errors
 from .tasks import overview_of_slots, task_pages
 
 FOLDER = Path("reference", "generated")
@@ -24,6 +24,7 @@ def pages() -> dict[str, str]:
         "tables/commands.inc": overview_of_commands(),
         "tables/errors.inc": table_of_errors(),
         "tables/instrument.inc": instrument_fields(),
+        "tables/modules.inc": overview_of_modules(),
         "tables/slots.inc": overview_of_slots(),
         **{f"commands/{name}": lines for name, lines in command_pages().items()},
         **{f"python/{name}": lines for name, lines in python_pages().items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from itertools import groupby
 from types import ModuleType
 
 from firstlight import errors, framework
@@ -29,18 +30,38 @@ PACKAGES = (
 )
 """Packages whose modules are described one by one; `firstlight.framework` is described as a whole."""
 
+PLACE = "/reference/generated/python"
+
 HIDDEN = "model_config, model_post_init"
 """What pydantic adds to a class and nobody calls."""
 
 
+ORPHAN = [":orphan:", ""]
+"""The pages are found from a table: hundreds of them in the navigation of every page would help nobody."""
+
+
 def python_pages() -> dict[str, Lines]:
     """Return file name -> text of a page, for each public module."""
-    pages = {"firstlight.framework.rst": _framework()}
-    for package in PACKAGES:
-        for module in modules_of(f"firstlight.{package}"):
-            if _defines_something(module):
-                pages[f"{module.__name__}.rst"] = _module(module)
-    return pages
+    pages = {f"{module.__name__}.rst": [*ORPHAN, *_module(module)] for module in _modules()}
+    return {"firstlight.framework.rst": [*ORPHAN, *_framework()], **pages}
+
+
+def overview_of_modules() -> Lines:
+    """Return a table for each package: its modules, and what each of them is for."""
+    lines: Lines = []
+    for package, modules in groupby([framework, *_modules()], key=lambda module: module.__name__.split(".")[1]):
+        rows = [(f":doc:`{_title(each)} <{PLACE}/{each.__name__}>`", summary(each)) for each in modules]
+        lines += [f".. rubric:: {package}", "", *table(("module", "what it is for"), rows, widths=(34, 66))]
+    return lines
+
+
+def _modules() -> list[ModuleType]:
+    found = (module for package in PACKAGES for module in modules_of(f"firstlight.{package}"))
+    return [module for module in found if _defines_something(module)]
+
+
+def _title(module: ModuleType) -> str:
+    return module.__name__.removeprefix("firstlight.")
 
 
 def _defines_something(module: ModuleType) -> bool:
@@ -51,7 +72,7 @@ def _defines_something(module: ModuleType) -> bool:
 
 def _module(module: ModuleType) -> Lines:
     options = ["   :members:", "   :undoc-members:", "   :show-inheritance:", f"   :exclude-members: {HIDDEN}", ""]
-    return [*heading(module.__name__.removeprefix("firstlight.")), f".. automodule:: {module.__name__}", *options]
+    return [*heading(_title(module)), f".. automodule:: {module.__name__}", *options]
 
 
 def _framework() -> Lines:
