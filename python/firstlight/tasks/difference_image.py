@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.table import Table
-from pydantic import PositiveFloat
+from pydantic import PositiveFloat, PositiveInt
 
 from firstlight.errors import Fact
 from firstlight.framework import (
@@ -25,6 +25,7 @@ from firstlight.framework import (
     subtask,
 )
 from firstlight.images.exposure import Exposure
+from firstlight.images.sampled_psf import quick_psf
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.tasks.align import AlignTask, LanczosAlignTask
 from firstlight.tasks.align_pattern import PatternAlignTask
@@ -86,6 +87,9 @@ class DifferenceImageConfig(PipelineTaskConfig):
 
     same_pixels: PositiveFloat = 0.01
     """Exposures whose WCS differ by less than this everywhere have the same pixels [pixel]."""
+
+    psf_cells: PositiveInt = 8
+    """The PSF of a template that is the mean of many images is drawn once in each of so many cells along a side."""
 
 
 @dataclass
@@ -198,13 +202,16 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
             # The kernel finds the flux scale, so the unit of the template is only a name.
             self.log.info("other unit", science=state.science.unit, template=state.template.unit)
             state.template = replace(state.template, unit=state.science.unit, photo_calib=state.science.photo_calib)
-        if self._has_same_pixels(state.science, state.template):
-            state.aligned = True
-            return {"resampled": False}
-        aligned = self.align.run(state.template, onto=state.science)
-        state.template, state.aligned = aligned.exposure, True
-        state.gates = (*state.gates, *aligned.gates)
-        return {"resampled": True, "coverage": aligned.coverage}
+        facts: dict[str, Fact] = {"resampled": not self._has_same_pixels(state.science, state.template)}
+        if facts["resampled"]:
+            aligned = self.align.run(state.template, onto=state.science)
+            state.template, state.gates = aligned.exposure, (*state.gates, *aligned.gates)
+            facts["coverage"] = aligned.coverage
+        quick = quick_psf(state.template.psf, state.science.shape, cells=self.config.psf_cells)
+        if quick is not state.template.psf:
+            state.template = state.template.replace(psf=quick)
+        state.aligned = True
+        return facts
 
     def _has_same_pixels(self, science: Exposure, template: Exposure) -> bool:
         if science.shape != template.shape or isinstance(self.align, PatternAlignTask):
