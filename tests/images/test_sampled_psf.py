@@ -21,7 +21,7 @@ def test_stars_at_any_fraction_of_a_pixel_are_those_of_the_model(fwhm, error):
     x, y = np.random.default_rng(1).uniform(0.0, 100.0, (2, 50))
     truth, drawn = model.images(x=x, y=y), SampledPsf(model, step=64).images(x=x, y=y)
 
-    # The wings that a stamp cuts off are a thousandth of the peak of the widest star; beside it the spline is the limit.
+    # The wings that a stamp cuts off are a thousandth of the peak of the widest star; else the spline is the limit.
     assert np.abs(drawn - truth).max() < error * truth.max()
     np.testing.assert_allclose(drawn.sum(axis=(1, 2)), 1.0)
 
