@@ -47,7 +47,7 @@ class Pixels:
     def of(cls, image: FloatArray, variance: FloatArray, bad: BoolArray, *, weighting: Weighting) -> Self:
         """Return the pixels with those that must not be used emptied."""
         noise = as_plane(variance)
-        light, weight = usable_planes(as_plane(image), noise, bad, weighting == "inverse_variance")
+        light, weight = usable_planes(as_plane(image), noise, bad, inverse_variance=weighting == "inverse_variance")
         return cls(image=light, variance=noise, weight=weight)
 
     @property

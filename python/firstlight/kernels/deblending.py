@@ -124,7 +124,6 @@ def symmetric_templates(
     return templates
 
 
-@njit(cache=True, nogil=True)
 def share_light(
     image: NDArray[np.float32],
     labels: NDArray[np.int32],
@@ -152,8 +151,23 @@ def share_light(
     light : (first[-1],)
         What each source gets.
     """
-    light = np.zeros(templates.size, dtype=np.float32)
-    total = np.zeros(image.shape, dtype=np.float32)
+    light, total = np.zeros(templates.size, dtype=np.float32), np.zeros(image.shape, dtype=np.float32)
+    _share(image, labels, own, boxes, first, templates, total, light)
+    return light
+
+
+@njit(cache=True, nogil=True)
+def _share(
+    image: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    own: NDArray[np.int64],
+    boxes: NDArray[np.int64],
+    first: NDArray[np.int64],
+    templates: NDArray[np.float32],
+    total: NDArray[np.float32],
+    light: NDArray[np.float32],
+) -> None:
+    """Fill the result of `share_light` and the sum of the templates, both of which are zero."""
     for i in range(own.size):
         left, low, width, height = boxes[i]
         template = templates[first[i] : first[i + 1]].reshape((height, width))
@@ -173,7 +187,6 @@ def share_light(
                     share[row, col] = image[y, x]
     for i in range(own.size):
         add_light(image, light[first[i] : first[i + 1]], boxes[i], -1.0)
-    return light
 
 
 @njit(cache=True, nogil=True)

@@ -16,14 +16,15 @@ def _add(out: NDArray[np.float32], factor: float, values: NDArray[np.float32], s
 
 
 @njit(cache=True, nogil=True)
-def _smooth(image: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Convolve an image with symmetric ``taps`` along both axes, zeros at bad pixels and outside."""
+def _smooth(
+    image: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np.float32], smoothed: NDArray[np.float32]
+) -> None:
+    """Add to ``smoothed`` an image convolved with symmetric ``taps``, zeros at bad pixels and outside."""
     ny, nx = image.shape
     size = taps.size
     reach = size // 2
     rows = np.zeros((size, nx), dtype=np.float32)
     padded = np.zeros(nx + 2 * reach, dtype=np.float32)
-    smoothed = np.zeros((ny, nx), dtype=np.float32)
     for row in range(ny + reach):
         line = rows[row % size]
         line[:] = 0.0
@@ -35,10 +36,8 @@ def _smooth(image: NDArray[np.float32], bad: NDArray[np.bool_], taps: NDArray[np
         if row >= reach:
             for k in range(size):
                 _add(smoothed[row - reach], taps[k], rows[(row - 2 * reach + k) % size], 0)
-    return smoothed
 
 
-@njit(cache=True, nogil=True)
 def matched_filter(
     image: NDArray[np.float32],
     variance: NDArray[np.float32],
@@ -67,22 +66,44 @@ def matched_filter(
     smoothed, sigma : (ny, nx)
         Their ratio is the significance of a point source; 0 and 1 where nothing is known.
     """
-    smoothed = _smooth(image, bad, taps)
-    sigma = _smooth(variance, bad, taps * taps)
+    smoothed, sigma = np.zeros(image.shape, dtype=np.float32), np.zeros(image.shape, dtype=np.float32)
+    _fill_filtered(image, variance, bad, taps, own_noise, faint, smoothed, sigma)
+    return smoothed, sigma
+
+
+@njit(cache=True, nogil=True)
+def _fill_filtered(
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    bad: NDArray[np.bool_],
+    taps: NDArray[np.float32],
+    own_noise: float,
+    faint: float,
+    smoothed: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+) -> None:
+    """Fill the results of `matched_filter`, which are zero."""
+    _smooth(image, bad, taps, smoothed)
+    _smooth(variance, bad, taps * taps, sigma)
     for row in range(sigma.shape[0]):
         for col in range(sigma.shape[1]):
             total = sigma[row, col]
             light = min(abs(smoothed[row, col]), faint * np.sqrt(max(total, np.float32(0.0))))
             own = 0.0 if bad[row, col] else own_noise * (light if smoothed[row, col] > 0.0 else -light)
             sigma[row, col] = np.sqrt(max(total - own, 0.25 * total)) if total > 0.0 else np.float32(1.0)
-    return smoothed, sigma
+
+
+def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Return ``mask`` grown by a disk of ``radius`` pixels."""
+    grown = mask.copy()
+    _grow(mask, radius, grown)
+    return grown
 
 
 @njit(cache=True, nogil=True)
-def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return ``mask`` grown by a disk of ``radius`` pixels."""
+def _grow(mask: NDArray[np.bool_], radius: int, grown: NDArray[np.bool_]) -> None:
+    """Set the pixels of ``grown`` that lie within ``radius`` of one of ``mask``."""
     ny, nx = mask.shape
-    grown = mask.copy()
     reach = np.empty(2 * radius + 1, dtype=np.int64)
     for step in range(-radius, radius + 1):
         reach[step + radius] = int(np.sqrt(radius * radius - step * step + 0.5))
@@ -99,4 +120,3 @@ def grow_mask(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
                     width = reach[step + radius]
                     for near_col in range(max(0, col - width), min(nx, col + width + 1)):
                         grown[near_row, near_col] = True
-    return grown

@@ -213,7 +213,6 @@ def _find_outliers(
     return found > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def mark_extended_outliers(
     image: NDArray[Any],
     bad: NDArray[np.bool_],
@@ -250,8 +249,27 @@ def mark_extended_outliers(
     -------
     marked : (ny, nx)
     """
-    ny, nx = image.shape
     marked = bad.copy()
+    _mark_outliers(image, bad, y_edges, x_edges, mean, sigma, reach, n_sigma, grow, rows, marked)
+    return marked
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mark_outliers(
+    image: NDArray[Any],
+    bad: NDArray[np.bool_],
+    y_edges: NDArray[np.int64],
+    x_edges: NDArray[np.int64],
+    mean: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    reach: int,
+    n_sigma: float,
+    grow: int,
+    rows: NDArray[np.bool_],
+    marked: NDArray[np.bool_],
+) -> None:
+    """Mark the places of `mark_extended_outliers`."""
+    ny, nx = image.shape
     total = np.zeros(nx, dtype=np.float32)
     number = np.zeros(nx, dtype=np.float32)
     level = np.empty(nx, dtype=np.float32)
@@ -277,4 +295,3 @@ def mark_extended_outliers(
                     for near_col in range(first, stop):
                         marked[near_row, near_col] = True
                 done = stop
-    return marked

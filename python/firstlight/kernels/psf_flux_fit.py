@@ -13,15 +13,25 @@ from firstlight.kernels.psf_linear import cholesky, cholesky_solve
 _MAX_GROUP = 8
 
 
-@njit(cache=True, nogil=True)
 def usable_planes(
+    image: NDArray[np.float32], variance: NDArray[np.float32], bad: NDArray[np.bool_], *, inverse_variance: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return image and weight, both 0 where a pixel is bad, not finite or without variance."""
+    light, weight = np.zeros_like(image), np.zeros_like(image)
+    _fill_usable(image, variance, bad, inverse_variance, light, weight)
+    return light, weight
+
+
+@njit(cache=True, nogil=True)
+def _fill_usable(
     image: NDArray[np.float32],
     variance: NDArray[np.float32],
     bad: NDArray[np.bool_],
     inverse_variance: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return image and weight, both 0 where a pixel is bad, not finite or without variance."""
-    light, weight = np.zeros_like(image), np.zeros_like(image)
+    light: NDArray[np.float32],
+    weight: NDArray[np.float32],
+) -> None:
+    """Fill the results of `usable_planes`, which are zero."""
     one = np.float32(1.0)
     for row in range(image.shape[0]):
         for col in range(image.shape[1]):
@@ -29,7 +39,6 @@ def usable_planes(
             if not bad[row, col] and np.isfinite(value) and np.isfinite(spread) and spread > 0.0:
                 light[row, col] = value
                 weight[row, col] = one / spread if inverse_variance else one
-    return light, weight
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")

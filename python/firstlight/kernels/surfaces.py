@@ -7,7 +7,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
 def tensor_surface(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return ``rows @ columns`` in float32, skipping the zeros of ``rows``.
 
@@ -22,9 +21,16 @@ def tensor_surface(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> N
     -------
     surface : (ny, nx)
     """
+    surface = np.empty((rows.shape[0], columns.shape[1]), dtype=np.float32)
+    _fill_surface(rows, columns, surface)
+    return surface
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _fill_surface(rows: NDArray[np.float64], columns: NDArray[np.float64], surface: NDArray[np.float32]) -> None:
+    """Fill the result of `tensor_surface`."""
     ny, k = rows.shape
     nx = columns.shape[1]
-    surface = np.empty((ny, nx), dtype=np.float32)
     line = np.empty(nx)
     for row in range(ny):
         line[:] = 0.0
@@ -35,4 +41,3 @@ def tensor_surface(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> N
                     line[col] += factor * columns[term, col]
         for col in range(nx):
             surface[row, col] = line[col]
-    return surface

@@ -7,7 +7,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 
-@njit(cache=True, nogil=True)
 def cut_tiles(
     image: NDArray[np.float32],
     variance: NDArray[np.float32],
@@ -51,13 +50,35 @@ def cut_tiles(
     off : ``shape``
         The pixel lies off the image.
     """
+    sheet, noise = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
+    planes, numbers = np.full(shape, outside, dtype=np.int32), np.zeros(shape, dtype=np.int32)
+    foreign, off = np.zeros(shape, dtype=np.bool_), np.ones(shape, dtype=np.bool_)
+    places = (source_x, source_y, tile_x, tile_y, side)
+    _copy_tiles(image, variance, mask, labels, own, *places, sheet, noise, planes, numbers, foreign, off)
+    return sheet, noise, planes, numbers, foreign, off
+
+
+@njit(cache=True, nogil=True)
+def _copy_tiles(
+    image: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    own: NDArray[np.int64],
+    source_x: NDArray[np.int64],
+    source_y: NDArray[np.int64],
+    tile_x: NDArray[np.int64],
+    tile_y: NDArray[np.int64],
+    side: NDArray[np.int64],
+    sheet: NDArray[np.float32],
+    noise: NDArray[np.float32],
+    planes: NDArray[np.int32],
+    numbers: NDArray[np.int32],
+    foreign: NDArray[np.bool_],
+    off: NDArray[np.bool_],
+) -> None:
+    """Copy the pixels of `cut_tiles` onto its sheets."""
     ny, nx = image.shape
-    sheet = np.zeros(shape, dtype=np.float32)
-    noise = np.zeros(shape, dtype=np.float32)
-    planes = np.full(shape, outside, dtype=np.int32)
-    numbers = np.zeros(shape, dtype=np.int32)
-    foreign = np.zeros(shape, dtype=np.bool_)
-    off = np.ones(shape, dtype=np.bool_)
     for i in range(own.size):
         for row in range(side[i]):
             y, to_y = source_y[i] + row, tile_y[i] + row
@@ -71,7 +92,6 @@ def cut_tiles(
                 planes[to_y, to_x] = mask[y, x]
                 foreign[to_y, to_x] = own[i] > 0 and labels[y, x] > 0 and labels[y, x] != own[i]
                 off[to_y, to_x] = False
-    return sheet, noise, planes, numbers, foreign, off
 
 
 @njit(cache=True, nogil=True)

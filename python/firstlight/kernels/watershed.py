@@ -26,7 +26,6 @@ def _highest_neighbour(flux: NDArray[np.float32], labels: NDArray[np.int32], row
     return best
 
 
-@njit(cache=True, nogil=True)
 def watershed(
     flux: NDArray[np.float32],
     sigma: NDArray[np.float32],
@@ -57,8 +56,21 @@ def watershed(
     merged : (m,)
         A lower peak of more than one ``sigma`` was taken in.
     """
+    labels = np.zeros(flux.shape, dtype=np.int32)
+    return labels, *_flood(flux, sigma, order, min_prominence, contrast, labels)
+
+
+@njit(cache=True, nogil=True)
+def _flood(
+    flux: NDArray[np.float32],
+    sigma: NDArray[np.float32],
+    order: NDArray[np.int64],
+    min_prominence: float,
+    contrast: float,
+    labels: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+    """Fill ``labels``, which are zero, and return the rest of the results of `watershed`."""
     ny, nx = flux.shape
-    labels = np.zeros((ny, nx), dtype=np.int32)
     peaks = np.empty(order.size, dtype=np.int64)
     basin = np.empty(order.size + 1, dtype=np.int32)
     region = np.empty(order.size + 1, dtype=np.int32)
@@ -100,7 +112,7 @@ def _renumber(
     basin: NDArray[np.int32],
     region: NDArray[np.int32],
     merged: NDArray[np.bool_],
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_]]:
     """Give the basins that remain consecutive numbers in the order of their peaks."""
     number = np.zeros(peaks.size + 1, dtype=np.int32)
     kept = 0
@@ -123,7 +135,7 @@ def _renumber(
         for col in range(nx):
             if labels[row, col] > 0:
                 labels[row, col] = final[labels[row, col]]
-    return labels, kept_peaks, footprint, kept_merged
+    return kept_peaks, footprint, kept_merged
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
