@@ -18,6 +18,7 @@ from firstlight.training.vet import VetRecipe, choose_threshold, train_features
 from firstlight.training.vet_examples import draw_positions, injected, make_examples
 from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
 from firstlight.training.vet_network import augmented
+from firstlight.training.vet_pool import FieldOrigin, gather_examples
 
 
 @cache
@@ -138,6 +139,23 @@ def test_the_command_makes_a_model_that_the_task_can_use(tmp_path, capsys):
     assert "vet_features.json: recall" in capsys.readouterr().out
     task = FeatureVetTask(FeatureVetConfig(model=str(tmp_path / "vet_features.json")))
     assert 0 < task.model_threshold < 1
+
+
+def test_the_number_of_processes_changes_no_example():
+    origins = [FieldOrigin(number, seed=20 + number, side=256) for number in range(2)]
+
+    one, two = (gather_examples(origins, seed=3, n_visits=1, jobs=jobs) for jobs in (1, 2))
+
+    assert len(one) > 5
+    for each in fields(one):
+        np.testing.assert_array_equal(getattr(one, each.name), getattr(two, each.name))
+
+
+def test_an_unknown_device_is_refused_in_one_line():
+    pytest.importorskip("torch", reason="a network is trained with torch")
+
+    with pytest.raises(ConfigError, match="device 'abacus'"):
+        vet_network.require_torch("abacus")
 
 
 def test_a_network_is_trained_and_written_as_onnx():

@@ -34,6 +34,10 @@ from firstlight.cli.logs import configure_logging, log_options
     help="Exposures of your own from 'firstlight process'; repeatable.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Another seed, other examples.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that make examples."
+)
+@click.option("--device", default="cpu", show_default=True, help="Where torch fits the network: cpu, cuda, mps.")
 @click.option("--smoke", is_flag=True, help="A few small fields: proves that it runs, makes no useful model.")
 @log_options
 def vet(
@@ -41,6 +45,8 @@ def vet(
     kind: str,
     pairs: tuple[tuple[Path, Path], ...],
     seed: int,
+    jobs: int,
+    device: str,
     smoke: bool,
     **changes: int | None,
 ) -> None:
@@ -62,19 +68,19 @@ def vet(
     from firstlight.training.vet_network import require_torch, train_network, write_network
 
     if kind != "features":
-        require_torch()
+        require_torch(device)
     start = VetRecipe.smoke(seed) if smoke else VetRecipe(seed=seed)
     recipe = replace(start, **{name: value for name, value in changes.items() if value is not None})
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot write into {folder}: {error.strerror}.") from error
-    training = train_features(recipe, pairs)
+    training = train_features(recipe, pairs, jobs=jobs)
     written = []
     if kind != "network":
         written.append((write_features(training, folder), training.model.facts["judged"]))
     if kind != "features":
-        model = train_network(training, recipe)
+        model = train_network(training, recipe, device=device)
         written.append((write_network(model, folder), model.facts["judged"]))
     for path, judged in written:
         click.echo(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from firstlight.algorithms.boosted_trees import BoostedTrees, Calibration, fit_boosted_trees, fit_calibration
-from firstlight.errors import AlgorithmError, InputError
+from firstlight.errors import InputError
 from firstlight.kernels.arrays import FloatArray
 from firstlight.tasks.vet_models import FEATURE_MODEL, FeatureModel
-from firstlight.training.vet_examples import VetExamples, make_examples
-from firstlight.training.vet_fields import TrainingField, read_field, simulate_field
+from firstlight.training.vet_examples import VetExamples
+from firstlight.training.vet_pool import FieldOrigin, gather_examples
 
 _LOG = structlog.get_logger()
 _EASY = 0.02
@@ -64,7 +64,7 @@ class VetRecipe:
     @classmethod
     def smoke(cls, seed: int = 1) -> VetRecipe:
         """Return a recipe of seconds, which proves that everything runs and nothing more."""
-        return cls(seed=seed, n_fields=4, side=320, n_visits=1, n_trees=30, epochs=1)
+        return cls(seed=seed, n_fields=6, side=384, n_visits=1, n_trees=30, epochs=1)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class VetTraining:
     n_fields: int
 
 
-def train_features(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]] = ()) -> VetTraining:
+def train_features(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]] = (), *, jobs: int = 1) -> VetTraining:
     """Make examples round by round and fit trees to their features.
 
     Parameters
@@ -96,20 +96,21 @@ def train_features(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]] = ()) -
     recipe
     pairs
         Science exposures and templates of the user, used besides the simulated fields.
+    jobs
+        Processes that make examples; their number changes nothing else.
 
     Raises
     ------
     InputError
         If too few fields could be used, or they gave no false or no real candidates.
     """
-    judged_by, groups = _divided(_makers(recipe, pairs), recipe)
-    judged = _gathered(judged_by, recipe)
-    learned = _gathered(groups[0], recipe)
+    judged_by, groups = _divided(_origins(recipe, pairs), recipe)
+    judged, learned = (_gathered(origins, recipe, jobs) for origins in (judged_by, groups[0]))
     _require_both(learned, "learn from")
     _require_both(judged, "judge by")
     trees = _fit(learned, recipe)
     for number, group in enumerate(groups[1:], start=1):
-        learned = VetExamples.joined([learned, *_mined(group, trees, recipe)])
+        learned = VetExamples.joined([learned, _mined(group, trees, recipe, jobs)])
         trees = _fit(learned, recipe)
         _LOG.info("round", number=number, examples=len(learned), real=int(learned.real.sum()))
     calibration, threshold, numbers = judged_model(trees.logits(judged.features.astype(np.float64)), judged, recipe)
@@ -216,54 +217,38 @@ def sample_facts(learned: VetExamples, judged: VetExamples, n_fields: int) -> di
     }
 
 
-_Maker = Callable[[], TrainingField]
+def _origins(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]]) -> list[FieldOrigin]:
+    simulated = [
+        FieldOrigin(number, seed=recipe.seed * _SEEDS_APART + number, side=recipe.side)
+        for number in range(recipe.n_fields)
+    ]
+    return simulated + [FieldOrigin(recipe.n_fields + k, pair=pair) for k, pair in enumerate(pairs)]
 
 
-def _makers(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]]) -> list[_Maker]:
-    def simulated(number: int) -> _Maker:
-        return lambda: simulate_field(number, seed=recipe.seed * _SEEDS_APART + number, side=recipe.side)
-
-    def given(number: int, science: Path, template: Path) -> _Maker:
-        return lambda: read_field(number, science=science, template=template)
-
-    makers = [simulated(number) for number in range(recipe.n_fields)]
-    return makers + [given(recipe.n_fields + k, *pair) for k, pair in enumerate(pairs)]
-
-
-def _divided(makers: list[_Maker], recipe: VetRecipe) -> tuple[list[_Maker], list[list[_Maker]]]:
+def _divided(origins: list[FieldOrigin], recipe: VetRecipe) -> tuple[list[FieldOrigin], list[list[FieldOrigin]]]:
     """Return the fields for judging, and those to learn from: half at first, the rest in rounds."""
-    judging, learning = makers[::5], [maker for number, maker in enumerate(makers) if number % 5]
+    judging, learning = origins[::5], [origin for number, origin in enumerate(origins) if number % 5]
     if len(learning) < recipe.n_rounds + 1:
-        raise InputError(f"Training needs at least {recipe.n_rounds + 2} fields; got {len(makers)}.")
+        raise InputError(f"Training needs at least {recipe.n_rounds + 2} fields; got {len(origins)}.")
     first = max(1, len(learning) // 2) if recipe.n_rounds else len(learning)
     rest = learning[first:]
     return judging, [learning[:first], *(rest[k :: recipe.n_rounds] for k in range(recipe.n_rounds))]
 
 
-def _gathered(makers: list[_Maker], recipe: VetRecipe) -> VetExamples:
-    parts = []
-    for maker in makers:
-        try:
-            parts.append(make_examples(maker(), seed=recipe.seed, n_visits=recipe.n_visits))
-        except AlgorithmError as error:
-            _LOG.warning("field left out", reason=str(error))
-            continue
-        _LOG.info("field", number=int(parts[-1].number[0]) if len(parts[-1]) else -1, examples=len(parts[-1]))
-    if not parts:
-        raise InputError("None of the fields could be calibrated and subtracted; the log says why.")
-    return VetExamples.joined(parts)
+def _gathered(origins: list[FieldOrigin], recipe: VetRecipe, jobs: int) -> VetExamples:
+    return gather_examples(origins, seed=recipe.seed, n_visits=recipe.n_visits, jobs=jobs)
 
 
-def _mined(makers: list[_Maker], trees: BoostedTrees, recipe: VetRecipe) -> list[VetExamples]:
+def _mined(origins: list[FieldOrigin], trees: BoostedTrees, recipe: VetRecipe, jobs: int) -> VetExamples:
     """Return the examples of more fields: all real ones, all false ones that are believed, a few of the rest."""
-    found = _gathered(makers, recipe)
+    found = _gathered(origins, recipe, jobs)
     score = expit(trees.logits(found.features.astype(np.float64)))
     easy = ~found.real & (score < _EASY)
     hard = ~found.real & (score >= _HARD)
     kept = ~easy | (np.cumsum(easy) % _KEPT_OF_EASY == 0)
     weight = np.where(easy, float(_KEPT_OF_EASY), np.where(hard, recipe.hard_weight, 1.0)).astype(np.float32)
     _LOG.info("hard negatives", hard=int(hard.sum()), of=int((~found.real).sum()))
-    return [replace(found, weight=weight)[kept]]
+    return replace(found, weight=weight)[kept]
 
 
 def _fit(examples: VetExamples, recipe: VetRecipe) -> BoostedTrees:

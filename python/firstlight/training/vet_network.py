@@ -40,50 +40,58 @@ _AVERAGED_FROM = 0.6
 _CHUNK = 1024
 
 
-def require_torch() -> None:
+def require_torch(device: str = "cpu") -> None:
     """Say what is missing before anything long is begun.
 
     Raises
     ------
     ConfigError
-        If torch or onnx is not installed.
+        If torch or onnx is not installed, or torch cannot work on the device.
     """
     if torch is None:
         raise ConfigError("A network is trained with torch and onnx; 'pip install firstlight[train]' brings them.")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"torch cannot work on the device {device!r}: {reason}") from error
 
 
-def train_network(training: VetTraining, recipe: VetRecipe) -> NetworkModel:
+def train_network(training: VetTraining, recipe: VetRecipe, *, device: str = "cpu") -> NetworkModel:
     """Fit the network: AdamW along a cosine, turned, mirrored and shifted stamps, the mean of the last weights.
 
     The weights of the last two fifths of the steps are averaged (Izmailov et al. 2018, arXiv:1803.05407).
+    On the processor the same recipe gives the same weights; an accelerator adds up in another order.
 
     Parameters
     ----------
     training
         With the examples to learn from and to judge by.
     recipe
+    device
+        Where torch works: ``cpu``, ``cuda``, ...
 
     Raises
     ------
     ConfigError
-        If torch or onnx is not installed.
+        If torch or onnx is not installed, or torch cannot work there.
     """
-    require_torch()
+    require_torch(device)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     examples = training.learned
-    network = _network()
+    network = _network().to(device)
     averaged = torch.optim.swa_utils.AveragedModel(network)
     steps = recipe.epochs * max(1, len(examples) // _BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=0.1 * _RATE)
-    weight = balanced_weights(examples)
+    share = np.cumsum(balanced_weights(examples))
     rng = np.random.default_rng([recipe.seed, 29])
     for step in range(steps):
-        rows = rng.choice(len(examples), min(_BATCH, len(examples)), p=weight / weight.sum())
-        logits = network(torch.from_numpy(augmented(examples.channels[rows], rng)))
-        target = torch.from_numpy(examples.real[rows].astype(np.float32))
+        rows = np.searchsorted(share, share[-1] * rng.random(min(_BATCH, len(examples))), side="right")
+        logits = network(torch.from_numpy(augmented(examples.channels[rows], rng)).to(device))
+        target = torch.from_numpy(examples.real[rows].astype(np.float32)).to(device)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target)
         optimizer.zero_grad()
         loss.backward()
@@ -93,8 +101,8 @@ def train_network(training: VetTraining, recipe: VetRecipe) -> NetworkModel:
             averaged.update_parameters(network)
     # Statistics of the normalising layers belong to the averaged weights.
     batches = [torch.from_numpy(augmented(examples.channels[k : k + _CHUNK], rng)) for k in range(0, 8192, _CHUNK)]
-    torch.optim.swa_utils.update_bn([batch for batch in batches if len(batch)], averaged)
-    return _model(averaged.module.eval(), training, recipe)
+    torch.optim.swa_utils.update_bn([batch for batch in batches if len(batch)], averaged, device=device)
+    return _model(averaged.module.eval().cpu(), training, recipe)
 
 
 def augmented(channels: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32]:
