@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from firstlight.algorithms.extended_light import mark_extended_light
 from firstlight.errors import TooManyMaskedPixelsError
@@ -178,8 +178,9 @@ def _steep_slope(
 
 def truncation_correction(n_sigma: float) -> float:
     """Return true over measured standard deviation of a normal distribution cut at ``n_sigma`` on both sides."""
-    inside = 1.0 - 2.0 * norm.sf(n_sigma)
-    return float(1.0 / np.sqrt(1.0 - 2.0 * n_sigma * norm.pdf(n_sigma) / inside))
+    inside = 1.0 - 2.0 * ndtr(-n_sigma)
+    density = np.exp(-(n_sigma**2) / 2.0) / np.sqrt(2.0 * np.pi)
+    return float(1.0 / np.sqrt(1.0 - 2.0 * n_sigma * density / inside))
 
 
 def _usable_bins(

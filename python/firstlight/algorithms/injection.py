@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import expit
-from scipy.stats import beta
+from scipy.special import betaincinv, expit
 
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
@@ -106,8 +105,8 @@ def binomial_interval(found: int, total: int, *, confidence: float = 0.683) -> t
     if total == 0:
         return 0.0, 1.0
     tail = 0.5 * (1.0 - confidence)
-    low = 0.0 if found == 0 else float(beta.ppf(tail, found + 0.5, total - found + 0.5))
-    high = 1.0 if found == total else float(beta.ppf(1.0 - tail, found + 0.5, total - found + 0.5))
+    low = 0.0 if found == 0 else float(betaincinv(found + 0.5, total - found + 0.5, tail))
+    high = 1.0 if found == total else float(betaincinv(found + 0.5, total - found + 0.5, 1.0 - tail))
     return low, high
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from firstlight.kernels.arrays import BoolArray
+
+_DIGITS_OF_BASE = {2: 53, 3: 34}
 
 
 def place_sky_sources(
@@ -14,8 +15,8 @@ def place_sky_sources(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Choose positions whose surroundings are empty, spread evenly and the same for the same seed.
 
-    Positions are drawn from a scrambled Halton sequence; a disk of ``radius`` around each touches neither an occupied
-    pixel nor another disk (LSST `SkyObjectsTask`).
+    Positions are drawn from a Halton sequence with shuffled digits (Owen 2017, arXiv:1706.02808); a disk of ``radius``
+    around each touches neither an occupied pixel nor another disk (LSST `SkyObjectsTask`).
 
     Parameters
     ----------
@@ -40,9 +41,9 @@ def place_sky_sources(
         return np.empty(0), np.empty(0)
     steps = np.arange(-radius, radius + 1)
     disk = steps[:, None] ** 2 + steps[None, :] ** 2 <= radius**2
-    draws = qmc.Halton(d=2, scramble=True, rng=seed).random(count * trials_per_source)
-    columns = margin + np.floor(draws[:, 0] * (nx - 2 * margin)).astype(np.int64)
-    rows = margin + np.floor(draws[:, 1] * (ny - 2 * margin)).astype(np.int64)
+    across, along = _shuffled_halton(count * trials_per_source, seed)
+    columns = margin + np.floor(across * (nx - 2 * margin)).astype(np.int64)
+    rows = margin + np.floor(along * (ny - 2 * margin)).astype(np.int64)
     taken = occupied.copy()
     chosen: list[tuple[int, int]] = []
     for col, row in zip(columns.tolist(), rows.tolist(), strict=True):
@@ -55,3 +56,20 @@ def place_sky_sources(
             break
     positions = np.array(chosen, dtype=np.float64).reshape(-1, 2)
     return positions[:, 0], positions[:, 1]
+
+
+def _shuffled_halton(count: int, seed: int) -> list[NDArray[np.float64]]:
+    """Return the two coordinates, in [0, 1), of points that fill the unit square evenly.
+
+    The digits of 0, 1, 2... in base 2 and in base 3, each place with a shuffle of its own, read behind the point; as
+    many places as double precision has.
+    """
+    rng = np.random.default_rng(seed)
+    coordinates = []
+    for base, places in _DIGITS_OF_BASE.items():
+        number, coordinate = np.arange(count), np.zeros(count)
+        for place in range(1, places + 1):
+            coordinate += rng.permutation(base)[number % base] * float(base) ** -place
+            number //= base
+        coordinates.append(coordinate)
+    return coordinates

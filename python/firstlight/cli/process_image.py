@@ -30,7 +30,6 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.fits import read_image
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import GENERIC, find_instrument, get_instrument
-from firstlight.qa.page import write_page
 from firstlight.refcats.store import open_reference_catalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.single_frame import SingleFrameConfig, SingleFrameTask
@@ -136,6 +135,8 @@ class ImageProcessor:
             written = write_products(products, folder=folder, stem=stem)
         if self.job.with_page:
             page = folder / f"{stem}{SUFFIXES['page']}"
+            from firstlight.qa.page import write_page  # matplotlib takes longer to import than a small image to process
+
             with clock.step("page"):
                 timed = replace(outcome, timing=tuple(clock.times))
                 write_page(page_content(summary_values(timed), products), page)
