@@ -36,7 +36,7 @@ ONLY_IN = {
     "matplotlib": ("firstlight.qa",),
     "sqlalchemy": ("firstlight.repo",),
     "parsl": ("firstlight.execution.parsl",),
-    "jinja2": ("firstlight.execution.report_page", "firstlight.qa.page"),
+    "jinja2": ("firstlight.execution.report_page", "firstlight.qa.night_page", "firstlight.qa.page"),
 }
 """Library -> packages that may import it."""
 

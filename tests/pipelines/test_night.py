@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from contextlib import redirect_stderr
@@ -96,6 +97,32 @@ def test_every_object_has_a_flux_in_every_image_that_shows_it(folder):
 
     # Some of the objects lie outside of one of the two images, or on bad pixels.
     assert len(objects) < len(fluxes) <= 2 * len(objects)
+
+
+def test_watching_leaves_the_pages_that_the_command_writes(folder, tmp_path, capsys):
+    assert run(["pages", "night", "-b", str(folder / "R"), "-o", str(tmp_path / "again")]) == 0
+
+    assert capsys.readouterr().out.strip() == str(tmp_path / "again/index.html")
+    watched = folder / "R/night/pages/20250702"
+    files = sorted(path.relative_to(watched) for path in watched.rglob("*.html"))
+    assert {"index.html", "candidates.html"} < {str(path) for path in files}
+    assert all((tmp_path / "again" / path).read_bytes() == (watched / path).read_bytes() for path in files)
+    candidates = (watched / "candidates.html").read_text()
+    links = set(re.findall(r'href="(objects/\d+\.html)"', candidates))
+    assert links == {str(path) for path in files if path.parent.name == "objects"} != set()
+    assert candidates.count("<img") == 3 * candidates.count("<tr data-score")
+    assert "1.fits" in (watched / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [("night --night 19990101", 3, "Nothing of night is of the night 19990101."), ("absent", 2, "absent")],
+)
+def test_a_night_that_is_not_there_is_one_line(folder, more, code, words):
+    found, said = call(f"pages {more} -b {folder}/R")
+
+    assert (found, said.count("\n")) == (code, 1)
+    assert words in said
 
 
 def test_an_image_whose_objects_are_not_noted_is_done_again_with_the_same_result(folder):

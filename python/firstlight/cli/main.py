@@ -38,6 +38,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "associate": LazyCommand("firstlight.cli.associate", "Tell which candidates are one object."),
     "lightcurve": LazyCommand("firstlight.cli.lightcurve", "Show how bright an object was at each time."),
     "alerts": LazyCommand("firstlight.cli.alerts", "Write alerts of a night, and look at them."),
+    "pages": LazyCommand("firstlight.cli.pages", "Write the pages of a night: exposures, candidates, objects."),
     "qa": LazyCommand("firstlight.cli.qa", "Draw the pages of processed images again."),
     "query": LazyCommand("firstlight.cli.query", "List datasets, exposures, visits, collections."),
     "collections": LazyCommand("firstlight.cli.collections", "Chain collections, remove them, delete datasets."),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from firstlight.cli.candidate_steps import AfterwardsConfig, candidate_check, known_in
+from firstlight.cli.night_stamps import FOLDER, draw_stamps
 from firstlight.execution import follow_log
 from firstlight.execution.alerts import AlertSource
-from firstlight.execution.follow import Follower, FollowSettings, SeenImage
+from firstlight.execution.follow import Follower, FollowSettings
 from firstlight.execution.follow_log import FollowLog
 from firstlight.framework import BuiltPipeline
 from firstlight.images.alert_file import require_writer
 from firstlight.repo.repo import Repo
 
 
-def follower_of(
-    repo: Repo, pipeline: BuiltPipeline, output: str, *, draw: Callable[[SeenImage], None] | None = None
-) -> Follower | None:
+def follower_of(repo: Repo, pipeline: BuiltPipeline, output: str) -> Follower | None:
     """Return what follows the tasks of a pipeline; None where nothing does.
 
     Parameters
@@ -24,8 +23,6 @@ def follower_of(
     repo, pipeline
     output
         The chain that shows the results.
-    draw
-        As for `firstlight.execution.follow.FollowSettings`.
 
     Raises
     ------
@@ -47,7 +44,7 @@ def follower_of(
         forced=config.forced,
         forced_days=config.forced_days,
         alerts=config.alerts is not None,
-        draw=draw,
+        draw=partial(draw_stamps, repo.root / output / FOLDER),
     )
     follower = Follower(repo, output, settings, FollowLog.open(repo.root / output / follow_log.NAME))
     follower.require_settings()

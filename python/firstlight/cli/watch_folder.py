@@ -15,6 +15,7 @@ from rich.console import Console
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA
 from firstlight.cli.night_follower import follower_of
+from firstlight.cli.night_pages import PAGES, NightPages
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.cli.run_pipeline import READERS
 from firstlight.execution import night_log
@@ -78,6 +79,7 @@ def watch_folder(job: WatchJob) -> int:
             executor=partial(_executor, job.jobs),
             tell=partial(_say, console),
             follower=follower_of(repo, built, job.output),
+            changed=NightPages(repo, job.output).update,
         )
         _say_line(console, f"watching {job.folder}; Ctrl-C ends the night")
         while not stop.is_set():
@@ -145,3 +147,5 @@ def _say_night(console: Console, log: NightLog, job: WatchJob) -> None:
     if (latencies := log.latencies()) is not None:
         told += f"; from arrival to results {latencies[0]:.0f} s in the median, {latencies[1]:.0f} s at most"
     _say_line(console, f"{told}; 'firstlight report -b {job.root} {job.output}' says more")
+    for page in sorted((job.root / job.output / PAGES).glob("*/index.html"))[-1:]:
+        _say_line(console, f"the night is shown by {page}")

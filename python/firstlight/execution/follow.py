@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,24 +193,24 @@ class Follower:
         key = key_of(row, records)
         record = records[key.instrument, key.visit]
         entry.mjd, entry.band, entry.day_obs = key.mjd, record.band or "", record.day_obs or 0
-        with _timed(entry, "read"):
+        with _timed(entry, "read images"):
             candidates = read_candidates(self.repo, row)
             images, runs = read_images(self.repo, key, self.settings.source)
         with _timed(entry, "associate"):
             checked = self.settings.check(candidates, key.mjd)
             outcome = associate_candidates(self.repo, self.settings.associate, checked, key=key, band=record.band)
             table = self._with_objects(checked, key)
-        with _timed(entry, "forced"):
+        with _timed(entry, "measure objects"):
             difference = images.get(DIFFERENCE)
             if self.settings.forced is not None and difference is not None:
                 entry.n_forced = self._measure(difference, entry, key)
-        with _timed(entry, "alerts"):
+        with _timed(entry, "write alerts"):
             if self.settings.alerts:
                 subject = AlertSubject(key, entry.day_obs, table, images, tuple(sorted({*runs, row.run})))
                 packets = list(image_alerts(self.repo, subject, self.settings.source))
                 write_alerts(packets, self._file(ALERTS, entry, ".avro"))
                 entry.n_alerts = len(packets)
-        with _timed(entry, "candidates"):
+        with _timed(entry, "draw stamps"):
             write_catalog(table, self._file(CANDIDATES, entry, ".parquet"))
             if self.settings.draw is not None:
                 self.settings.draw(SeenImage(key, images, table))
@@ -296,9 +296,14 @@ def rejected_counts(checked: CheckedCandidates) -> dict[str, int]:
 
 
 def name_of(row: DatasetRow) -> str:
+    """Return the name of the image that a dataset is of (`image_name`)."""
+    about = row.data_id
+    return f"{about.get('instrument', '')}_{about.get('visit') or 0}_{about.get('detector') or 0}"
+
+
+def image_name(key: VisitKey) -> str:
     """Return a name for an image that can be part of a path."""
-    parts: Sequence[object] = [row.data_id.get(name) for name in ("instrument", "visit", "detector")]
-    return "_".join(str(part) for part in parts if part is not None)
+    return f"{key.instrument}_{key.visit}_{key.detector}"
 
 
 def _time_of(row: DatasetRow, records: Mapping[tuple[str, int], VisitRecord]) -> tuple[float, str]:

@@ -71,7 +71,7 @@ class Watcher:
     follower
         Finds objects and writes alerts; None where nothing follows the tasks.
     changed
-        Called when the state of the night has changed.
+        Called with the entries whose status has changed, once their results are kept.
     """
 
     repo: Repo
@@ -82,7 +82,7 @@ class Watcher:
     executor: Callable[[], Executor]
     tell: Callable[[NightEntry], None]
     follower: Follower | None = None
-    changed: Callable[[], None] = lambda: None
+    changed: Callable[[Sequence[NightEntry]], None] | None = None
     _headers: dict[Path, Sequence[Translated]] = field(default_factory=dict)
     _is_first: bool = True
 
@@ -112,7 +112,7 @@ class Watcher:
         """
         if self.follower is not None:
             self.follower.finish()
-        self.changed()
+        self._changed(list(self.log.entries.values()))
         for run in runs_of(self.repo, self.settings.output)[:1]:
             folder = RunFolder(self.repo.root, run)
             if not folder.is_finished:
@@ -175,13 +175,18 @@ class Watcher:
                 entry.seeing, entry.zero_point, entry.depth = summary.seeing, summary.zero_point, summary.depth
             self.tell(entry)
         self.log.save()
-        self.changed()
+        self._changed([entry for entry, _ in through])
+
+    def _changed(self, entries: Sequence[NightEntry]) -> None:
+        if self.changed is not None and entries:
+            self.changed(entries)
 
     def _set_aside(self, path: Path, reason: str) -> None:
         entry = self._entry(path)
         entry.status, entry.reason, entry.ended = SET_ASIDE, reason, time.time()
         self.tell(entry)
         self.log.save()
+        self._changed([entry])
 
     def _entry(self, path: Path) -> NightEntry:
         try:

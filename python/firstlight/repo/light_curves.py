@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +98,11 @@ def light_curve(repo: Repo, object_id: int) -> Table:
         forced = store.select_rows(
             connection, forced_flux, sa.or_(forced_flux.c.object_id == object_id, forced_flux.c.object_id.in_(numbers))
         )
+    return _joined(seen, forced, object_id=object_id)
+
+
+def _joined(seen: Table, forced: Table, *, object_id: int) -> Table:
+    """Return detections of an object and fluxes at its place as one table, in the order of time."""
     # Objects that became one may both have been measured on an image; the measurement of the present one counts.
     order = np.lexsort([np.asarray(forced["object_id"]) != object_id, *(forced[n] for n in ("detector", "visit"))])
     forced = forced[order]
@@ -108,6 +114,25 @@ def light_curve(repo: Repo, object_id: int) -> Table:
     seen = seen[[*names, "score", "kind"]]
     curve = vstack([seen, forced], join_type="exact", metadata_conflicts="silent")
     return _with_magnitudes(curve[np.lexsort([curve["kind"], curve["detector"], curve["visit"], curve["mjd"]])])
+
+
+def light_curves(repo: Repo, object_ids: Iterable[int]) -> dict[int, Table]:
+    """Return all that is known of the brightness of several objects, as `light_curve` does for one.
+
+    Objects of which nothing is known are left out.
+    """
+    ids = sorted({int(each) for each in object_ids})
+    with repo.database.read() as connection:
+        seen = store.select_in(connection, detection, detection.c.object_id, ids)
+        owner = dict(zip(seen["id"].tolist(), seen["object_id"].tolist(), strict=True)) | {each: each for each in ids}
+        forced = store.select_in(connection, forced_flux, forced_flux.c.object_id, sorted(owner))
+    found: dict[int, Table] = {}
+    own = np.array([owner[each] for each in forced["object_id"].tolist()], dtype=np.int64)
+    for each in ids:
+        mine = np.asarray(seen["object_id"]) == each
+        if mine.any() or np.any(own == each):
+            found[each] = _joined(seen[mine], forced[own == each], object_id=each)
+    return found
 
 
 def save_forced_fluxes(

@@ -168,6 +168,14 @@ def select_rows(connection: sa.Connection, table: sa.Table, *where: sa.ColumnEle
     return _select(connection, table, *where)
 
 
+def select_in(connection: sa.Connection, table: sa.Table, column: sa.Column[int], numbers: Sequence[int]) -> Table:
+    """Return the rows of one of the tables in which a column has one of several numbers."""
+    rows: list[Sequence[Any]] = []
+    for some in _chunks(np.asarray(numbers, dtype=np.int64)):
+        rows.extend(connection.execute(sa.select(table).where(column.in_(some))).all())
+    return _as_table(table, rows)
+
+
 def without_rows(table: sa.Table) -> Table:
     """Return the columns of one of the tables, without rows."""
     return _as_table(table, [])

@@ -1,0 +1,55 @@
+"""Stamps of the candidates of each image, drawn while it is in memory and kept for the pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from firstlight.execution.follow import SeenImage, image_name
+from firstlight.images.alert_packet import STAMPS
+from firstlight.images.atomic import write_text_atomically
+from firstlight.qa.stamps import Triplet, triplet
+
+FOLDER = "stamps"
+MOST = 500
+"""Candidates of one image that get stamps: kept ones first, then the most significant."""
+
+
+def draw_stamps(folder: Path, seen: SeenImage) -> None:
+    """Write the stamps of the candidates of one image into a JSON file: number of the candidate -> `Triplet`.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    images = [seen.images.get(kind) for kind in STAMPS]
+    drawn = {}
+    for row in _first(seen.candidates):
+        one = seen.candidates[row]
+        stamps = triplet(images, x=float(one["x"]), y=float(one["y"]))
+        if stamps is not None:
+            drawn[str(int(one["id"]))] = asdict(stamps)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text_atomically(folder / f"{image_name(seen.key)}.json", json.dumps(drawn))
+
+
+def read_stamps(folder: Path, name: str) -> dict[int, Triplet]:
+    """Return the stamps of an image; none where there is no such file."""
+    try:
+        found = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        return {int(number): Triplet(**values) for number, values in found.items()}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _first(candidates: Table) -> list[int]:
+    if not {"x", "y", "id", "snr"} <= set(candidates.colnames):
+        return []
+    snr = np.nan_to_num(np.abs(np.asarray(candidates["snr"], dtype=float)))
+    kept = np.asarray(candidates["kept"], dtype=bool) if "kept" in candidates.colnames else np.ones(len(snr), bool)
+    return [int(row) for row in np.lexsort([-snr, ~kept])[:MOST]]
