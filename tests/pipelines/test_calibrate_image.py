@@ -69,6 +69,17 @@ def test_the_matches_of_astrometry_and_photometry_join_by_the_psf_star(made):
     np.testing.assert_array_equal(made.stars["psf_id"][by_star], photometry["src_psf_id"][by_match])
 
 
+def test_hidden_stars_come_after_the_others_and_make_no_psf(small, made):
+    crowd = calibrate("hidden_stars.min_blended=0").run(small.exposure, **small.references)
+    plain, more = made.psf_stars, crowd.psf_stars[len(made.psf_stars) :]
+
+    assert len(more) > 0
+    assert not any(more[name].any() for name in ("calib_psf_candidate", "calib_psf_used", "calib_psf_reserved"))
+    np.testing.assert_array_equal(crowd.psf_stars["calib_psf_used"][: len(plain)], plain["calib_psf_used"])
+    assert len(np.unique(crowd.psf_stars["id"])) == len(crowd.psf_stars)
+    assert abs(crowd.summary["zero_point"] - made.summary["zero_point"]) < 3 * made.summary["zero_point_error"]
+
+
 def test_footprints_and_mask_are_made_on_request(small, made):
     plain = calibrate("optional_outputs=[]").run(small.exposure, **small.references)
 

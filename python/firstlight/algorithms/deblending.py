@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from firstlight.algorithms.detection import Detections
-from firstlight.algorithms.psf_flux import StarScene, fit_star_scene
+from firstlight.algorithms.psf_flux import PsfFluxes, StarScene, fit_star_scene
 from firstlight.algorithms.source_light import SourceLight
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
@@ -91,7 +91,7 @@ def deblend(
     )
     at = {"x": detections.x[which], "y": detections.y[which]}
     scene = fit_star_scene(image, variance=variance, bad=bad, psf=psf, **at, refinements=1, refine_snr=_REFINED_SNR)
-    point_like = _is_point_like(scene, limits)
+    point_like = is_point_like(scene.fluxes, limits)
     boxes = _boxes(detections, scene, which, point_like, image.shape)
     first = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])])
     light = np.zeros(first[-1], dtype=np.float32)
@@ -126,8 +126,15 @@ def _near_another(detections: Detections, psf: Psf, *, of: BoolArray) -> BoolArr
     return near
 
 
-def _is_point_like(scene: StarScene, limits: DeblendLimits) -> BoolArray:
-    fluxes = scene.fluxes
+def is_point_like(fluxes: PsfFluxes, limits: DeblendLimits) -> BoolArray:
+    """Return which sources fit as stars.
+
+    Parameters
+    ----------
+    fluxes
+        Of the fit of all sources together.
+    limits
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         excess = (fluxes.chi2 - limits.max_chi2) * np.maximum(fluxes.n_good - 1, 1)
         small = excess < (limits.max_misfit * fluxes.flux / fluxes.flux_err) ** 2

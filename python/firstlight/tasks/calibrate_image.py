@@ -99,6 +99,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.star_background = self.config.star_background and self.config.star_background.make()
         self.star_detection = self.config.star_detection.make()
         self.sky_sources = self.config.sky_sources and self.config.sky_sources.make()
+        self.hidden_stars = self.config.hidden_stars and self.config.hidden_stars.make()
         self.deblend = self.config.deblend and self.config.deblend.make()
         self.star_selection = self.config.star_selection and self.config.star_selection.make()
         self.star_measurement = self.config.star_measurement.make()
@@ -194,9 +195,11 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self._repair(state, interpolate=True)
         if self.streaks:
             state.exposure = self.streaks.run(state.exposure).exposure
-        measured = with_calibration_flags(self._measure(self.psf_measurement, state))
+        light = self._light_in_a_crowd(state)
+        measured = with_calibration_flags(self._measure(self.psf_measurement, state, light))
+        unknown = np.zeros(len(measured) - len(state.psf_stars), dtype=bool)
         for name in PSF_FLAGS:
-            measured[name] = state.psf_stars[name]
+            measured[name] = np.append(state.psf_stars[name], unknown)
         state.psf_stars = with_highest_pixel(measured, state.exposure, among=measured["calib_psf_candidate"])
         if state.wants("psf_stars_footprints"):
             state.psf_stars_footprints = footprints_of(state.found, measured)
@@ -212,6 +215,16 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
                 psf_sigma=shape.sigma,
             )
         return {"stars": len(measured), "flagged": int(flagged.sum())}
+
+    def _light_in_a_crowd(self, state: CalibrateImageState) -> SourceLight | None:
+        """Find the stars hidden in the light of others, and tell them apart; None where there are none."""
+        if not self.hidden_stars or not self.deblend:
+            return None
+        found = self.hidden_stars.run(state.exposure, state.found)
+        if found.n_peaks == state.found.n_peaks:
+            return None
+        state.detections = found
+        return self.deblend.run(state.exposure, found).light
 
     def _aperture_correction(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Relate every flux to the total flux of a star."""
@@ -247,6 +260,8 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self._detect(self.star_detection, state)
         if not self.star_background:
             self._subtract_sky(state)
+        if self.hidden_stars:
+            state.detections = self.hidden_stars.run(state.exposure, state.found)
         if self.sky_sources:
             state.detections = self.sky_sources.run(state.exposure, state.found).detections
         light = None

@@ -20,6 +20,7 @@ from firstlight.tasks.astrometry import AstrometryTask, PatternAstrometryTask
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.deblend import DeblendTask, SymmetricDeblendTask
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
+from firstlight.tasks.hidden_stars import HiddenStarsTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
 from firstlight.tasks.measure_pixels import PixelFlagsPlugin
@@ -166,6 +167,9 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     sky_sources: Subtask[SkySourcesTask] | None = subtask(SkySourcesTask)
     """Adds empty positions, whose fluxes tell what is left of the sky; empty for none."""
+
+    hidden_stars: Subtask[HiddenStarsTask] | None = subtask(HiddenStarsTask)
+    """Finds stars in the light of others, in crowded fields; empty to leave that out."""
 
     deblend: Subtask[DeblendTask] | None = subtask(SymmetricDeblendTask)
     """Takes blends apart; empty to leave out the pixels of neighbours instead."""

@@ -17,6 +17,7 @@ from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.calibrated_columns import with_njy_names
 from firstlight.tasks.deblend import DeblendTask, SymmetricDeblendTask
 from firstlight.tasks.detect import DetectTask, MatchedFilterDetectTask
+from firstlight.tasks.hidden_stars import HiddenStarsTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 
@@ -50,6 +51,9 @@ class MeasureImageConfig(PipelineTaskConfig):
     detection: Subtask[DetectTask] = subtask(MatchedFilterDetectTask)
     """Finds the sources."""
 
+    hidden_stars: Subtask[HiddenStarsTask] | None = subtask(HiddenStarsTask)
+    """Finds stars in the light of others, in crowded fields; empty to leave that out."""
+
     deblend: Subtask[DeblendTask] | None = subtask(SymmetricDeblendTask)
     """Tells apart the light of sources that touch; empty to leave out pixels of neighbours instead."""
 
@@ -76,6 +80,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         self.ids = self.config.ids.make()
         self.background = self.config.background and self.config.background.make()
         self.detection = self.config.detection.make()
+        self.hidden_stars = self.config.hidden_stars and self.config.hidden_stars.make()
         self.deblend = self.config.deblend and self.config.deblend.make()
         self.measurement = self.config.measurement.make()
 
@@ -104,11 +109,12 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         exposure = found.exposure
         if self.background:
             exposure = _without_sky(exposure, self.background)
+        detections = self.hidden_stars.run(exposure, found.detections) if self.hidden_stars else found.detections
         light = None
         if self.deblend:
-            deblended = self.deblend.run(exposure, found.detections)
+            deblended = self.deblend.run(exposure, detections)
             exposure, light = deblended.exposure, deblended.light
-        measured = self.measurement.run(exposure, found.detections, aperture_radius=aperture_radius, light=light)
+        measured = self.measurement.run(exposure, detections, aperture_radius=aperture_radius, light=light)
         sources = with_total_flux(measured.catalog, exposure)
         sources["id"] = self.ids.run(exposure, n_sources=len(sources)).ids
         if exposure.unit == "nJy":
