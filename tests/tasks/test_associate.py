@@ -58,6 +58,19 @@ def test_bodies_of_the_solar_system_come_first_and_make_no_objects():
     }
 
 
+def test_faint_candidates_on_coarse_pixels_find_their_objects():
+    # 0.4 arcsec: signal-to-noise ratio 5 on pixels of 1 arcsec, in a seeing of 3.
+    n, error, rng = 2000, 0.4, np.random.default_rng(1)
+    east, north = error * ARCSEC * rng.normal(size=(2, 2, n))
+    ra, task = 60 * ARCSEC * np.arange(n), AssociateTask()
+    known = task.run(candidates((ra + east[0]) % 360, north[0], error=error), empty_objects(), mjd=60000.0).objects
+
+    again = task.run(candidates((ra + east[1]) % 360, north[1], error=error, first_id=n + 1), known, mjd=60001.0)
+
+    # Offsets beyond 2.5 arcsec have a probability of exp(-2.5**2 / 2 / 0.325) = 7e-5.
+    assert np.sum(again.object_ids != np.arange(1, n + 1)) <= 2
+
+
 def test_candidates_without_a_position_stay_alone():
     result = AssociateTask().run(candidates([np.nan, 5.0], [0.0, np.inf]), empty_objects(), mjd=60000.0)
 

@@ -54,8 +54,8 @@ class AssociateResult(Struct):
 class AssociateConfig(Config):
     """Settings of `AssociateTask`."""
 
-    radius: PositiveFloat = 1.0
-    """Largest distance of a candidate from its object [arcsec]."""
+    radius: PositiveFloat = 2.5
+    """Largest distance of a candidate from its object [arcsec]; mostly `max_sigma` is the narrower limit."""
 
     max_sigma: PositiveFloat = 5.0
     """Largest distance of a candidate from its object in units of both their errors."""
