@@ -155,9 +155,13 @@ def flux_checks(product: Product, *, plot: Path | None) -> list[Check]:
 def psf_minus_aperture(product: Product) -> tuple[Table, FloatArray, FloatArray, float]:
     """Return isolated unsaturated stars, PSF minus aperture magnitude, S/N, and the radius of the circle [pixel].
 
-    The sums in circles are ours: three FWHM wide, with the sky from a ring of six to ten FWHM.
+    The sums in circles are ours: three FWHM wide, with the sky from a ring of six to ten FWHM. Each is brought to the
+    total flux by the share that the PSF has in such a circle there.
     """
     exposure, sources = product.exposure, product.catalog("sources")
+    psf = exposure.psf
+    if psf is None:
+        raise ValueError("An image that ended well has a PSF.")
     fwhm = float(product.summary["psf_fwhm"])
     radius = 3.0 * fwhm
     flux = np.asarray(sources["calib_flux" if "calib_flux" in sources.colnames else "calib_inst_flux"], float)
@@ -174,7 +178,8 @@ def psf_minus_aperture(product: Product) -> tuple[Table, FloatArray, FloatArray,
     sky_mask = bad | exposure.mask.any_of("DETECTED")
     ring, _, _ = sep.sum_circann(image, x[good], y[good], 6 * fwhm, 10 * fwhm, mask=sky_mask, subpix=5)
     area = sep.sum_circann((~sky_mask).astype(np.float32), x[good], y[good], 6 * fwhm, 10 * fwhm, subpix=5)[0]
-    aperture = total - np.pi * radius**2 * ring / np.maximum(area, 1.0)
+    share = [psf.aperture_flux(radius, x=a, y=b) for a, b in zip(x[good], y[good], strict=True)]
+    aperture = (total - np.pi * radius**2 * ring / np.maximum(area, 1.0)) / np.array(share)
     usable = (aperture > 0) & (flag == 0) & (area > 20)
     difference = -2.5 * np.log10(flux[good][usable] / aperture[usable])
     return sources[good][usable], difference, np.asarray(sources["snr"], float)[good][usable], radius

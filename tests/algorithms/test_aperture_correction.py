@@ -119,3 +119,19 @@ def test_few_stars_get_no_offset():
     flux, reference, x, y, error = crowded_stars(density=3.0, seed=1, n=15)
 
     assert fit_flux_ratio(flux, reference=reference, x=x, y=y, box=BOX, error=error, with_offset=True).offset == 0.0
+
+
+def test_a_ratio_that_grows_with_the_flux_is_found_and_no_other_is_believed():
+    given = []
+    for slope in (0.0, 2e-7):
+        for seed in range(20):
+            flux, reference, x, y, error = crowded_stars(density=0.0, seed=seed)
+            fit = fit_flux_ratio(
+                flux, reference=reference + slope * flux**2, x=x, y=y, box=BOX, error=error, with_slope=True
+            )
+            given.append((slope, fit.slope, (fit.field.mean() - 1.05) / fit.error))
+    true, found, pull = np.array(given).T
+
+    assert np.count_nonzero(found[true == 0.0]) == 0
+    assert found[true > 0].mean() == pytest.approx(2e-7, rel=0.03)
+    assert 0.5 < pull[true > 0].std() < 1.4

@@ -8,7 +8,7 @@ from astropy import units as u
 
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import subtask
-from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap
+from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap, BrightnessTerm
 from firstlight.images.box import Box
 from firstlight.images.fields import ChebyshevField
 from firstlight.images.psf import GaussianPsf
@@ -25,6 +25,7 @@ from firstlight.tasks.psf import PixelPsfTask
 from .frames import PSF, members, star_exposure
 
 RADIUS = 6.0
+FLAT = ChebyshevField(Box(0, 0, 600, 400), np.array([[1.01]]))
 every_calibration_flux = pytest.mark.parametrize("task_class", members(CalibrationFluxTask))
 
 
@@ -37,7 +38,7 @@ def measured():
     model = PixelPsfTask().run(found.exposure, stars, found.detections)
     exposure = found.exposure.replace(psf=model.psf)
     stars = PluginMeasureTask().run(exposure, found.detections, aperture_radius=RADIUS).catalog
-    stars["calib_psf_used"], stars["calib_psf_reserved"] = model.used, model.reserved
+    stars["calib_psf_candidate"], stars["calib_psf_used"] = model.candidate, model.used
     nearest = np.hypot(stars["x"][:, None] - truth["x"], stars["y"][:, None] - truth["y"]).argmin(axis=1)
     # The flux of a simulated star is that on its stamp.
     stars["true_flux"] = truth["flux"][nearest] / PSF.stamp_fraction(x=300.0, y=300.0)
@@ -76,6 +77,83 @@ def test_every_flux_of_the_stars_is_corrected(measured):
     assert corrections["half"].field.mean() == pytest.approx(2 * corrections["psf"].field.mean(), rel=1e-4)
     chosen = task_with(fluxes=("psf",)).run(exposure, halved, aperture_radius=RADIUS).corrections
     assert set(chosen) == {"psf", "aper"}
+
+
+def dented(measured, *, slope=0.0, own=0.0, around=0.0):
+    """Return the stars with PSF fluxes that lack a part growing with the flux and some counts, and more light around.
+
+    The light around each star, in counts for a pixel, is even to beyond the ring of the top-hat.
+    """
+    exposure, stars = measured
+    changed = stars.copy()
+    full = np.asarray(stars["psf_inst_flux"])
+    changed["psf_inst_flux"] = (full * (1 - slope * full) - own) * stars["psf_inst_flux"].unit
+    if around:
+        exposure = exposure.replace(image=exposure.image + np.float32(around))
+        sums = np.asarray(stars["aper_inst_flux"]) + around * np.pi * RADIUS**2
+        changed["aper_inst_flux"] = sums * stars["aper_inst_flux"].unit
+    return exposure, changed
+
+
+def total_over_truth(exposure, stars):
+    corrections = task_with().run(exposure, stars, aperture_radius=RADIUS).corrections
+    corrected = with_total_flux(stars, exposure.replace(aperture_corrections=corrections))
+    bright = (np.asarray(stars["snr"]) > 100) & ~np.asarray(corrected["calib_flux_flag"])
+    ratio = np.asarray(corrected["calib_inst_flux"] / stars["true_flux"])[bright]
+    return np.asarray(stars["true_flux"])[bright], ratio, corrections["psf"].brightness
+
+
+def test_fluxes_of_stars_that_grow_wider_with_brightness_are_the_total_flux(measured):
+    slope = 2e-7
+    flux, ratio, term = total_over_truth(*dented(measured, slope=slope))
+
+    assert term.slope == pytest.approx(slope, rel=0.2)
+    assert np.median(ratio[flux > 1e5]) == pytest.approx(1.0, abs=3e-3)
+    assert np.median(ratio[flux < 2e4]) == pytest.approx(1.0, abs=3e-3)
+
+
+def test_stars_of_one_shape_have_one_factor_whatever_their_brightness(measured):
+    *_, term = total_over_truth(*measured)
+
+    assert term is None
+
+
+def test_light_left_behind_by_the_readout_is_given_back_to_the_stars(measured):
+    own = 200.0
+    flux, ratio, term = total_over_truth(*dented(measured, own=own))
+
+    assert term.offset == pytest.approx(own, rel=0.3)
+    assert np.median(ratio[flux < 2e4]) == pytest.approx(1.0, abs=4e-3)
+
+
+def test_light_that_lies_evenly_around_the_stars_is_not_given_to_them(measured):
+    _, _, term = total_over_truth(*dented(measured, around=3.0))
+
+    assert term is None or term.offset == 0.0
+
+
+def test_the_term_of_brightness_is_held_beyond_its_stars_and_follows_the_unit():
+    term = BrightnessTerm(slope=1e-7, offset=50.0, faintest=1e3, brightest=1e5)
+    corrections = ApertureCorrectionMap({"psf": ApertureCorrection(FLAT, brightness=term)})
+
+    np.testing.assert_allclose(term.evaluate([10.0, -1e3, 1e6]), [0.0501, 0.0501, 0.0105])
+    nanojansky = corrections.in_unit(30.0)["psf"]
+    at = {"x": np.array([3.0]), "y": np.array([4.0])}
+    np.testing.assert_allclose(
+        nanojansky.evaluate(**at, flux=[3e5]), corrections["psf"].evaluate(**at, flux=[1e4]), rtol=1e-12
+    )
+
+
+def test_a_correction_with_a_term_of_brightness_survives_saving():
+    term = BrightnessTerm(slope=1e-7, offset=50.0, faintest=1e3, brightest=1e5)
+    corrections = ApertureCorrectionMap(
+        {"psf": ApertureCorrection(FLAT, 0.001, term), "aper": ApertureCorrection(FLAT)}
+    )
+
+    again = ApertureCorrectionMap.from_parts(*corrections.to_parts())
+
+    assert again["psf"].brightness == term
+    assert again["aper"].brightness is None
 
 
 def test_a_flux_that_no_star_has_is_left_out(measured):

@@ -309,7 +309,7 @@ def made_stars(*, factor=1.04, radius=6.0, n=60, seed=4) -> Table:
             "aper_inst_flux": (total * inside + rng.normal(0, error)) * u.ct,
             "aper_inst_flux_err": error * u.ct,
             "snr": total / error,
-            "calib_psf_used": np.ones(n, dtype=bool),
+            "calib_psf_candidate": np.ones(n, dtype=bool),
             "psf_flux_flag": np.zeros(n, dtype=bool),
             "aper_flux_flag": np.zeros(n, dtype=bool),
         }

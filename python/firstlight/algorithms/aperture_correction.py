@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ _SIGMA_PER_MAD = 1.4826
 _STARS_PER_TERM = 3
 _SHARE_NODES = 5
 _LEAST_FOR_OFFSET = 20
+_STRONG_EVIDENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class FluxRatioField:
         Flux that every reference has too much of, as from neighbours and sky in a larger aperture; 0 where not fitted.
     crowding
         How much the offset changes the mean ratio; 0 without one.
+    slope : [1 / count]
+        What the ratio grows by for each count of the flux, as of bright stars that are wider than the model; the field
+        is the ratio without it. 0 where not fitted.
     """
 
     field: ChebyshevField
@@ -48,6 +53,7 @@ class FluxRatioField:
     order: int
     offset: float = 0.0
     crowding: float = 0.0
+    slope: float = 0.0
 
 
 def fit_flux_ratio(
@@ -62,14 +68,20 @@ def fit_flux_ratio(
     clip: float = 4.0,
     rounds: int = 4,
     with_offset: bool = False,
+    with_slope: bool = False,
 ) -> FluxRatioField:
     """Fit reference over flux of stars with a Chebyshev field, clipped about the fit.
 
     Neighbours that are too faint to be told apart, and sky that is left, add light to the larger aperture of the
     reference that does not depend on how bright the star is: on average an offset, from star to star a scatter, both in
-    counts. With ``with_offset`` the scatter is measured and added to the errors, which gives the brightest stars their
-    due weight in crowded fields, and the offset is fitted. Brighter stars also hide brighter neighbours, which no
-    offset takes up; what the offset changes is a measure of how much that may be, and is added to the error.
+    counts. With ``with_offset`` the scatter is measured and added to the errors, and so is one of the ratios
+    themselves, which gives the brightest stars their due weight, and the offset is fitted. Brighter stars also hide
+    brighter neighbours, which no offset takes up; what the offset changes is a measure of how much that may be, and is
+    added to the error.
+
+    With ``with_slope`` the ratio may change in proportion to the flux. Charge that has gathered in a pixel pushes later
+    charge into its neighbours, so that stars are the wider the brighter they are and a model of one width misses light
+    in proportion to the flux (Antilogus et al. 2014, JINST 9, C03048; Guyonnet et al. 2015, A&A 575, A41).
 
     Parameters
     ----------
@@ -89,6 +101,8 @@ def fit_flux_ratio(
         How often the stars are clipped.
     with_offset
         Whether an offset may be fitted along; it needs ``error``, and is kept if the criterion prefers it.
+    with_slope
+        The same for a slope, which the criterion must prefer by 10 (Kass & Raftery 1995, JASA 90, 773).
 
     Raises
     ------
@@ -99,7 +113,7 @@ def fit_flux_ratio(
     ----------
     Bosch et al. 2018, PASJ 70, S5, section 4.9.2 (aperture corrections).
     """
-    flux, reference = np.asarray(flux, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    flux, reference = np.array(flux, dtype=np.float64), np.array(reference, dtype=np.float64)
     usable = np.isfinite(flux) & np.isfinite(reference) & (flux > 0) & (reference > 0) & np.isfinite(x) & np.isfinite(y)
     if not usable.any():
         raise ApertureCorrectionError(
@@ -107,22 +121,22 @@ def fit_flux_ratio(
         )
     ratio = np.ones(len(flux))
     ratio[usable] = reference[usable] / flux[usable]
-    stars = _Ratios(ratio, np.nan_to_num(x), np.nan_to_num(y), None if error is None else np.asarray(error), usable)
+    stars = _Ratios(ratio, flux.astype(np.float64), np.nan_to_num(x), np.nan_to_num(y), error, usable)
     highest = _allowed(order, int(usable.sum()))
     if error is None:
         return stars.fit(highest, box=box, clip=clip, rounds=rounds)
-    offsets = (False, True) if with_offset and usable.sum() >= _LEAST_FOR_OFFSET else (False,)
+    enough = usable.sum() >= _LEAST_FOR_OFFSET
+    offsets, slopes = ((False, True) if wanted and enough else (False,) for wanted in (with_offset, with_slope))
     if len(offsets) > 1:
-        stars = stars.with_scatter(flux, box=box, clip=clip, rounds=rounds)
+        stars = stars.with_scatter(box=box, clip=clip, rounds=rounds, slope=len(slopes) > 1)
     fits = [
-        stars.fit(k, box=box, clip=clip, rounds=rounds, per_count=1.0 / np.where(usable, flux, 1.0) if fitted else None)
-        for k in range(highest + 1)
-        for fitted in offsets
+        stars.fit(k, box=box, clip=clip, rounds=rounds, offset=offset, slope=slope)
+        for k, offset, slope in itertools.product(range(highest + 1), offsets, slopes)
     ]
-    best = min(fits, key=lambda found: stars.criterion(found, flux, clip=clip))
+    best = min(fits, key=lambda found: stars.criterion(found, clip=clip))
     if best.offset == 0:
         return best
-    plain = next(found for found in fits if found.order == best.order and found.offset == 0)
+    plain = stars.fit(best.order, box=box, clip=clip, rounds=rounds, slope=best.slope != 0)
     crowding = abs(plain.field.mean() - best.field.mean())
     return replace(best, error=float(np.hypot(best.error, crowding)), crowding=crowding)
 
@@ -160,9 +174,10 @@ def inverse_field(field: ChebyshevField) -> ChebyshevField:
 
 @dataclass(frozen=True)
 class _Ratios:
-    """Ratios of stars and their errors."""
+    """Ratios of stars, the fluxes that they correct, and their errors."""
 
     ratio: NDArray[np.float64]
+    flux: NDArray[np.float64]
     x: FloatArray
     y: FloatArray
     error: FloatArray | None
@@ -172,49 +187,70 @@ class _Ratios:
     def weighted(self) -> bool:
         return self.error is not None
 
-    def with_scatter(self, flux: FloatArray, *, box: Box, clip: float, rounds: int) -> _Ratios:
-        """Return them with a scatter in counts added to the errors, so that the typical deviation is one error."""
-        found, per_count = self, 1.0 / np.where(self.usable, flux, 1.0)
-        for _ in range(rounds):
-            fit = found.fit(0, box=box, clip=clip, rounds=rounds, per_count=per_count)
-            residual = self.ratio - fit.field.evaluate(x=self.x, y=self.y) - fit.offset * per_count
-            scatter = _scatter(residual[fit.used], self.errors[fit.used], per_count[fit.used])
-            found = replace(self, error=np.hypot(self.errors, scatter * per_count))
-        return found
-
     @property
     def errors(self) -> FloatArray:
         """Errors; zero where there are none."""
-        return np.zeros(len(self.ratio)) if self.error is None else self.error
+        return np.zeros(len(self.ratio)) if self.error is None else np.asarray(self.error, dtype=np.float64)
+
+    @property
+    def positive(self) -> NDArray[np.float64]:
+        """The fluxes [count]; 1 where a star is not usable."""
+        return np.where(self.usable, self.flux, 1.0)
+
+    def columns(self, *, offset: bool, slope: bool) -> NDArray[np.float64]:
+        """Return what a count of offset and a unit of slope change the ratios by, (columns, n)."""
+        wanted = [1.0 / self.positive] * offset + [self.positive] * slope
+        return np.array(wanted).reshape(len(wanted), len(self.ratio))
+
+    def with_scatter(self, *, box: Box, clip: float, rounds: int, slope: bool) -> _Ratios:
+        """Return them with what makes the typical deviation one error added to the errors.
+
+        That is a scatter in counts, as the faint half of the stars shows it, and one of the ratios, of the bright half.
+        """
+        found, per_count = self, 1.0 / self.positive
+        bright = self.flux >= np.median(self.flux[self.usable])
+        counts = relative = 0.0
+        for _ in range(rounds):
+            fit = found.fit(0, box=box, clip=clip, rounds=rounds, offset=True, slope=slope)
+            residual, left = self.ratio - self.model(fit), fit.used & ~bright
+            known = np.hypot(self.errors, relative)
+            counts = _scatter(residual[left], known[left], per_count[left])
+            right = fit.used & bright
+            known = np.hypot(self.errors, counts * per_count)
+            relative = _scatter(residual[right], known[right], np.ones(int(right.sum())))
+            found = replace(self, error=np.hypot(known, relative))
+        return found
+
+    def model(self, found: FluxRatioField) -> NDArray[np.float64]:
+        """Return the ratios by a fit."""
+        by_flux = found.offset / self.positive + found.slope * self.positive
+        return np.asarray(found.field.evaluate(x=self.x, y=self.y) + by_flux)
 
     def fit(
-        self, order: int, *, box: Box, clip: float, rounds: int, per_count: FloatArray | None = None
+        self, order: int, *, box: Box, clip: float, rounds: int, offset: bool = False, slope: bool = False
     ) -> FluxRatioField:
-        """Fit a field of a total degree, and an offset where what a count of it changes the ratios by is given."""
+        """Fit a field of a total degree, and an offset and a slope where they are wanted."""
         error = self.errors
         weights = 1.0 / np.maximum(error, 1e-12) if self.weighted else np.ones(len(self.ratio))
+        columns = self.columns(offset=offset, slope=slope)
+        by_flux = np.zeros(len(columns))
         used, residual = self.usable, self.ratio - np.median(self.ratio[self.usable])
         for _ in range(rounds + 1):
             kept = self.usable & (np.abs(residual) <= clip * np.maximum(error, max(_spread(residual[used]), 1e-12)))
             used = kept if kept.any() else used
             order = _allowed(order, int(used.sum()))
-            offset = 0.0
-            shift: FloatArray = np.zeros_like(self.ratio)
-            if per_count is not None:
-                offset = self._offset(per_count, used, weights, box=box, order=order)
-                shift = offset * per_count
-            field = self._field(self.ratio - shift, used, weights, box=box, order=order)
-            residual = self.ratio - shift - field.evaluate(x=self.x, y=self.y)
+            by_flux = self._by_flux(columns, used, weights, box=box, order=order)
+            rest = self.ratio - by_flux @ columns
+            field = self._field(rest, used, weights, box=box, order=order)
+            residual = rest - field.evaluate(x=self.x, y=self.y)
         coefficients = field.coefficients.copy()
         if not self.weighted:
             coefficients[0, 0] += np.median(residual[used])
-        freedom = max(int(used.sum()) - (order + 1) * (order + 2) // 2 - int(per_count is not None), 1)
+        freedom = max(int(used.sum()) - (order + 1) * (order + 2) // 2 - len(columns), 1)
         scatter = _spread(residual[used])
         mean_error = scatter * np.sqrt(np.pi / 2.0 / freedom)
         if self.weighted:
-            known = _information(
-                np.maximum(error, np.abs(residual))[used], None if per_count is None else per_count[used]
-            )
+            known = _information(np.maximum(error, np.abs(residual))[used], columns[:, used])
             mean_error = float(1.0 / np.sqrt(known * freedom / used.sum()))
         return FluxRatioField(
             field=ChebyshevField(box, coefficients),
@@ -222,7 +258,8 @@ class _Ratios:
             error=float(mean_error),
             used=used,
             order=order,
-            offset=offset,
+            offset=float(by_flux[0]) if offset else 0.0,
+            slope=float(by_flux[-1]) if slope else 0.0,
         )
 
     def _field(
@@ -232,36 +269,50 @@ class _Ratios:
             values[used], x=self.x[used], y=self.y[used], box=box, order=order, weights=weights[used]
         )
 
-    def _offset(self, per_count: FloatArray, used: BoolArray, weights: FloatArray, *, box: Box, order: int) -> float:
-        """Return the offset of the joint fit: the slope of the ratios with what the field leaves of ``per_count``."""
-        left = per_count - self._field(per_count, used, weights, box=box, order=order).evaluate(x=self.x, y=self.y)
-        weighted = (left * weights**2)[used]
-        return float(np.sum(weighted * self.ratio[used]) / np.sum(weighted * left[used]))
+    def _by_flux(
+        self, columns: NDArray[np.float64], used: BoolArray, weights: FloatArray, *, box: Box, order: int
+    ) -> NDArray[np.float64]:
+        """Return offset and slope of the joint fit: by what the field leaves of their columns."""
+        if len(columns) == 0:
+            return np.zeros(0)
+        at = {"x": self.x, "y": self.y}
+        left = np.array(
+            [each - self._field(each, used, weights, box=box, order=order).evaluate(**at) for each in columns]
+        )
+        size = np.sqrt(np.mean(left[:, used] ** 2, axis=1))
+        design = (left * weights)[:, used] / size[:, None]
+        solution = np.linalg.lstsq(design.T, (self.ratio * weights)[used], rcond=None)[0]
+        return np.asarray(solution / size)
 
-    def criterion(self, found: FluxRatioField, flux: FloatArray, *, clip: float) -> float:
+    def criterion(self, found: FluxRatioField, *, clip: float) -> float:
         """Return the Bayesian information criterion of a fit, a clipped star counting as one at the limit."""
-        model = found.field.evaluate(x=self.x, y=self.y) + found.offset / np.where(self.usable, flux, 1.0)
-        residual = (self.ratio - model)[found.used] / self.errors[found.used]
-        terms = (found.order + 1) * (found.order + 2) / 2 + (found.offset != 0)
+        residual = ((self.ratio - self.model(found)) / self.errors)[found.used]
+        terms = (found.order + 1) * (found.order + 2) / 2 + (found.offset != 0) + (found.slope != 0)
         clipped = int((self.usable & ~found.used).sum())
-        return float(np.sum(residual**2) + terms * np.log(found.used.sum()) + clip**2 * clipped)
+        doubt = _STRONG_EVIDENCE * (found.slope != 0)
+        return float(np.sum(residual**2) + terms * np.log(found.used.sum()) + clip**2 * clipped + doubt)
 
 
-def _information(error: FloatArray, per_count: FloatArray | None) -> float:
-    """Return the information on the mean, that which goes to the offset taken off."""
+def _information(error: FloatArray, columns: NDArray[np.float64]) -> float:
+    """Return the information on the mean, that which goes to the columns taken off."""
     weight = 1.0 / error**2
-    if per_count is None:
+    if len(columns) == 0:
         return float(np.sum(weight))
-    return float(np.sum(weight) - np.sum(weight * per_count) ** 2 / np.sum(weight * per_count**2))
+    scaled = columns / np.sqrt(np.mean(columns**2, axis=1))[:, None]
+    shared = scaled @ weight
+    lost = shared @ np.linalg.pinv((scaled * weight) @ scaled.T) @ shared
+    return max(float(np.sum(weight) - lost), 1e-12)
 
 
-def _scatter(residual: FloatArray, error: FloatArray, per_count: FloatArray) -> float:
-    """Return the scatter in counts that brings the median deviation to that of a Gaussian; 0 if it is below."""
+def _scatter(residual: FloatArray, error: FloatArray, arm: FloatArray) -> float:
+    """Return the scatter, times ``arm``, that brings the median deviation to that of a Gaussian; 0 if it is below."""
+    if len(residual) == 0:
+        return 0.0
 
     def excess(scatter: float) -> float:
-        return float(np.median(np.abs(residual) / np.hypot(error, scatter * per_count))) * _SIGMA_PER_MAD - 1.0
+        return float(np.median(np.abs(residual) / np.hypot(error, scatter * arm))) * _SIGMA_PER_MAD - 1.0
 
-    low, high = 0.0, 2.0 * float(np.max(np.abs(residual) / per_count)) + 1e-12
+    low, high = 0.0, 2.0 * float(np.max(np.abs(residual) / arm)) + 1e-12
     if excess(low) <= 0:
         return low
     for _ in range(40):

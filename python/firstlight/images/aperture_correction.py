@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 
 from firstlight.images.fields import ChebyshevField
 from firstlight.images.parts import Arrays, Values
+
+
+@dataclass(frozen=True)
+class BrightnessTerm:
+    """What the factor from one kind of flux to the total flux grows by with the flux.
+
+    Parameters
+    ----------
+    slope : [1 / unit of the flux]
+        Growth with the flux: bright stars are wider than the model (brighter-fatter effect).
+    offset : [unit of the flux]
+        Light of a star that the flux misses, however bright the star is: charge that is left behind in the readout.
+    faintest, brightest : [unit of the flux]
+        The range that it was measured on; it is held beyond.
+    """
+
+    slope: float
+    offset: float
+    faintest: float
+    brightest: float
+
+    def evaluate(self, flux: ArrayLike) -> NDArray[np.float64]:
+        """Return what is added to the factor for fluxes, of negative ones as of their absolute values."""
+        size = np.clip(np.abs(np.asarray(flux, dtype=np.float64)), self.faintest, self.brightest)
+        return np.asarray(self.slope * size + self.offset / size)
+
+    def in_unit(self, factor: float) -> BrightnessTerm:
+        """Return the term for fluxes that are ``factor`` times as large."""
+        return BrightnessTerm(
+            self.slope / factor, self.offset * factor, self.faintest * factor, self.brightest * factor
+        )
 
 
 @dataclass(frozen=True)
@@ -23,14 +54,20 @@ class ApertureCorrection:
         The factor.
     error
         Error of the factor.
+    brightness
+        What is added to it for a flux; None where it is the same for all.
     """
 
     field: ChebyshevField
     error: float = 0.0
+    brightness: BrightnessTerm | None = None
 
-    def evaluate(self, *, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-        """Return the factor at positions [pixel]."""
-        return self.field.evaluate(x=x, y=y)
+    def evaluate(self, *, x: ArrayLike, y: ArrayLike, flux: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the factor at positions [pixel], for the fluxes if they are given."""
+        factor = self.field.evaluate(x=x, y=y)
+        if flux is None or self.brightness is None:
+            return factor
+        return factor + self.brightness.evaluate(flux)
 
     def valid(self, *, x: ArrayLike, y: ArrayLike) -> NDArray[np.bool_]:
         """Return where the factor may be applied: inside the image that it was measured on, finite and positive."""
@@ -90,6 +127,15 @@ class ApertureCorrectionMap(Mapping[str, ApertureCorrection]):
         correction = self[name]
         return correction.evaluate(x=x, y=y), correction.error
 
+    def in_unit(self, factor: float) -> ApertureCorrectionMap:
+        """Return the corrections of fluxes that are ``factor`` times as large."""
+        return ApertureCorrectionMap(
+            {
+                name: each if each.brightness is None else replace(each, brightness=each.brightness.in_unit(factor))
+                for name, each in self.items()
+            }
+        )
+
     def to_parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the plain values from which `from_parts` makes an equal map."""
         arrays: dict[str, NDArray[Any]] = {}
@@ -98,6 +144,8 @@ class ApertureCorrectionMap(Mapping[str, ApertureCorrection]):
             below, plain = correction.field.to_parts()
             arrays[name] = below["coefficients"]
             values[name] = {"error": correction.error, **plain}
+            if correction.brightness is not None:
+                values[name]["brightness"] = asdict(correction.brightness)
         return arrays, values
 
     @classmethod
@@ -106,7 +154,9 @@ class ApertureCorrectionMap(Mapping[str, ApertureCorrection]):
         return cls(
             {
                 name: ApertureCorrection(
-                    ChebyshevField.from_parts({"coefficients": arrays[name]}, plain), plain["error"]
+                    ChebyshevField.from_parts({"coefficients": arrays[name]}, plain),
+                    plain["error"],
+                    BrightnessTerm(**plain["brightness"]) if "brightness" in plain else None,
                 )
                 for name, plain in values.items()
             }

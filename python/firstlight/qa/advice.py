@@ -58,6 +58,12 @@ ADVICE = {
         "That light is of neighbours too faint to be told apart, or of sky that is left; stars that grow with their "
         "brightness look alike. The factor allows for it, and this is part of its error and of that of the zero point.",
     ),
+    "aperture_correction_brightness": Advice(
+        "How much the factor from PSF flux to total flux differs between the faintest and the brightest of its stars.",
+        "The factor follows it. Growing with the flux: brighter stars are wider (brighter-fatter effect), or the "
+        "detector is not linear there; growing for faint stars: charge is left behind in the readout. Stars outside "
+        "that range of fluxes get the factor of its border.",
+    ),
     "reference_catalog": Advice("Whether there was a reference catalogue.", "Give one with `--refcat`."),
     "astrometry_n_matches": Advice(
         "Sources matched with the reference.",

@@ -73,7 +73,8 @@ def _total_magnitude(content: PageContent, table: Table, kind: str) -> FloatArra
     corrections = content.exposure.aperture_corrections
     if corrections is None or kind not in corrections:
         return values
-    factor = corrections[kind].evaluate(**positions(table))
+    same_unit = (f"{kind}_flux" in table.colnames) == (content.exposure.unit == "nJy")
+    factor = corrections[kind].evaluate(**positions(table), flux=columns.flux(table, kind) if same_unit else None)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(values - 2.5 * np.log10(np.where(factor > 0, factor, np.nan)))
 

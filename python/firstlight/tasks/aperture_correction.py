@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy import units as u
@@ -15,13 +15,14 @@ from typing_extensions import TypeVar
 from firstlight.algorithms.aperture_correction import FluxRatioField, aperture_share, fit_flux_ratio, inverse_field
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Gate, Struct, Subtask, Task, subtask
-from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap
+from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap, BrightnessTerm
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.tasks.calibration_flux import (
     ApertureCalibrationFluxTask,
     CalibrationFluxResult,
     CalibrationFluxTask,
+    TophatCalibrationFluxTask,
 )
 
 CALIBRATED = "psf"
@@ -66,7 +67,7 @@ class ApertureCorrectionTask(Task[ApertureCorrectionConfigT], ABC):
         exposure
             With its final PSF.
         psf_stars
-            Measured sources with ``calib_psf_used``.
+            Measured sources with ``calib_psf_candidate``: the stars that are fit to model the PSF.
         aperture_radius : [pixel]
             The calibration aperture, in which ``aper_inst_flux`` was summed.
 
@@ -98,6 +99,13 @@ class StarApertureCorrectionConfig(Config):
     iterations: NonNegativeInt = 4
     """Number of times that outliers are clipped."""
 
+    brightness: bool = True
+    """Let the factor change in proportion to the flux where the stars show it, as brighter stars are wider."""
+
+    own_light: Subtask[TophatCalibrationFluxTask] | None = subtask(TophatCalibrationFluxTask)
+    """Tells, by a flux that is blind to what lies evenly around the stars, how much of an offset of faint stars is
+    their own light, trailed by the readout; empty to hold all of it for light of neighbours and sky."""
+
     floor: PositiveFloat = 0.001
     """Least error of the ratio of one star, which caps the weight of the brightest."""
 
@@ -110,18 +118,24 @@ class StarApertureCorrectionConfig(Config):
     warn_crowding: PositiveFloat = 0.001
     """A mean correction that the light of neighbours would have changed by more than this is a warning."""
 
+    warn_brightness: PositiveFloat = 0.02
+    """A correction that differs by more than this between the faintest and the brightest of its stars is a warning."""
+
 
 class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionConfig]):
     """Compares every flux of bright stars with their total flux, the light beyond the calibration aperture included.
 
     Each factor is a smooth field over the image, as far as the stars support one (compare LSST `MeasureApCorrTask`).
     Light in the aperture that does not depend on the star, from neighbours and sky, is told apart by stars of different
-    brightness.
+    brightness. What the detector does to them, brighter stars wider (Antilogus et al. 2014, JINST 9, C03048) and some
+    charge of each left behind in the readout (Lacroix et al. 2025, A&A 694, A5, of ZTF), is told by them too and
+    becomes part of the factor.
     """
 
     def __init__(self, config: StarApertureCorrectionConfig | None = None) -> None:
         super().__init__(config)
         self.calibration_flux = self.config.calibration_flux.make()
+        self.own_light = self.config.own_light and self.config.own_light.make()
 
     def run(self, exposure: Exposure, psf_stars: Table, *, aperture_radius: float) -> ApertureCorrectionResult:
         """Compare the fluxes of PSF stars."""
@@ -131,6 +145,9 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         stars = psf_stars[rows]
         total = self.calibration_flux.run(exposure, stars, aperture_radius=aperture_radius)
         fit = self._fit(CALIBRATED, exposure, stars, total)
+        own = self._own_offset(fit, exposure, stars, aperture_radius)
+        fit = _less_crowded(fit, own)
+        term = _brightness(fit, own, np.asarray(stars[CALIBRATED + INST_FLUX], dtype=np.float64))
         others = {name: self._fit_if_any(name, exposure, stars, total) for name in self._others(stars)}
         fits = {CALIBRATED: fit, **{name: other for name, other in others.items() if other is not None}}
         share = aperture_share(exposure.psf, aperture_radius, box=exposure.box)
@@ -141,6 +158,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
                 {
                     "aper": ApertureCorrection(inverse_field(share)),
                     **{name: ApertureCorrection(each.field, error=each.error) for name, each in fits.items()},
+                    CALIBRATED: ApertureCorrection(fit.field, error=fit.error, brightness=term),
                 }
             ),
             psf_to_total=mean,
@@ -150,8 +168,22 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
                 Gate("aperture_correction_error", fit.error, warn=self.config.warn_error, n=n_stars),
                 Gate("aperture_correction_scatter", fit.scatter, warn=self.config.warn_scatter, n=n_stars),
                 Gate("aperture_correction_crowding", fit.crowding, warn=self.config.warn_crowding, n=n_stars),
+                Gate("aperture_correction_brightness", _change(term), warn=self.config.warn_brightness, n=n_stars),
             ),
         )
+
+    def _own_offset(self, fit: FluxRatioField, exposure: Exposure, stars: Table, radius: float) -> float:
+        """Return the part of the offset [count] that is light of the stars: what a compensated flux sees of it too."""
+        if self.own_light is None or fit.offset == 0.0:
+            return 0.0
+        try:
+            compensated = self._fit(
+                CALIBRATED, exposure, stars, self.own_light.run(exposure, stars, aperture_radius=radius)
+            )
+        except ApertureCorrectionError:
+            return 0.0
+        alike = compensated.offset * fit.offset > 0
+        return float(np.sign(fit.offset) * min(abs(fit.offset), abs(compensated.offset))) if alike else 0.0
 
     def _others(self, stars: Table) -> list[str]:
         """Return the names of the fluxes beside those of PSF and calibration aperture."""
@@ -185,17 +217,18 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             clip=self.config.clip,
             rounds=self.config.iterations,
             with_offset=True,
+            with_slope=self.config.brightness and name == CALIBRATED,
         )
 
     def _select(self, stars: Table) -> IntArray:
-        used = np.asarray(stars["calib_psf_used"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
+        used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
         used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool)
         bright = used & (np.asarray(stars["snr"]) >= self.config.min_snr)
         rows = np.flatnonzero(bright if bright.any() else used)
         if len(rows) == 0:
             raise ApertureCorrectionError(
                 "No star to measure the aperture correction on: none of the stars of the PSF has both fluxes.",
-                n_psf_stars=int(np.sum(stars["calib_psf_used"])),
+                n_psf_stars=int(np.sum(stars["calib_psf_candidate"])),
             )
         return rows
 
@@ -212,12 +245,37 @@ def with_total_flux(catalog: Table, exposure: Exposure) -> Table:
     if corrections and CALIBRATED in corrections:
         x, y = np.asarray(catalog["x"], dtype=np.float64), np.asarray(catalog["y"], dtype=np.float64)
         valid = corrections[CALIBRATED].valid(x=x, y=y)
-        factor[valid] = corrections[CALIBRATED].evaluate(x=x[valid], y=y[valid])
+        factor[valid] = corrections[CALIBRATED].evaluate(x=x[valid], y=y[valid], flux=flux[valid])
     unit = catalog["psf_inst_flux"].unit or u.ct
     result["calib_inst_flux"] = Column(flux * factor, unit=unit)
     result["calib_inst_flux_err"] = Column(error * factor, unit=unit)
     result["calib_flux_flag"] = _flag(catalog, CALIBRATED) | ~np.isfinite(factor)
     return result
+
+
+def _less_crowded(fit: FluxRatioField, own: float) -> FluxRatioField:
+    """Return the fit with the doubt that the offset leaves, now that ``own`` [count] of it is known to be of stars."""
+    if own == 0.0:
+        return fit
+    crowding = fit.crowding * (1.0 - own / fit.offset)
+    statistical = np.sqrt(max(fit.error**2 - fit.crowding**2, 0.0))
+    return replace(fit, crowding=crowding, error=float(np.hypot(statistical, crowding)))
+
+
+def _brightness(fit: FluxRatioField, own: float, flux: FloatArray) -> BrightnessTerm | None:
+    """Return how the factor changes with the flux, on the range of the stars that it was measured on."""
+    if own == 0.0 and fit.slope == 0.0:
+        return None
+    used = flux[fit.used]
+    return BrightnessTerm(fit.slope, own, float(used.min()), float(used.max()))
+
+
+def _change(term: BrightnessTerm | None) -> float:
+    """Return by how much a factor differs between stars of different brightness."""
+    if term is None:
+        return 0.0
+    values = term.evaluate(np.geomspace(term.faintest, term.brightest, 50))
+    return float(np.ptp(values))
 
 
 def _flags(rows: IntArray, size: int) -> BoolArray:

@@ -39,10 +39,12 @@ def calibrate_pixels(exposure: Exposure, photo_calib: PhotoCalib) -> Exposure:
     if photo_calib.variation is not None and len(exposure.background):
         raise ValueError("The models of the sky can only be multiplied with a calibration that is constant.")
     factor = photo_calib.image(exposure.shape)
+    corrections = exposure.aperture_corrections
     return exposure.replace(
         image=np.multiply(exposure.image, factor, dtype=np.float32),
         variance=np.multiply(exposure.variance, factor**2, dtype=np.float32),
         unit="nJy",
         background=exposure.background.scaled(photo_calib.mean),
+        aperture_corrections=None if corrections is None else corrections.in_unit(photo_calib.mean),
         photo_calib=PhotoCalib.identity(error=photo_calib.error / photo_calib.mean),
     )
