@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -81,8 +82,13 @@ def _each(origins: Sequence[FieldOrigin], seed: int, n_visits: int, jobs: int) -
         return
     for name in _THREAD_SETTINGS:
         os.environ.setdefault(name, "1")  # Each process has a core of its own.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("forkserver")) as pool:
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_say_only_warnings) as pool:
         yield from pool.map(_examples, *arguments)
+
+
+def _say_only_warnings() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 def _examples(origin: FieldOrigin, seed: int, n_visits: int) -> VetExamples | str:
