@@ -142,11 +142,14 @@ def _near_defect(frame: Frame, *, x: FloatArray, y: FloatArray) -> BoolArray:
 
 
 def _snap_checks(frame: Frame) -> list[Check]:
-    """Compare two snaps with the sum of what fell on them: tracks of both are known only for the first."""
+    """Compare two snaps with the sum of what fell on them: tracks are known only for the first.
+
+    A pixel whose track shows in the difference of the snaps takes the light of the other, and is INTRP.
+    """
     truth = frame.truth
     noise = np.sqrt(truth.variance.astype(float))
     hit = (truth.cosmic_ray_charge > 10 * noise) & ((truth.mask & TruthBit.SATURATED) == 0)
-    flagged = frame.exposure.mask.any_of("CR")
+    flagged = frame.exposure.mask.any_of("CR", "INTRP")
     found, error = share(flagged[hit])
     variance = frame.exposure.variance / frame.njy_per_adu**2
     empty = ~frame.exposure.mask.any_of("DETECTED", "CR", "SAT", "INTRP", "EDGE", "BAD")

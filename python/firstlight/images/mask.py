@@ -31,7 +31,7 @@ class MaskPlane(NamedTuple):
 PLANES = (
     MaskPlane("BAD", 0, "A known defect of the detector."),
     MaskPlane("SAT", 1, "Saturated, or filled by a saturated neighbour."),
-    MaskPlane("INTRP", 2, "The value was interpolated from its neighbours."),
+    MaskPlane("INTRP", 2, "The value was interpolated from its neighbours, or is that of the other snap alone."),
     MaskPlane("CR", 3, "Hit by a cosmic ray."),
     MaskPlane("EDGE", 4, "Too near to the edge for a filter to be complete."),
     MaskPlane("DETECTED", 5, "Part of a detected source."),
