@@ -31,6 +31,9 @@ BoolArray = NDArray[np.bool_]
 ISOLATED = 0.2
 """Light of others under a star's profile, in units of the error of its flux, up to which it counts as isolated."""
 
+USUAL = {"mag_lim": 20.6, "psf_sigma": 1.1, "sky_bg": 10.0, "zero_point": 22.5}
+"""What ``process`` is told of a usual exposure, to which effective times are related."""
+
 NJY_ZERO_POINT = 31.4
 """AB magnitude of 1 nJy."""
 
@@ -55,6 +58,9 @@ def process(files: SceneFiles, folder: Path) -> Run:
     """Process a scene as a user does."""
     call = [FIRSTLIGHT, "process", str(files.image), "-o", str(folder), "--refcat", str(files.refcat), "--no-page"]
     call += [] if files.snap is None else ["--snap", str(files.snap)]
+    band = files.scene.settings.band
+    for name, value in USUAL.items():
+        call += ["-c", f"calibrate:summarize.fiducials.{band}.{name}={value}"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*call, *files.scene.options], capture_output=True, text=True, check=False, env=environment)

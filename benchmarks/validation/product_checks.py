@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from validation.frame import Frame, Run
+from validation.frame import USUAL, Frame, Run
 from validation.results import Check
 
 PRODUCTS = ("image.fits", "stars.parquet", "sources.parquet", "psf_stars.parquet", "background.fits", "summary.json")
@@ -58,8 +58,8 @@ def _summary_checks(frame: Frame) -> list[Check]:
     found = _number(summary, "mag_lim")
     if not truth.settings.color_term:
         checks.append(Check("D.9", "mag_lim, flux / true - 1", 10 ** (-0.4 * (found - depth)) - 1, -0.03, 0.03))
-    if "eff_time" in summary:
-        checks.append(Check("D.9", "eff_time is a positive number", float(_number(summary, "eff_time") > 0), 1, None))
+        deeper = 10 ** (0.8 * (depth - USUAL["mag_lim"]))
+        checks.append(_relative(summary, "eff_time", deeper * truth.settings.exposure_time))
     return checks
 
 
