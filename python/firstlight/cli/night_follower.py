@@ -16,7 +16,7 @@ from firstlight.repo.repo import Repo
 
 
 def follower_of(repo: Repo, pipeline: BuiltPipeline, output: str) -> Follower | None:
-    """Return what follows the tasks of a pipeline; None where nothing does.
+    """Return what follows the tasks of a pipeline; None where its file has no ``afterwards``.
 
     Parameters
     ----------

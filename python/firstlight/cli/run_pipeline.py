@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, NOTHING_TO_DO
-from firstlight.cli.night_follower import follower_of
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.errors import RepoError
 from firstlight.execution.driver import BAD, DriverOptions
@@ -104,6 +103,11 @@ def _planning(repo: Repo, job: RunJob) -> tuple[Callable[[], Plan], Follower | N
     with loading():
         pipeline = built_pipeline(source, job.given)
     plan = partial(plan_for, repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
+    if pipeline.afterwards is None:
+        return plan, None
+    with loading():
+        from firstlight.cli.night_follower import follower_of
+
     return plan, follower_of(repo, pipeline, job.output)
 
 

@@ -20,6 +20,7 @@ from firstlight.images.atomic import write_atomically
 from firstlight.images.exposure import Exposure
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import FloatArray, IntArray
+from firstlight.qa.stamps import cut_stamp
 
 SIZE_INCHES = (17.0, 17.5)
 DPI = 90
@@ -245,7 +246,7 @@ def _triplet(panels: Sequence[Axes], content: DifferenceContent, *, x: float, y:
     for index, (axes, exposure) in enumerate(
         zip(panels, (content.science, content.matched_template, content.difference), strict=True)
     ):
-        stamp = cut_stamp(exposure.image, x=x, y=y)
+        stamp = cut_stamp(exposure.image, x=x, y=y, half=HALF_STAMP)
         if index == 2:
             axes.imshow(stamp, origin="lower", cmap="RdBu_r", norm=Normalize(-8 * noise, 8 * noise))
         else:
@@ -254,18 +255,6 @@ def _triplet(panels: Sequence[Axes], content: DifferenceContent, *, x: float, y:
             axes.imshow(stamp, origin="lower", cmap="gray_r", norm=norm)
         axes.set_facecolor("#FFE9A8")
         _bare(axes, title if index == 0 else "")
-
-
-def cut_stamp(image: FloatArray, *, x: float, y: float, half: int = HALF_STAMP) -> NDArray[np.float64]:
-    """Return the square about a position, NaN beyond the image, (2 half + 1, 2 half + 1)."""
-    stamp = np.full((2 * half + 1, 2 * half + 1), np.nan)
-    ny, nx = image.shape
-    top, left = round(y) - half, round(x) - half
-    rows, columns = slice(max(top, 0), min(top + 2 * half + 1, ny)), slice(max(left, 0), min(left + 2 * half + 1, nx))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        inner = image[rows, columns]
-        stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inner
-    return stamp
 
 
 def _bare(axes: Axes, title: str) -> None:

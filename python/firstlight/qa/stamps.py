@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.images.exposure import Exposure
-from firstlight.qa.difference_page import cut_stamp
+from firstlight.kernels.arrays import FloatArray
 
 HALF_FWHM, LEAST_HALF, LARGEST_HALF = 6.0, 12, 31
 """Half the side of a stamp, in units of the FWHM and at least and at most [pixel]."""
@@ -118,3 +118,15 @@ def _png(indices: NDArray[np.uint8]) -> bytes:
 def _noise(variance: NDArray[np.float64]) -> float:
     good = variance[np.isfinite(variance) & (variance > 0)]
     return float(np.sqrt(np.median(good))) if good.size else 1.0
+
+
+def cut_stamp(image: FloatArray, *, x: float, y: float, half: int) -> NDArray[np.float64]:
+    """Return the square about a position, NaN beyond the image, (2 half + 1, 2 half + 1)."""
+    stamp = np.full((2 * half + 1, 2 * half + 1), np.nan)
+    ny, nx = image.shape
+    top, left = round(y) - half, round(x) - half
+    rows, columns = slice(max(top, 0), min(top + 2 * half + 1, ny)), slice(max(left, 0), min(left + 2 * half + 1, nx))
+    if rows.start < rows.stop and columns.start < columns.stop:
+        inner = image[rows, columns]
+        stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inner
+    return stamp
