@@ -7,6 +7,8 @@ import pytest
 
 from firstlight.algorithms.detection import SmoothedImage, detect_sources
 from firstlight.algorithms.difference_sources import (
+    bright_centres,
+    halo_floor,
     lost_light,
     merge_signs,
     peaks_between_pixels,
@@ -106,3 +108,34 @@ def test_a_peak_between_pixels_has_its_full_height(dx, dy):
     # A parabola through a peak as narrow as this one is right to a few per cent.
     assert height[0] == pytest.approx(10.0, rel=0.03)
     assert score.max() <= 10.0
+
+
+def test_what_is_left_all_around_a_bright_star_counts_as_noise_and_a_source_beside_it_does_not():
+    rng = np.random.default_rng(3)
+    score = rng.normal(size=(121, 121))
+    y, x = np.indices(score.shape)
+    distance = np.hypot(x - 60, y - 60)
+    left = (distance >= 8) & (distance < 12)
+    score[left] += np.where((x + y) % 4 < 2, 9.0, -7.0)[left]
+    score[60 - 15 : 60 - 12, 59:62] += 20.0
+
+    floor = halo_floor(score, x=[60.2], y=[59.8], bad=np.zeros(score.shape, bool), inner=4, width=2, radius=24)
+
+    assert floor[left].min() > 5.0
+    assert np.abs(with_floor(score, floor)[left]).max() < 3.0
+    # The median of a ring of 64 pixels or more of noise: an excess is rare, and small where there is one.
+    assert (floor[~left] > 0).mean() < 0.05
+    assert with_floor(score, floor)[45:48, 59:62].max() > 15.0
+
+
+def test_bright_stars_are_told_by_their_brightest_pixel_or_the_middle_of_their_core():
+    light = np.ones((60, 80))
+    light[20, 30], light[20, 31], light[40:47, 50:57] = 900.0, 600.0, 700.0
+    cores = np.zeros(light.shape, bool)
+    cores[42:45, 52:55] = True
+    light[cores] = 0.0
+
+    x, y = bright_centres(light, min_light=500.0, cores=cores)
+
+    assert sorted(zip(x, y, strict=True)) == [(30.0, 20.0), (53.0, 43.0)]
+    assert len(bright_centres(light, min_light=1e4, cores=np.zeros(light.shape, bool))[0]) == 0

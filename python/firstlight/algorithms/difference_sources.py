@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,11 @@ from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.matched_filter import grow_mask
 
 _MIN_PIXELS = 30
+_MIN_RING = 0.3
+"""Smallest share of a ring that must count for it to say something."""
+
+_RING_NOISE = 15.0
+"""Excess of the variance, times the root of the number of pixels, that noise hardly reaches."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,76 @@ def systematic_share(score: FloatArray, light: FloatArray, *, bad: BoolArray, mi
     share = np.abs(score[bright]) / light[bright]
     noise = float(np.median(1.0 / light[bright]))
     return float(np.sqrt(max((1.4826 * float(np.median(share))) ** 2 - noise**2, 0.0)))
+
+
+def bright_centres(
+    light: FloatArray, *, min_light: float, cores: BoolArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the places x, y [pixel] of bright stars: of saturated cores their middle, else the brightest pixel.
+
+    Parameters
+    ----------
+    light : (ny, nx)
+        Significance of the light.
+    min_light
+        What counts as bright.
+    cores : (ny, nx)
+        Saturated cores, where the light is not known.
+    """
+    regions, count = ndimage.label((light > min_light) | cores, np.ones((3, 3)))
+    if not count:
+        return np.zeros(0), np.zeros(0)
+    numbers = np.arange(1, count + 1)
+    places = np.array(ndimage.maximum_position(light, regions, numbers), dtype=np.float64)
+    saturated = np.unique(regions[cores])
+    if len(saturated):
+        places[saturated - 1] = ndimage.center_of_mass(cores, regions, saturated)
+    return places[:, 1], places[:, 0]
+
+
+def halo_floor(
+    score: FloatArray, *, x: FloatArray, y: FloatArray, bad: BoolArray, inner: int, width: int, radius: int
+) -> NDArray[np.float32]:
+    """Return what the subtraction leaves in rings about bright stars beyond the noise, in standard deviations.
+
+    Where kernels end the wings of very bright stars stay; they are no larger than those of faint stars, and only tell
+    themselves by going all around. So the robust scatter of a ring about zero is taken, which a source that covers less
+    than half of it does not change.
+
+    Parameters
+    ----------
+    score : (ny, nx)
+        Significance of a point source in the difference.
+    x, y : (n,) [pixel]
+        The bright stars.
+    bad : (ny, nx)
+        Pixels that do not count.
+    inner : [pixel]
+        Where the first ring begins.
+    width : [pixel]
+        Of the rings.
+    radius : [pixel]
+        Where the last ring ends at the latest.
+    """
+    floor = np.zeros(score.shape, dtype=np.float32)
+    offset = np.arange(-radius, radius + 1)
+    ring = (np.hypot(offset[:, None], offset) - inner) // width
+    n_rings = max((radius - inner) // width, 0)
+    for row, column in zip(np.rint(y).astype(int), np.rint(x).astype(int), strict=True):
+        top, left = max(row - radius, 0), max(column - radius, 0)
+        square = np.s_[top : max(row + radius + 1, 0), left : max(column + radius + 1, 0)]
+        found, there = np.abs(score[square]), ~bad[square]
+        rings = ring[top - row + radius :, left - column + radius :][: found.shape[0], : found.shape[1]]
+        for number in range(n_rings):
+            on = rings == number
+            values = found[on & there]
+            if len(values) < _MIN_RING * on.sum() or not len(values):
+                continue
+            excess = (1.4826 * float(np.median(values))) ** 2 - 1.0
+            # The median of n correlated pixels scatters; what it takes for an excess is 3 times that.
+            if excess > _RING_NOISE / math.sqrt(len(values)):
+                floor[square][on] = np.maximum(floor[square][on], np.float32(math.sqrt(excess)))
+    return floor
 
 
 def lost_light(light: FloatArray, *, lost: BoolArray, kernel: SpatialKernel) -> NDArray[np.float32]:

@@ -7,21 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy import units as u
-from astropy.table import Column, Table, vstack
+from astropy.table import Table, vstack
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources, smooth_for_detection
+from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
 from firstlight.algorithms.detection_lists import selected
-from firstlight.algorithms.difference_sources import (
-    MergedSigns,
-    lost_light,
-    merge_signs,
-    peaks_between_pixels,
-    systematic_share,
-    with_floor,
-)
+from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, peaks_between_pixels
 from firstlight.algorithms.streaks import Streak
 from firstlight.errors import PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
@@ -34,7 +26,9 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.calibrated_columns import with_njy_names
+from firstlight.tasks.difference_catalog import with_merging, with_sign
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
+from firstlight.tasks.difference_significance import FloorSettings, difference_significance
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.measure_dipoles import DipolePlugin
 from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
@@ -49,16 +43,11 @@ from firstlight.tasks.streaks import StreakTask
 
 CORES = ("SAT", "SAT_TEMPLATE")
 FURTHER_PLANES = ("SAT_TEMPLATE", "INJECTED", "INJECTED_CORE", "INJECTED_TEMPLATE", "HIGH_VARIANCE", "SPIKE")
-SCORE_REACH = 3.5
-"""The score sees pixels this near, in units of the sigma of the PSF."""
-
 LEAST_CORNER = 0.6
 """Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
 its corner."""
 
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
-_OF_BLENDS = ("parent", "parent_n_child", "blended", "isolated", "primary", "sky_source")
-_OF_DEBLENDING = ("deblend_skipped", "deblend_point_like", "deblend_symmetric")
 
 
 @dataclass(frozen=True)
@@ -105,6 +94,13 @@ class DetectDifferenceConfig(Config):
     systematic_share: NonNegativeFloat | None = None
     """Share of the light of a source that the subtraction may leave, added to the noise; measured on bright light when
     left out, and 0 for none."""
+
+    halo_snr: PositiveFloat | None = 500.0
+    """About stars more significant than this, and saturated ones, what is left in rings is added to the noise: the
+    wings beyond the kernel; null for none."""
+
+    halo_fwhm: PositiveFloat = 10.0
+    """How far the rings reach, in units of the full width at half maximum."""
 
     ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
     """Numbers the sources."""
@@ -216,7 +212,16 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             marked = self.streaks.run(difference)
             difference, streaks = marked.exposure, marked.streaks
         unusable, cores = self._unusable(difference)
-        significance, share = self._significance(difference, science, template, kernel, score, unusable)
+        significance, share = difference_significance(
+            difference,
+            science=science,
+            template=template,
+            kernel=kernel,
+            score=score,
+            unusable=unusable,
+            cores=cores,
+            settings=FloorSettings(self.config.systematic_share, self.config.halo_snr, self.config.halo_fwhm),
+        )
         smoothed = SmoothedImage(flux=significance, sigma=np.ones_like(significance), reach=1)
         sigma = psf_sigma(difference)
         found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
@@ -255,38 +260,6 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         others = mask.any_of(*(name for name in self.config.bad_planes if name in mask.planes))
         return cores | others | ~(difference.variance > 0), cores
 
-    def _significance(
-        self,
-        difference: Exposure,
-        science: Exposure,
-        template: Exposure,
-        kernel: MatchingKernel,
-        score: FloatArray | None,
-        unusable: BoolArray,
-    ) -> tuple[NDArray[np.float32], float]:
-        sigma = psf_sigma(difference)
-
-        def smoothed(image: FloatArray) -> NDArray[np.float32]:
-            return smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma).snr
-
-        found = smoothed(difference.image)
-        if score is not None:
-            # Near masked pixels the score has in it what they hold; the other filter leaves them out.
-            clean = ~grow_mask(unusable, int(np.ceil(SCORE_REACH * sigma))) & np.isfinite(score)
-            found = np.where(clean, score, found).astype(np.float32)
-        found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
-        lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
-        light = smoothed(np.maximum(*lights))
-        share = self.config.systematic_share
-        if share is None:
-            share = systematic_share(found, light, bad=unusable)
-        convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
-        lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
-        floor = np.float32(share) * light
-        if lost.any():
-            floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
-        return with_floor(found, floor), share
-
     def _detect(self, smoothed: SmoothedImage, *, sigma: float, negative: bool) -> Detections:
         """Return the peaks of one sign that exceed the threshold where they are highest, between pixels too."""
         corner = max(math.exp(-0.125 / sigma**2), LEAST_CORNER)
@@ -314,8 +287,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             shown = replace(own, peak_snr=np.abs(own.peak_snr))
             table = self.measurement.run(flipped, shown, aperture_radius=radius).catalog
             kept = (merged.positive, merged.negative)[sign]
-            table = _with_merging(table, other, merged, sign=sign)
-            tables.append(_with_sign(table[kept], negative=bool(sign)))
+            table = with_merging(table, other, merged, sign=sign)
+            tables.append(with_sign(table[kept], negative=bool(sign)))
         catalog = vstack(tables, join_type="exact", metadata_conflicts="silent")
         for plugin in self.plugins.values():
             for name, column in plugin.run(scene, catalog).items():
@@ -361,27 +334,3 @@ def _with_detections(mask: Mask, positive: Detections, negative: Detections, *, 
     for plane, found in (("DETECTED", positive), ("DETECTED_NEGATIVE", negative)):
         mask = mask.with_plane(plane, grow_mask(found.labels > 0, grow) if grow else found.labels > 0)
     return mask
-
-
-def _with_merging(table: Table, other: Detections, merged: MergedSigns, *, sign: int) -> Table:
-    """Return the catalogue of one sign with the strongest peak of the other sign in each footprint."""
-    partner = (merged.positive_partner, merged.negative_partner)[sign]
-    region = (merged.positive_region, merged.negative_region)[sign]
-    known = partner >= 0
-    for axis, peaks in (("x", other.peak_x), ("y", other.peak_y)):
-        column = np.full(len(table), np.nan)
-        column[known] = peaks[partner[known]]
-        table[f"partner_{axis}"] = Column(column, unit=u.pix)
-    table["merged_area"] = Column(merged.area[region], unit=u.pix)
-    return table
-
-
-def _with_sign(table: Table, *, negative: bool) -> Table:
-    """Return the catalogue without what only blends have, with the sign of its sources."""
-    table.remove_columns([name for name in (*_OF_BLENDS, *_OF_DEBLENDING) if name in table.colnames])
-    if negative:
-        for name in table.colnames:
-            if name.endswith("_inst_flux") or name in ("snr", "peak_snr"):
-                table[name] = -table[name]
-    table["is_negative"] = np.full(len(table), negative)
-    return table

@@ -1,0 +1,112 @@
+"""How significant a point source is on a difference, with what the subtraction leaves behind added to the noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from firstlight.algorithms.detection import smooth_for_detection
+from firstlight.algorithms.difference_sources import (
+    bright_centres,
+    halo_floor,
+    lost_light,
+    systematic_share,
+    with_floor,
+)
+from firstlight.images.exposure import Exposure
+from firstlight.images.psf import FWHM_PER_SIGMA
+from firstlight.images.spatial_kernel import MatchingKernel
+from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.matched_filter import grow_mask
+from firstlight.tasks.measurement_scene import psf_sigma
+
+SCORE_REACH = 3.5
+"""The score sees pixels this near, in units of the sigma of the PSF."""
+
+RING_WIDTH = 2
+"""Width of the rings about bright stars [pixel]."""
+
+RINGS_FROM = 1.0
+"""Where the first ring about a bright star begins, in units of the full width at half maximum."""
+
+
+@dataclass(frozen=True)
+class FloorSettings:
+    """What may be left of constant sources.
+
+    Parameters
+    ----------
+    share
+        Share of the light of a source; measured on bright light when it is None, and 0 for none.
+    halo_snr
+        Stars more significant than this have halos; None for no halos.
+    halo_fwhm
+        How far halos reach, in units of the full width at half maximum.
+    """
+
+    share: float | None
+    halo_snr: float | None
+    halo_fwhm: float
+
+
+def difference_significance(
+    difference: Exposure,
+    *,
+    science: Exposure,
+    template: Exposure,
+    kernel: MatchingKernel,
+    score: FloatArray | None,
+    unusable: BoolArray,
+    cores: BoolArray,
+    settings: FloorSettings,
+) -> tuple[NDArray[np.float32], float]:
+    """Return the significance of a point source centred on each pixel (ny, nx), 0 where unusable, and the share left.
+
+    Parameters
+    ----------
+    difference
+        With its PSF, finite everywhere.
+    science, template
+        What it was made of, on its pixels.
+    kernel
+        How one was matched to the other.
+    score : (ny, nx)
+        From the subtraction; made with the PSF of the difference when it is None.
+    unusable, cores : (ny, nx)
+        Where nothing is looked for, and which part of it are saturated cores.
+    settings
+    """
+    sigma = psf_sigma(difference)
+
+    def smoothed(image: FloatArray) -> NDArray[np.float32]:
+        return smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma).snr
+
+    found = smoothed(difference.image)
+    if score is not None:
+        # Near masked pixels the score has in it what they hold; the other filter leaves them out.
+        clean = ~grow_mask(unusable, math.ceil(SCORE_REACH * sigma)) & np.isfinite(score)
+        found = np.where(clean, score, found).astype(np.float32)
+    found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
+    lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
+    light = smoothed(np.maximum(*lights))
+    share = systematic_share(found, light, bad=unusable) if settings.share is None else settings.share
+    convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
+    lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
+    floor = np.float32(share) * light
+    if lost.any():
+        floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
+    if settings.halo_snr is not None:
+        floor = np.hypot(floor, _halos(found, light, unusable, cores, FWHM_PER_SIGMA * sigma, settings))
+    return with_floor(found, floor), share
+
+
+def _halos(
+    found: FloatArray, light: FloatArray, unusable: BoolArray, cores: BoolArray, fwhm: float, settings: FloorSettings
+) -> NDArray[np.float32]:
+    x, y = bright_centres(light, min_light=settings.halo_snr or 0.0, cores=cores)
+    inner = max(round(RINGS_FROM * fwhm), RING_WIDTH)
+    radius = max(round(settings.halo_fwhm * fwhm), inner + RING_WIDTH)
+    return halo_floor(found, x=x, y=y, bad=unusable, inner=inner, width=RING_WIDTH, radius=radius)
