@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +82,12 @@ def candidates(fluxes: np.ndarray, *, seed: int) -> Table:
     )
 
 
-def make_repo(folder: Path) -> Repo:
+IMAGES = ("visit_image", "template_matched", "difference_image")
+
+
+def make_repo(folder: Path, *, visits: Iterable[int] = range(len(MJD))) -> Repo:
     repo = Repo.create(folder)
-    types = ("visit_image", "template_matched", "difference_image")
-    for name in types:
+    for name in IMAGES:
         repo.register_type(DatasetType(name, DIMENSIONS, "exposure"))
     repo.register_type(DatasetType("dia_source", DIMENSIONS, "table"))
     repo.make_run(RUN)
@@ -94,10 +97,15 @@ def make_repo(folder: Path) -> Repo:
             for number, mjd in enumerate(MJD)
         ]
         connection.execute(sa.insert(schema.visit), rows)
-    for visit, fluxes in enumerate(FLUXES):
-        place = {"run": RUN, "instrument": CAMERA, "visit": visit, "detector": 0}
-        template = np.array([500.0, 3000.0, 0.0])
-        for name, light in zip(types, (template + fluxes, template, fluxes), strict=True):
-            repo.put(exposure(light, seed=10 * visit + len(name)), name, **place)
-        repo.put(candidates(fluxes, seed=visit), "dia_source", **place)
+    for visit in visits:
+        add_images(repo, visit)
     return repo
+
+
+def add_images(repo: Repo, visit: int) -> None:
+    """Put what was made of one visit into the repository."""
+    place = {"run": RUN, "instrument": CAMERA, "visit": visit, "detector": 0}
+    fluxes, template = FLUXES[visit], np.array([500.0, 3000.0, 0.0])
+    for name, light in zip(IMAGES, (template + fluxes, template, fluxes), strict=True):
+        repo.put(exposure(light, seed=10 * visit + len(name)), name, **place)
+    repo.put(candidates(fluxes, seed=visit), "dia_source", **place)

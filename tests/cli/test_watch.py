@@ -121,3 +121,17 @@ def test_an_interrupt_ends_the_night(folder):
             if "1 done; from arrival" in line:
                 break
         assert process.wait(30) == 0
+
+
+def test_an_image_that_failed_is_told_as_done_once_what_was_wrong_is_put_right(folder):
+    frame(folder / "incoming/1.fits", 1)
+    assert call("ingest -b R incoming/1.fits")[0] == 0
+    [raw] = (folder / "R/raw").rglob("*.fits")
+    raw.rename(folder / "away.fits")
+    code, errors = call(f"{WATCH} --once")
+    assert (code, night(folder)["1.fits"][0], errors.count("1.fits  failed")) == (1, "failed", 1)
+
+    (folder / "away.fits").rename(raw)
+    code, errors = call(f"{WATCH} --once")
+
+    assert (code, night(folder)["1.fits"], errors.count("1.fits  done")) == (0, ("done", ""), 1)

@@ -21,6 +21,9 @@ UNIT = "nJy"
 def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: str | None) -> int:
     """Measure one difference image at the objects of the repository that lie on it, and keep what is found.
 
+    Fluxes of this image at places that objects had before are forgotten, so that what is kept depends on the objects
+    and not on when they were found.
+
     Parameters
     ----------
     repo
@@ -50,6 +53,9 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
         raise AlgorithmError(f"Forced fluxes need a {missing}; the difference of visit {key.visit} has none.")
     objects = _objects_in(repo, difference.sky_circle())
     if not len(objects):
+        save_forced_fluxes(
+            repo, key, band=band, object_ids=np.empty(0, np.int64), flux=np.empty(0), flux_err=np.empty(0)
+        )
         return 0
     x, y = difference.wcs.sky_to_pixel(ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"]))
     ny, nx = difference.shape
@@ -78,7 +84,7 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
 
 
 def objects_key(repo: Repo, circle: tuple[float, float, float]) -> str:
-    """Return a key of the objects in a circle; equal keys mean that an image there has nothing new to be measured at.
+    """Return a key of the objects in a circle and their places; while it stays, so do the fluxes measured there.
 
     Parameters
     ----------
@@ -86,8 +92,12 @@ def objects_key(repo: Repo, circle: tuple[float, float, float]) -> str:
     circle : [deg]
         Right ascension and declination of the middle, and radius.
     """
-    numbers = np.sort(np.asarray(_objects_in(repo, circle)["id"], dtype=np.int64))
-    return hashlib.blake2b(numbers.tobytes(), digest_size=8).hexdigest()
+    objects = _objects_in(repo, circle)
+    objects = objects[np.argsort(np.asarray(objects["id"]))]
+    digest = hashlib.blake2b(digest_size=8)
+    for name in ("id", "ra", "dec"):
+        digest.update(np.asarray(objects[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _objects_in(repo: Repo, circle: tuple[float, float, float]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,11 +161,14 @@ class Watcher:
         self._settle(work)
 
     def _settle(self, work: _Round) -> None:
-        """Follow the images that are through, and write down what became of those that were waited for."""
+        """Follow images that are through, and write down what became of those that were waited for or tried again."""
         if self.follower is not None:
-            work.note_followed(self.follower.follow())
-        waiting = [entry for entry in self.log.entries.values() if entry.status == WAITING]
-        through = [(entry, place) for entry in waiting if (place := _place_of(entry)) and work.is_through(place)]
+            work.note_followed(self.follower.follow(), all_of=self.follower.log.entries.values())
+        through = [
+            (entry, place)
+            for entry in self.log.entries.values()
+            if (place := _place_of(entry)) and work.is_through(place) and work.concerns(entry, place)
+        ]
         if not through:
             return
         summaries = visit_summaries(self.repo)
@@ -207,6 +210,7 @@ class _Round:
     told: dict[Place, list[Record]] = field(default_factory=dict)
     before: dict[Place, list[str]] = field(default_factory=dict)
     followed: dict[Place, list[FollowedImage]] = field(default_factory=dict)
+    tried: set[Place] = field(default_factory=set)
     ended: dict[Place, float] = field(default_factory=dict)
     left: Counter[Place] = field(default_factory=Counter)
     missing: dict[Place, dict[str, str]] = field(default_factory=dict)
@@ -231,18 +235,28 @@ class _Round:
             self.told.setdefault(place, []).append(record)
             self.ended[place] = time.time()
             self.left[place] -= 1
+            self.tried.add(place)
 
-    def note_followed(self, images: Sequence[FollowedImage]) -> None:
+    def note_followed(self, images: Sequence[FollowedImage], *, all_of: Iterable[FollowedImage]) -> None:
+        """Take note of images that were followed just now, and of all that ever were, before a kill too."""
         for image in images:
             place = (image.instrument, image.visit)
-            self.followed.setdefault(place, []).append(image)
             self.ended[place] = time.time()
+            self.tried.add(place)
+        self.followed.clear()
+        for image in all_of:
+            self.followed.setdefault((image.instrument, image.visit), []).append(image)
+
+    def concerns(self, entry: NightEntry, place: Place) -> bool:
+        """Tell whether an image is waited for, or failed before and was tried again since it was last told."""
+        return entry.status == WAITING or (entry.status == FAILED and place in self.tried)
 
     def is_through(self, place: Place) -> bool:
         return self.left[place] <= 0 and (place in self.told or place in self.before)
 
     def fill(self, entry: NightEntry, place: Place) -> None:
         """Write down what became of an image."""
+        self.tried.discard(place)
         records, followed = self.told.get(place, []), self.followed.get(place, [])
         ill = [record for record in records if record["status"] in ILL]
         errors = [f"objects: {image.error}" for image in followed if image.error]

@@ -144,7 +144,7 @@ def save_forced_fluxes(
     flux: NDArray[np.float64],
     flux_err: NDArray[np.float64],
 ) -> None:
-    """Keep fluxes measured at the places of objects on one image; those that are there are replaced.
+    """Keep fluxes measured at the places of objects on one image, instead of all that are there of this image.
 
     Parameters
     ----------
@@ -160,6 +160,7 @@ def save_forced_fluxes(
     columns = {"object_id": object_ids, "flux": flux, "flux_err": flux_err}
     with repo.database.write() as connection:
         store.make_tables(connection)
+        connection.execute(sa.delete(forced_flux).where(store.same_visit(forced_flux, key)))
         store.upsert_rows(connection, forced_flux, {**same, **columns})
 
 

@@ -95,18 +95,18 @@ def detections_near(
 
 def detections_of_visit(connection: sa.Connection, key: VisitKey) -> Table:
     """Return all detections of one image."""
-    return _select(connection, detection, _same_visit(detection, key))
+    return _select(connection, detection, same_visit(detection, key))
 
 
 def any_later(connection: sa.Connection, key: VisitKey) -> bool:
     """Tell whether anything was kept that was seen after an image, or at its time by another one."""
-    query = sa.select(sa.literal(1)).where(detection.c.mjd >= key.mjd, ~_same_visit(detection, key)).limit(1)
+    query = sa.select(sa.literal(1)).where(detection.c.mjd >= key.mjd, ~same_visit(detection, key)).limit(1)
     return connection.execute(query).first() is not None
 
 
 def kept_visit(connection: sa.Connection, key: VisitKey) -> tuple[str, str] | None:
     """Return the checksum of what was kept of an image and of the settings then; None if nothing was."""
-    query = sa.select(associated.c.checksum, associated.c.settings).where(_same_visit(associated, key))
+    query = sa.select(associated.c.checksum, associated.c.settings).where(same_visit(associated, key))
     found = connection.execute(query).first()
     return None if found is None else (str(found[0]), str(found[1]))
 
@@ -122,7 +122,7 @@ def save_visit(
 ) -> None:
     """Note that the detections of an image are kept."""
     row = {**key._asdict(), "band": band, "checksum": checksum, "settings": settings, "n_detections": n_detections}
-    connection.execute(sa.delete(associated).where(_same_visit(associated, key)))
+    connection.execute(sa.delete(associated).where(same_visit(associated, key)))
     connection.execute(sa.insert(associated), [row])
 
 
@@ -160,7 +160,7 @@ def forget_objects(connection: sa.Connection, ids: NDArray[np.int64]) -> None:
 
 def forget_detections(connection: sa.Connection, key: VisitKey) -> None:
     """Delete the detections of one image."""
-    connection.execute(sa.delete(detection).where(_same_visit(detection, key)))
+    connection.execute(sa.delete(detection).where(same_visit(detection, key)))
 
 
 def select_rows(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> Table:
@@ -267,7 +267,8 @@ def _upsert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), rows)
 
 
-def _same_visit(table: sa.Table, key: VisitKey) -> sa.ColumnElement[bool]:
+def same_visit(table: sa.Table, key: VisitKey) -> sa.ColumnElement[bool]:
+    """Return the condition on rows of one of the tables that they are of one image."""
     return sa.and_(table.c.instrument == key.instrument, table.c.visit == key.visit, table.c.detector == key.detector)
 
 
