@@ -75,7 +75,6 @@ def _row_candidates(
     return found > 0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def find_hits(
     work: NDArray[Any],
     variance: NDArray[Any],
@@ -94,8 +93,24 @@ def find_hits(
     count
         Stops counting just above ``limit``.
     """
+    hit = np.zeros(work.shape, dtype=np.bool_)
+    return hit, _mark_hits(work, variance, blocked, ratios, background, min_sigma, margin, limit, hit)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _mark_hits(
+    work: NDArray[Any],
+    variance: NDArray[Any],
+    blocked: NDArray[np.bool_],
+    ratios: NDArray[np.float64],
+    background: float,
+    min_sigma: float,
+    margin: float,
+    limit: int,
+    hit: NDArray[np.bool_],
+) -> int:
+    """Mark the hits of `find_hits` and return their number."""
     ny, nx = work.shape
-    hit = np.zeros((ny, nx), dtype=np.bool_)
     candidate = np.zeros(nx, dtype=np.bool_)
     count = 0
     for row in range(1, ny - 1):
@@ -108,20 +123,32 @@ def find_hits(
                     hit[row, col] = True
                     count += 1
                     if count > limit:
-                        return hit, count
-    return hit, count
+                        return count
+    return count
 
 
-@njit(cache=True, nogil=True)
 def drop_weak_groups(
     image: NDArray[Any], hit: NDArray[np.bool_], background: float, min_charge: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Take connected groups (8 neighbours) with too little charge out of ``hit``; return the pixels that stay."""
+    count = int(np.count_nonzero(hit))
+    rows, cols = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    kept = _drop_groups(image, hit, background, min_charge, np.zeros(hit.shape, dtype=np.bool_), rows, cols)
+    return rows[:kept], cols[:kept]
+
+
+@njit(cache=True, nogil=True)
+def _drop_groups(
+    image: NDArray[Any],
+    hit: NDArray[np.bool_],
+    background: float,
+    min_charge: float,
+    seen: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+) -> int:
+    """Drop the groups of `drop_weak_groups`, list the pixels that stay, and return their number."""
     ny, nx = image.shape
-    seen = np.zeros((ny, nx), dtype=np.bool_)
-    count = int(hit.sum())
-    rows = np.empty(count, dtype=np.int64)
-    cols = np.empty(count, dtype=np.int64)
     kept = 0
     for row in range(ny):
         for col in range(nx):
@@ -146,7 +173,7 @@ def drop_weak_groups(
                     hit[rows[i], cols[i]] = False
             else:
                 kept = end
-    return rows[:kept], cols[:kept]
+    return kept
 
 
 @njit(cache=True, nogil=True)
@@ -179,7 +206,7 @@ def interpolate_pixels(
     estimates = np.empty(4)
     for i in range(rows.size):
         row, col = rows[i], cols[i]
-        n = 0
+        n = np.int64(0)
         for k in range(4):
             dy, dx = _DY[k], _DX[k]
             if row - 2 * dy < 0 or row + 2 * dy >= ny or min(col - 2 * dx, col + 2 * dx) < 0:
@@ -317,6 +344,9 @@ def count_surrounded(hit: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDAr
     count = 0
     for i in range(rows.size):
         row, col = rows[i], cols[i]
-        inside = 0 < row < hit.shape[0] - 1 and 0 < col < hit.shape[1] - 1
-        count += 1 if inside and hit[row - 1 : row + 2, col - 1 : col + 2].all() else 0
+        surrounded = 0 < row < hit.shape[0] - 1 and 0 < col < hit.shape[1] - 1
+        for y in range(row - 1, row + 2 if surrounded else 0):
+            for x in range(col - 1, col + 2):
+                surrounded &= hit[y, x]
+        count += 1 if surrounded else 0
     return count

@@ -32,7 +32,7 @@ def _smooth(template: NDArray[np.float32], half: int) -> None:
         for col in range(width):
             if source[row, col] <= 0.0:
                 continue
-            size = 0
+            size = np.int64(0)
             for y in range(max(0, row - half), min(height, row + half + 1)):
                 for x in range(max(0, col - half), min(width, col + half + 1)):
                     window[size] = source[y, x]
@@ -103,7 +103,7 @@ def symmetric_templates(
     templates = np.zeros(first[-1], dtype=np.float32)
     for i in range(own.size):
         left, low, width, height = boxes[i]
-        template = templates[first[i] : first[i + 1]].reshape((height, width))
+        template = np.zeros((height, width), dtype=np.float32)
         blend = family[own[i] - 1]
         for row in range(low, low + height):
             for col in range(left, left + width):
@@ -121,6 +121,9 @@ def symmetric_templates(
         if half > 0:
             _smooth(template, half)
         _make_monotone(template, (twice_y[i] + 1) // 2 - low, (twice_x[i] + 1) // 2 - left)
+        for row in range(height):
+            for col in range(width):
+                templates[first[i] + row * width + col] = template[row, col]
     return templates
 
 
@@ -170,21 +173,18 @@ def _share(
     """Fill the result of `share_light` and the sum of the templates, both of which are zero."""
     for i in range(own.size):
         left, low, width, height = boxes[i]
-        template = templates[first[i] : first[i + 1]].reshape((height, width))
         for row in range(height):
             for col in range(width):
-                total[low + row, left + col] += template[row, col]
+                total[low + row, left + col] += templates[first[i] + row * width + col]
     for i in range(own.size):
         left, low, width, height = boxes[i]
-        template = templates[first[i] : first[i + 1]].reshape((height, width))
-        share = light[first[i] : first[i + 1]].reshape((height, width))
         for row in range(height):
             for col in range(width):
-                y, x = low + row, left + col
+                y, x, at = low + row, left + col, first[i] + row * width + col
                 if total[y, x] > 0.0:
-                    share[row, col] = image[y, x] * (template[row, col] / total[y, x])
+                    light[at] = image[y, x] * (templates[at] / total[y, x])
                 elif labels[y, x] == own[i]:
-                    share[row, col] = image[y, x]
+                    light[at] = image[y, x]
     for i in range(own.size):
         add_light(image, light[first[i] : first[i + 1]], boxes[i], -1.0)
 

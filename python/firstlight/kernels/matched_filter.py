@@ -35,7 +35,7 @@ def _smooth(
                 _add(line, taps[k], padded, k)
         if row >= reach:
             for k in range(size):
-                _add(smoothed[row - reach], taps[k], rows[(row - 2 * reach + k) % size], 0)
+                _add(smoothed[row - reach], taps[k], rows[(row - 2 * reach + k) % size], np.int64(0))
 
 
 def matched_filter(

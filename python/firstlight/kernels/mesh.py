@@ -45,9 +45,9 @@ def robust_start(pixels: NDArray[np.float32]) -> tuple[float, float, float]:
 
     Stars lie above the sky, so the half below is the cleaner one.
     """
-    ordered = _sorted_sample(pixels, _START_SAMPLE)
+    ordered = _sorted_sample(pixels, np.int64(_START_SAMPLE))
     n = ordered.size
-    middle = float(ordered[n // 2])
+    middle = np.float64(ordered[n // 2])
     below, above = middle - float(ordered[int(0.1587 * n)]), float(ordered[int(0.8413 * n)]) - middle
     return middle, below, above / below if below > 0.0 else 1.0
 
@@ -55,7 +55,7 @@ def robust_start(pixels: NDArray[np.float32]) -> tuple[float, float, float]:
 @njit(cache=True, nogil=True, error_model="numpy")
 def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
     """Return the mode of a thinned sample (half-sample mode, Robertson & Cryer 1974) and the scatter below it."""
-    ordered = _sorted_sample(pixels, _MODE_SAMPLE)
+    ordered = _sorted_sample(pixels, np.int64(_MODE_SAMPLE))
     first, last = 0, ordered.size
     while last - first > _MODE_STOP:
         half = (last - first + 1) // 2
@@ -66,7 +66,7 @@ def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
                 best, width = start, span
         first, last = best, best + half
     middle = (first + last - 1) // 2
-    mode = float(ordered[middle])
+    mode = np.float64(ordered[middle])
     return mode, mode - float(ordered[int(_OUTSIDE_ONE_SIGMA * middle)])
 
 

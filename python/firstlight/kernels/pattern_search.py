@@ -97,7 +97,8 @@ def pairs_by_length(x: F8, y: F8, shortest: float, longest: float, n_bins: int) 
                     second[fill[b]] = j
                     fill[b] += 1
         if sweep == 0:
-            counts = np.cumsum(counts)
+            for b in range(n_bins):
+                counts[b + 1] += counts[b]
             fill = counts.copy()
             first = np.empty(counts[-1], np.int32)
             second = np.empty(counts[-1], np.int32)

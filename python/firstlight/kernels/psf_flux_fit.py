@@ -318,7 +318,8 @@ def position_steps(
     n, side = column.size, cores.shape[1]
     radius = (side - 1) // 2
     shift = np.zeros((n, 2))
-    normal, right, rows = np.empty((3, 3)), np.empty(3), np.empty(3)
+    size = np.int64(3)
+    normal, right, rows = np.empty((size, size)), np.empty(size), np.empty(size)
     for star in range(n):
         normal[:], right[:] = 0.0, 0.0
         for i in range(side):
@@ -336,7 +337,7 @@ def position_steps(
                     right[k] += part * residual[y, x]
                     for m in range(k + 1):
                         normal[k, m] += part * rows[m]
-        if cholesky(normal, 3):
-            cholesky_solve(normal, 3, right)
+        if cholesky(normal, size):
+            cholesky_solve(normal, size, right)
             shift[star, 0], shift[star, 1] = right[1], right[2]
     return shift

@@ -134,13 +134,13 @@ def _solve_star(
     """Solve one star's own equations: its step, and how it responds to the shape."""
     for m in range(N_STAR):
         column[m] = gradient[m]
-    cholesky_solve(factor, N_STAR, column)
+    cholesky_solve(factor, column.size, column)
     for m in range(N_STAR):
         step[m] = column[m]
     for k in range(N_SHAPE):
         for m in range(N_STAR):
             column[m] = coupling[m, k]
-        cholesky_solve(factor, N_STAR, column)
+        cholesky_solve(factor, column.size, column)
         for m in range(N_STAR):
             response[m, k] = -column[m]
 
@@ -225,7 +225,7 @@ def moffat_equations(
         normal[3, 3] += sky_prior
         gradient[3] -= sky_prior * stars[i, 3]
         coupling = normal[:N_STAR, N_STAR:].copy()
-        if not cholesky(normal, N_STAR):
+        if not cholesky(normal, column.size):
             continue
         loss[i] = total
         _solve_star(normal, gradient, coupling, column, step[i], response[i])

@@ -22,7 +22,7 @@ def tensor_surface(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> N
     surface : (ny, nx)
     """
     surface = np.empty((rows.shape[0], columns.shape[1]), dtype=np.float32)
-    _fill_surface(rows, columns, surface)
+    _fill_surface(np.ascontiguousarray(rows), np.ascontiguousarray(columns), surface)
     return surface
 
 

@@ -91,9 +91,9 @@ def _flood(
             for x in range(max(0, col - 1), min(nx, col + 2)):
                 if labels[y, x] == 0 or labels[y, x] == labels[row, col]:
                     continue
-                one, two = _root(region, labels[y, x]), _root(region, labels[row, col])
+                one, two = _root(region, np.int64(labels[y, x])), _root(region, np.int64(best))
                 region[max(one, two)] = min(one, two)
-                one, two = _root(basin, labels[y, x]), _root(basin, labels[row, col])
+                one, two = _root(basin, np.int64(labels[y, x])), _root(basin, np.int64(best))
                 upper, lower = min(one, two), max(one, two)
                 if upper == lower:
                     continue

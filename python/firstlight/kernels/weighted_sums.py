@@ -144,6 +144,34 @@ def standardized_moments(
     return moments
 
 
+@njit(cache=True, nogil=True)
+def _median(values: NDArray[np.float32], size: int) -> float:
+    """Return the median of the first ``size`` values, which change places (Hoare 1961; np.median compiles for long)."""
+    low, high, middle = 0, size - 1, size // 2
+    while low < high:
+        pivot = values[middle]
+        left, right = low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while values[right] > pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if right < middle:
+            low = left
+        if left > middle:
+            high = right
+    if size % 2:
+        return values[middle]
+    below = values[0]
+    for k in range(1, middle):
+        below = max(below, values[k])
+    return 0.5 * (below + values[middle])
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def ellipse_medians(
     image: NDArray[np.float32],
@@ -172,7 +200,7 @@ def ellipse_medians(
             continue
         a, b, c = shape[i, 1] / det, -shape[i, 2] / det, shape[i, 0] / det
         reach_x, reach_y = np.sqrt(shape[i, 0]), np.sqrt(shape[i, 1])
-        size = 0
+        size = np.int64(0)
         for row in range(max(0, int(np.ceil(y[i] - reach_y))), min(image.shape[0] - 1, int(y[i] + reach_y)) + 1):
             dy = row - y[i]
             for col in range(max(0, int(np.ceil(x[i] - reach_x))), min(image.shape[1] - 1, int(x[i] + reach_x)) + 1):
@@ -181,5 +209,5 @@ def ellipse_medians(
                     values[size] = image[row, col]
                     size += 1
         if size > 0:
-            medians[i] = np.median(values[:size])
+            medians[i] = _median(values, size)
     return medians
