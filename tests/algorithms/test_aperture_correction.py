@@ -115,6 +115,16 @@ def test_without_neighbours_no_offset_is_believed():
     assert 0.5 < np.std(pulls) < 1.25
 
 
+def test_stars_of_much_the_same_flux_get_no_offset():
+    flux, reference, x, y, error = crowded_stars(density=3.0, seed=1)
+    alike = flux < 3 * flux.min()
+    given = {"reference": reference[alike], "x": x[alike], "y": y[alike], "error": error[alike]}
+
+    found = fit_flux_ratio(flux[alike], **given, box=BOX, with_offset=True, with_slope=True)
+
+    assert found.offset == found.slope == 0.0
+
+
 def test_few_stars_get_no_offset():
     flux, reference, x, y, error = crowded_stars(density=3.0, seed=1, n=15)
 

@@ -18,6 +18,7 @@ _SIGMA_PER_MAD = 1.4826
 _STARS_PER_TERM = 3
 _SHARE_NODES = 5
 _LEAST_FOR_OFFSET = 20
+_LEAST_SPAN = 4.0
 _STRONG_EVIDENCE = 10.0
 
 
@@ -100,7 +101,8 @@ def fit_flux_ratio(
     rounds
         How often the stars are clipped.
     with_offset
-        Whether an offset may be fitted along; it needs ``error``, and is kept if the criterion prefers it.
+        Whether an offset may be fitted along; it needs ``error`` and fluxes that span a factor of four, without the
+        outermost tenth, and is kept if the criterion prefers it.
     with_slope
         The same for a slope, which the criterion must prefer by 10 (Kass & Raftery 1995, JASA 90, 773).
 
@@ -125,7 +127,7 @@ def fit_flux_ratio(
     highest = _allowed(order, int(usable.sum()))
     if error is None:
         return stars.fit(highest, box=box, clip=clip, rounds=rounds)
-    enough = usable.sum() >= _LEAST_FOR_OFFSET
+    enough = usable.sum() >= _LEAST_FOR_OFFSET and _span(flux[usable]) >= _LEAST_SPAN
     offsets, slopes = ((False, True) if wanted and enough else (False,) for wanted in (with_offset, with_slope))
     if len(offsets) > 1:
         stars = stars.with_scatter(box=box, clip=clip, rounds=rounds, slope=len(slopes) > 1)
@@ -325,6 +327,12 @@ def _allowed(order: int, n_stars: int) -> int:
     while order > 0 and n_stars < _STARS_PER_TERM * (order + 1) * (order + 2) // 2:
         order -= 1
     return order
+
+
+def _span(flux: FloatArray) -> float:
+    """Return the ratio of bright to faint fluxes, the outermost tenth left out."""
+    faint, bright = np.percentile(flux, [5.0, 95.0])
+    return float(bright / faint)
 
 
 def _spread(residual: NDArray[np.float64]) -> float:

@@ -103,7 +103,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.deblend = self.config.deblend and self.config.deblend.make()
         self.star_selection = self.config.star_selection and self.config.star_selection.make()
         self.star_measurement = self.config.star_measurement.make()
-        self.photometry = self.config.photometry.make()
+        self.photometry = self.config.photometry and self.config.photometry.make()
         self.summarize = self.config.summarize.make()
 
     def run(
@@ -295,7 +295,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _photometry(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Fit the zero point, summarize, and bring pixels and fluxes to nJy."""
-        if state.photometry_refcat is None or state.exposure.wcs is None:
+        if self.photometry is None or state.photometry_refcat is None or state.exposure.wcs is None:
             state.summarize_now()
             return {"unit": "count"}
         fitted = self.photometry.run(state.exposure, state.stars, reference=state.photometry_refcat)

@@ -180,8 +180,8 @@ class CalibrateImageConfig(PipelineTaskConfig):
     star_selection: Subtask[StarSelectTask] | None = subtask(ScienceStarSelectTask, min_snr=10.0)
     """Chooses the stars that are calibrated and kept; empty to keep every source."""
 
-    photometry: Subtask[PhotoCalTask] = subtask(ZeroPointPhotoCalTask)
-    """Fits the zero point to the reference catalogue."""
+    photometry: Subtask[PhotoCalTask] | None = subtask(ZeroPointPhotoCalTask)
+    """Fits the zero point to the reference catalogue; empty to stay in counts, as where all its stars are saturated."""
 
     summarize: Subtask[SummarizeTask] = subtask(ExposureSummaryTask)
     """Condenses the exposure into numbers."""

@@ -183,7 +183,8 @@ class ZeroPointPhotoCalTask(PhotoCalTask[ZeroPointPhotoCalConfig]):
         if len(source_index) == 0:
             raise PhotometryError(
                 f"No calibrator: none of the {int(candidate.sum())} selected sources (of {len(sources)}) lies within "
-                f"{self._radius(exposure):.2f} arcsec of one of the {len(stars)} reference stars.",
+                f"{self._radius(exposure):.2f} arcsec of one of the {len(stars)} reference stars; if these are all "
+                "saturated, 'calibrate:photometry=null' leaves the image in counts.",
                 n_sources=len(sources),
                 n_selected=int(candidate.sum()),
                 n_reference=len(stars),
