@@ -6,13 +6,24 @@ import json
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from astropy.table import Table
 
 from firstlight.cli.main import run
 from firstlight.execution.association import add_visit
+from firstlight.images.box import Box
 from firstlight.images.catalog import read_catalog
+from firstlight.images.exposure import Exposure
+from firstlight.images.fields import ChebyshevField
+from firstlight.images.mask import Mask
+from firstlight.images.psf import GaussianPsf
+from firstlight.images.spatial_kernel import MatchingKernel, SpatialKernel
+from firstlight.images.wcs import SkyWcs, TanSip
+from firstlight.repo import schema
+from firstlight.repo.dataset_types import DatasetType
 from firstlight.repo.light_curves import find_object, light_curve, save_forced_fluxes
 from firstlight.repo.objects import VisitKey
+from firstlight.repo.regions import Region, add_regions
 from firstlight.repo.repo import Repo
 from firstlight.tasks.associate import AssociateTask
 
@@ -104,3 +115,76 @@ def test_a_repository_without_objects_says_how_to_make_them(tmp_path, capsys):
 
     assert run(["lightcurve", "1", "2", "-b", str(tmp_path / "empty")]) == 2
     assert "'firstlight associate" in capsys.readouterr().err
+
+
+@pytest.fixture
+def differences(tmp_path):
+    """Three visits of a star of 10,000 nJy; differences of 0, -500 and 2000 nJy, twice as bright as the template."""
+    psf, side, kernel = GaussianPsf(sigma=1.5, radius=12), 61, np.zeros((3, 3))
+    kernel[1, 1] = 2.0
+    wcs = SkyWcs.from_tan_sip(
+        TanSip((RA, DEC), (30.0, 30.0), np.diag([-1e-4, 1e-4]), np.zeros((1, 1)), np.zeros((1, 1)))
+    )
+
+    def image(flux):
+        pixels = np.zeros((side, side), np.float32)
+        pixels[18:43, 18:43] = flux * psf.kernel_image(x=30.0, y=30.0)
+        return Exposure(
+            image=pixels, mask=Mask(np.zeros((side, side), np.int32)), variance=np.full((side, side), 4.0, np.float32),
+            unit="nJy", wcs=wcs, psf=psf,
+        )  # fmt: skip
+
+    matching = MatchingKernel(
+        SpatialKernel.constant(kernel, shape=(side, side)),
+        ChebyshevField(Box.of_shape((side, side)), np.zeros((1, 1))),
+        "template",
+    )
+    stars = Table({"flux_ratio": [0.999, 1.0, 1.001, 5.0], "used": [True, True, True, False]})
+    with Repo.create(tmp_path / "repo") as made:
+        place = ("instrument", "visit", "detector")
+        for name, storage in (("difference_image", "exposure"), ("difference_kernel", "matching_kernel"),
+                              ("difference_kernel_sources", "table")):  # fmt: skip
+            made.register_type(DatasetType(name, place, storage))
+        made.register_type(DatasetType("template", ("skymap", "tract", "band"), "exposure"))
+        made.make_run("night")
+        with made.database.write() as connection:
+            rows = [
+                {"instrument": "camera", "visit": visit, "day_obs": 20260101, "band": "r", "mjd_tai": 61041.3 + visit}
+                for visit in range(3)
+            ]
+            connection.execute(sa.insert(schema.visit), rows)
+            add_regions(connection, [Region("camera", visit, 0, RA, DEC, 0.01) for visit in range(3)])
+        for visit, flux in enumerate((0.0, -500.0, 2000.0)):
+            own = {"run": "night", "instrument": "camera", "visit": visit, "detector": 0}
+            made.put(image(flux), "difference_image", **own)
+            made.put(matching, "difference_kernel", **own)
+            made.put(stars, "difference_kernel_sources", **own)
+        made.put(image(10_000.0), "template", run="night", skymap="s", tract=0, band="r")
+        yield made
+
+
+def test_every_image_is_measured_at_a_place_on_the_scale_of_the_template(differences, tmp_path, capsys):
+    table, plot = tmp_path / "curve.parquet", tmp_path / "curve.png"
+    options = ["--forced", "difference_image", "-o", str(table), "--plot", str(plot)]
+
+    assert run(["lightcurve", str(RA), str(DEC), "-b", str(differences.root), *options]) == 0
+
+    curve = read_catalog(table)
+    assert "3 images" in capsys.readouterr().out
+    assert list(curve["mjd"]) == pytest.approx([61041.3, 61042.3, 61043.3])
+    assert list(curve["flux"]) == pytest.approx([0.0, -250.0, 1000.0], abs=0.1)
+    assert list(curve["total_flux"]) == pytest.approx([10_000.0, 9750.0, 11_000.0], rel=1e-4)
+    assert curve["mag"][2] == pytest.approx(31.4 - 2.5 * np.log10(11_000.0), abs=1e-3)
+    # Noise of the pixels on half the scale, and the error of the scale of three stars times the flux of the template.
+    pixels = 2.0 / np.sqrt(np.sum(GaussianPsf(sigma=1.5, radius=12).kernel_image(x=0.0, y=0.0) ** 2)) / 2.0
+    scale = 1.2533 * 1.4826 * 0.001 / np.sqrt(3) * 10_000.0
+    assert list(curve["flux_err"]) == pytest.approx([np.hypot(pixels, scale)] * 3, rel=1e-3)
+    assert not curve["flag"].any()
+    assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_place_that_no_image_shows_is_told(differences, capsys):
+    options = ["--forced", "difference_image", "-b", str(differences.root)]
+
+    assert run(["lightcurve", "10", "10", *options]) == 3
+    assert "None of 3 difference_image shows ra 10, dec 10" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from firstlight.cli.logs import configure_logging, log_options
-from firstlight.cli.repo_options import json_option, repo_option
+from firstlight.cli.repo_options import collections_option, json_option, repo_option, where_option
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -20,12 +20,24 @@ if TYPE_CHECKING:
 @click.argument("what", metavar="OBJECT|RA DEC", nargs=-1, required=True)
 @repo_option
 @click.option("--radius", type=click.FloatRange(0, 600), default=3.0, metavar="ARCSEC", help="Around RA DEC.  [3]")
+@click.option("--forced", metavar="TYPE", help="Measure these images at RA DEC, seen or not: difference_image.")
+@collections_option
+@where_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Table: .parquet or .fits.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Plot: .png, .pdf or .svg.")
 @json_option
 @log_options
 def lightcurve(
-    what: tuple[str, ...], root: Path, radius: float, output: Path | None, plot: Path | None, *, as_json: bool
+    what: tuple[str, ...],
+    root: Path,
+    radius: float,
+    forced: str | None,
+    collections: tuple[str, ...],
+    where: str,
+    output: Path | None,
+    plot: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Print the light curve of an object, draw it, write it.
 
@@ -33,9 +45,14 @@ def lightcurve(
     taken. Fluxes are those of difference images [nJy]: what was detected, and what was measured at the place of the
     object where nothing was, with the AB magnitude of 5 errors as the limit.
 
+    With --forced no object is needed: every difference image that shows RA DEC is measured there. Fluxes are on the
+    scale of the template, which the stars of each image tell, so that no zero point is in them; with the flux of the
+    place on the template they make total fluxes and magnitudes, as of a variable star.
+
     \b
       firstlight lightcurve 4611686018427387904 -b R
       firstlight lightcurve 150.11 -2.2 -b R -o curve.parquet --plot curve.png
+      firstlight lightcurve 150.11 -2.2 -b R --forced difference_image -i diff --plot curve.png
 
     Exit code: 0 found, 2 a mistake, 3 nothing there.
     """  # noqa: D301 - click needs the real backspace character
@@ -46,35 +63,63 @@ def lightcurve(
     from firstlight.repo.repo import Repo
 
     with Repo.open(root) as repo:
-        found = _found(repo, what, radius)
-        curve = light_curve(repo, int(found["id"]))
-    curve.meta["object_id"] = int(found["id"])
+        if forced is not None:
+            curve, title, about = _at_place(repo, what, forced, collections, where)
+        else:
+            found = _found(repo, what, radius)
+            curve, title, about = light_curve(repo, int(found["id"])), _title(found), _about(found)
+            curve.meta["object_id"] = int(found["id"])
     if output is not None:
         write_catalog(curve, output)
     if plot is not None:
-        _draw(curve, found, plot)
+        _draw(curve, title, plot)
     if not as_json:
-        click.echo(_about(found))
+        click.echo(about)
     print_rows([_plain(row) for row in curve], as_json=as_json)
 
 
-def _found(repo: Repo, what: tuple[str, ...], radius: float) -> Table.Row:
-    """Return the object that is asked for."""
-    from firstlight.errors import InputError, NoWorkFound
-    from firstlight.repo.light_curves import find_object, find_objects
+def _at_place(
+    repo: Repo, what: tuple[str, ...], forced: str, collections: tuple[str, ...], where: str
+) -> tuple[Table, str, str]:
+    """Return the light curve of a place, its title, and a line about it."""
+    from firstlight.cli.place_fluxes import Place, place_light_curve
+
+    ra, dec = _place(what)
+    runs = collections or tuple(each.name for each in repo.collections() if each.kind == "RUN")
+    curve = place_light_curve(repo, Place(ra, dec, forced, runs, where))
+    about = f"{len(curve)} images at ra {ra:.6f}, dec {dec:+.6f}, {int(curve['flag'].sum())} flagged"
+    return curve, f"ra {ra:.5f}, dec {dec:+.5f}", about
+
+
+def _place(what: tuple[str, ...]) -> tuple[float, float]:
+    """Return RA and DEC [deg] as they are given."""
+    from firstlight.errors import InputError
 
     try:
-        if len(what) == 1:
-            return find_object(repo, int(what[0]))[0]
         ra, dec = (float(each) for each in what)
     except ValueError as error:
         raise InputError(f"{' '.join(what)!r} is neither the number of an object nor RA DEC in degrees.") from error
     if not (0.0 <= ra <= 360.0 and abs(dec) <= 90.0):
         raise InputError(f"RA is 0 to 360 and DEC -90 to 90 degrees; got {ra:g} {dec:g}.")
+    return ra, dec
+
+
+def _found(repo: Repo, what: tuple[str, ...], radius: float) -> Table.Row:
+    """Return the object that is asked for."""
+    from firstlight.errors import NoWorkFound
+    from firstlight.repo.light_curves import find_object, find_objects
+
+    if len(what) == 1 and what[0].removeprefix("-").isdecimal():
+        return find_object(repo, int(what[0]))[0]
+    ra, dec = _place(what)
     near = find_objects(repo, ra=ra, dec=dec, radius=radius)
     if not len(near):
         raise NoWorkFound(f"No object lies within {radius:g} arcsec of ra {ra:g}, dec {dec:g}; try a larger --radius.")
     return near[0]
+
+
+def _title(found: Table.Row) -> str:
+    return f"object {found['id']}, ra {found['ra']:.5f}, dec {found['dec']:+.5f}"
 
 
 def _about(found: Table.Row) -> str:
@@ -91,13 +136,14 @@ def _plain(row: Table.Row) -> dict[str, object]:
 
     values = {name: row[name].item() for name in row.colnames}
     digits = {"mjd": 6, "flux": 1, "flux_err": 1, "snr": 2, "mag": 4, "mag_err": 4, "limit_mag": 3, "score": 4}
+    digits |= {"scale": 4, "scale_err": 5, "template_flux": 1, "total_flux": 1, "total_flux_err": 1}
     return {
         name: (round(value, digits[name]) if math.isfinite(value) else None) if name in digits else value
         for name, value in values.items()
     }
 
 
-def _draw(curve: Table, found: Table.Row, path: Path) -> None:
+def _draw(curve: Table, title: str, path: Path) -> None:
     from firstlight.errors import InputError
     from firstlight.images.atomic import write_atomically
     from firstlight.qa.light_curve import light_curve_figure
@@ -105,6 +151,5 @@ def _draw(curve: Table, found: Table.Row, path: Path) -> None:
     kind = path.suffix.lstrip(".").lower()
     if kind not in ("png", "pdf", "svg"):
         raise InputError(f"A plot is a .png, .pdf or .svg file; got {path.name}.")
-    title = f"object {found['id']}, ra {found['ra']:.5f}, dec {found['dec']:+.5f}"
     figure = light_curve_figure(curve, title=title)
     write_atomically(path, lambda file: figure.savefig(file, format=kind))

@@ -33,5 +33,5 @@ def _text(name: str, value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.5f}" if name in ("mjd_tai", "ra", "dec") else f"{value:.6g}"
+        return f"{value:.5f}" if name in ("mjd", "mjd_tai", "ra", "dec") else f"{value:.6g}"
     return str(value)

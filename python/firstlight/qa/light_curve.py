@@ -11,13 +11,66 @@ from firstlight.qa.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SMALL, T
 
 BAND_COLORS = {"u": PURPLE, "g": GREEN, "r": VERMILION, "i": ORANGE, "z": BLUE, "y": SKY}
 LEGEND_ROWS = 6
+MIN_TOTAL_SNR = 10.0
+"""Total fluxes are drawn where one is this many times its error."""
 
 
 def light_curve_figure(curve: Table, *, title: str) -> Figure:
-    """Return a figure with one light curve (`draw_light_curve`)."""
-    figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
-    draw_light_curve(figure.subplots(), curve, title=title)
+    """Return a figure with one light curve (`draw_light_curve`), and the total brightness below where it is known."""
+    if not has_totals(curve):
+        figure = Figure(figsize=(7.0, 4.0), dpi=150, layout="constrained")
+        draw_light_curve(figure.subplots(), curve, title=title)
+        return figure
+    figure = Figure(figsize=(7.0, 6.5), dpi=150, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    draw_light_curve(above, curve, title=title)
+    draw_totals(below, curve)
+    above.set_xlabel("")
     return figure
+
+
+def has_totals(curve: Table) -> bool:
+    """Return whether a light curve says how bright the place was in all, with the template, well above the noise."""
+    if not {"total_flux", "total_flux_err", "template_flux"} <= set(curve.colnames):
+        return False
+    total, error = (np.asarray(curve[name], dtype=float) for name in ("total_flux", "total_flux_err"))
+    return bool(np.any(np.isfinite(total) & (total > MIN_TOTAL_SNR * error)))
+
+
+def draw_totals(axes: Axes, curve: Table) -> None:
+    """Draw the total flux over that of the template against time; open circles are flagged.
+
+    Parameters
+    ----------
+    axes
+    curve
+        With ``mjd`` [d], ``band``, ``total_flux``, ``total_flux_err`` and ``template_flux`` [nJy], and ``flag``.
+    """
+    total, error, base = (
+        np.asarray(curve[name], dtype=float) for name in ("total_flux", "total_flux_err", "template_flux")
+    )
+    zero = np.floor(np.min(np.asarray(curve["mjd"])))
+    days, bands = np.asarray(curve["mjd"]) - zero, np.asarray(curve["band"], dtype=str)
+    flagged = np.asarray(curve["flag"], dtype=bool)
+    axes.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0)
+    for band in sorted(set(bands)):
+        color = BAND_COLORS.get(band, GREY)
+        for face, kind in ((color, ~flagged), ("white", flagged)):
+            rows = kind & (bands == band) & np.isfinite(total) & (base > 0)
+            if rows.any():
+                axes.errorbar(
+                    days[rows],
+                    total[rows] / base[rows],
+                    yerr=error[rows] / base[rows],
+                    fmt="o",
+                    color=color,
+                    markerfacecolor=face,
+                    markersize=4.5,
+                    elinewidth=0.9,
+                )
+    axes.set_xlabel(f"MJD (TAI) - {zero:.0f} [d]", fontsize=SMALL)
+    axes.set_ylabel("total flux over that of the template", fontsize=SMALL)
+    axes.tick_params(labelsize=TINY)
 
 
 def draw_light_curve(axes: Axes, curve: Table, *, title: str) -> None:
