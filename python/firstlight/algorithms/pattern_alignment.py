@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.matching import PointMatches, match_points
-from firstlight.algorithms.pattern_matching import PlacementLimits, find_placement
-from firstlight.algorithms.placement import StarField, affine_scale, apply_affine
+from firstlight.algorithms.pattern_matching import PlacementLimits, PlacementSearch, find_placement
+from firstlight.algorithms.placement import Placement, StarField, affine_scale, apply_affine
 from firstlight.algorithms.polynomial_fit import PlaneMap, fit_plane_map, hold_out
+from firstlight.algorithms.rivals import is_unrivalled
 from firstlight.algorithms.tan_sip import monomials
 from firstlight.algorithms.wcs_fit import Frame
 from firstlight.errors import AstrometryError
@@ -155,9 +156,16 @@ def align_by_patterns(
     limits = PlacementLimits(
         scale_range=settings.scale_range, parity=parity, max_turn_deg=settings.max_turn_deg, max_tries=5_000_000
     )
-    found = find_placement(field, limits)
+    flux = target.flux[target_rows], source.flux[source_rows]
+
+    def accept(placement: Placement) -> bool:
+        moved = apply_affine(placement.matrix, field.u, field.v)
+        radius = placement.radius_px * affine_scale(placement.matrix)
+        return is_unrivalled(*moved, flux[0], field.xi, field.eta, flux[1], radius=radius)
+
+    found = find_placement(field, limits, accept=accept)
     if found.placement is None:
-        raise _no_placement(field, found.best.n_matched if found.best else 0, found.n_tries)
+        raise _no_placement(field, found, repeated=_is_beyond_chance(found, limits))
     placement = found.placement
     matrix = placement.matrix.copy()
     matrix[:, 2] += center
@@ -248,12 +256,22 @@ def _bright_first(stars: StarPositions) -> NDArray[np.int64]:
     return rows[np.argsort(-np.nan_to_num(stars.flux[rows], nan=-np.inf), kind="stable")]
 
 
-def _no_placement(field: StarField, n_matched: int, n_tries: int) -> AstrometryError:
+def _is_beyond_chance(found: PlacementSearch, limits: PlacementLimits) -> bool:
+    return found.best is not None and found.best.log10_chance <= limits.max_log10_chance
+
+
+def _no_placement(field: StarField, found: PlacementSearch, *, repeated: bool) -> AstrometryError:
+    n_matched = found.best.n_matched if found.best else 0
+    doubt = (
+        "their pattern repeats itself, as a lattice does, and their brightness does not tell which is which."
+        if repeated
+        else "do both images show the same field?"
+    )
     return AstrometryError(
-        f"The patterns of {len(field.u)} and {len(field.xi)} stars do not lie on each other: the best of {n_tries} "
-        f"tries matches {n_matched}; do both images show the same field?",
+        f"The patterns of {len(field.u)} and {len(field.xi)} stars do not lie on each other: the best of "
+        f"{found.n_tries} tries matches {n_matched}; {doubt}",
         n_target=len(field.u),
         n_source=len(field.xi),
-        n_tries=n_tries,
+        n_tries=found.n_tries,
         n_matched=n_matched,
     )

@@ -10,7 +10,7 @@ finds frames whose brightness ranks tell nothing about the catalogue's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,6 +26,9 @@ _MAX_REFERENCES = 6000
 _MAX_CELLS = 1000
 _N_LENGTH_BINS = 512
 _N_CANDIDATES = 32
+_MAX_REFUSED = 200
+"""After so many placements beyond chance that were not accepted, none will be."""
+
 _SHORTEST = 0.2
 """Shortest pair, in short sides of the frame."""
 _LONGEST = 0.8
@@ -120,7 +123,9 @@ class _Rung:
         return f"{lists} ({self.n_detections}, {self.n_references})"
 
 
-def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch:
+def find_placement(
+    field: StarField, limits: PlacementLimits, *, accept: Callable[[Placement], bool] | None = None
+) -> PlacementSearch:
     """Search for the placement of a frame.
 
     The rungs of the ladder share the work in rounds: each may try as many similarities as the others, four times more
@@ -130,10 +135,12 @@ def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch
     ----------
     field : StarField
     limits : PlacementLimits
+    accept
+        What else a placement must fulfil that chance would not make; the search goes on if it does not.
     """
     waiting = _ladder(field, limits)
     running: dict[_Rung, _RungSearch] = {}
-    n_tries, n_verified, budget = 0, 0, _FIRST_BUDGET
+    n_tries, n_verified, n_refused, budget = 0, 0, 0, _FIRST_BUDGET
     best: Placement | None = None
     while waiting and n_tries < limits.max_tries:
         for rung in [rung for rung in waiting if rung.effort <= budget]:
@@ -151,8 +158,13 @@ def find_placement(field: StarField, limits: PlacementLimits) -> PlacementSearch
                 )
                 if best is None or placement.log10_chance < best.log10_chance:
                     best = placement
-                if placement.log10_chance <= limits.max_log10_chance:
+                if placement.log10_chance > limits.max_log10_chance:
+                    continue
+                if accept is None or accept(placement):
                     return PlacementSearch(placement, placement, n_tries + search.n_tries, n_verified)
+                n_refused += 1
+                if n_refused >= _MAX_REFUSED:
+                    return PlacementSearch(None, best, n_tries + search.n_tries, n_verified)
             n_tries += search.n_tries
             if search.is_done:
                 waiting.remove(rung)

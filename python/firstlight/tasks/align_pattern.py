@@ -87,6 +87,25 @@ class PatternAlignTask(AlignTask[PatternAlignConfig]):
         """
         if not isinstance(onto, Exposure):
             raise InputError("Stars can only be matched with those of an exposure; a grid without pixels has none.")
+        found = self.find(exposure, onto=onto)
+        result = self.warp.warped(exposure, onto.shape, wcs=onto.wcs, position=found.position)
+        return AlignResult(
+            exposure=result.exposure,
+            coverage=result.coverage,
+            noise_correlation=result.noise_correlation,
+            gates=(*result.gates, *self._gates(found)),
+        )
+
+    def find(self, exposure: Exposure, *, onto: Exposure) -> PatternAlignment:
+        """Return how the pixels of ``onto`` lie on those of ``exposure``, without resampling.
+
+        Raises
+        ------
+        AstrometryError
+            If the stars of the two do not match.
+        NoSourcesError
+            If one of them has no stars.
+        """
         found = align_by_patterns(
             self._stars(onto),
             self._stars(exposure),
@@ -98,13 +117,7 @@ class PatternAlignTask(AlignTask[PatternAlignConfig]):
             ),
         )
         self.log.info("patterns matched", stars=int(found.used.sum()), order=found.offsets.order, rms_px=found.rms)
-        result = self.warp.warped(exposure, onto.shape, wcs=onto.wcs, position=found.position)
-        return AlignResult(
-            exposure=result.exposure,
-            coverage=result.coverage,
-            noise_correlation=result.noise_correlation,
-            gates=(*result.gates, *self._gates(found)),
-        )
+        return found
 
     def _stars(self, exposure: Exposure) -> StarPositions:
         """Find the stars of an exposure that may still have its sky."""
