@@ -96,6 +96,8 @@ def with_most_peaks(detections: Detections, limit: int) -> tuple[Detections, Boo
     rank = np.empty(detections.n_peaks, dtype=np.int64)
     rank[order] = np.arange(detections.n_peaks) - np.repeat(first, size)
     kept = selected(detections, rank < limit)
+    if kept is detections:
+        return kept, np.zeros(detections.labels.shape, dtype=bool)
     return kept, (detections.labels > 0) & (kept.labels == 0)
 
 

@@ -37,7 +37,10 @@ _STRIPE = 32
 
 @dataclass(frozen=True)
 class Pixels:
-    """The image, its variance and the weights of its pixels; image and weight are 0 where a pixel is not used."""
+    """The image, its variance and the weights of its pixels; image and weight are 0 where a pixel is not used.
+
+    A fit of stars together takes them off ``image`` itself: planes are large.
+    """
 
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
@@ -132,10 +135,11 @@ def fit_stars(
 ) -> Fit:
     """Return the fluxes that fit the image best, of all stars together or of each as if it were alone.
 
-    With ``before``, a fit together of the same stars at other places, the work starts there and uses up its residual.
+    A fit together uses up the image of ``pixels``, which becomes the residual. With ``before``, a fit together of the
+    same stars at other places, the work starts there and uses up its residual.
     """
     flux = np.zeros(len(stars.x))
-    residual = pixels.image.copy() if before is None else before[1].residual
+    residual = pixels.image if before is None else before[1].residual
     wide, wide_of = np.zeros((0, 1, 1)), np.full(len(flux), -1, dtype=np.int64)
     if before is not None:
         flux = before[1].flux

@@ -85,7 +85,7 @@ class AdaptiveDetectTask(DetectTask[AdaptiveDetectConfig]):
             now = following
         self.log.info("threshold", value=now.value, multiplier=now.multiplier)
         found = self.detection.search(exposure, smoothed, threshold=now.value, multiplier=now.multiplier)
-        return self.detection.finish(exposure, found, smoothed=smoothed, psf_sigma=sigma)
+        return self.detection.finish(exposure, found, reach=smoothed.reach, psf_sigma=sigma)
 
     def _count(self, smoothed: SmoothedImage, now: Threshold) -> Counts:
         sources, holes = (
@@ -166,7 +166,7 @@ class AdaptiveStarDetectTask(DetectTask[AdaptiveStarDetectConfig]):
                 break
             factor *= _LOWER if counts.footprints == 0 else _RAISE
         self.metadata.count("thresholds_tried", len(tried) - 1)
-        return self.detection.finish(exposure, best or found, smoothed=smoothed, psf_sigma=sigma)
+        return self.detection.finish(exposure, best or found, reach=smoothed.reach, psf_sigma=sigma)
 
     def _serves(self, counts: Counts, n_matches: int) -> bool:
         """Return whether this is enough, or a higher threshold could not take anything apart."""

@@ -114,7 +114,9 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
         smoothed, sigma = self.smooth(exposure)
         threshold = self.config.threshold * self._noise_scale(exposure, smoothed)
         found = self.search(exposure, smoothed, threshold=threshold, multiplier=self.config.include_multiplier)
-        return self.finish(exposure, found, smoothed=smoothed, psf_sigma=sigma)
+        reach = smoothed.reach
+        del smoothed
+        return self.finish(exposure, found, reach=reach, psf_sigma=sigma)
 
     def smooth(self, exposure: Exposure) -> tuple[SmoothedImage, float]:
         """Return the smoothed image and the width of the PSF [pixel].
@@ -164,8 +166,16 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
             deblend_contrast=self.config.deblend_contrast,
         )
 
-    def finish(self, exposure: Exposure, found: Search, *, smoothed: SmoothedImage, psf_sigma: float) -> DetectResult:
+    def finish(self, exposure: Exposure, found: Search, *, reach: int, psf_sigma: float) -> DetectResult:
         """Return the result with the mask planes set, footprints grown and peaks limited.
+
+        Parameters
+        ----------
+        exposure
+        found
+            From `search`.
+        reach, psf_sigma : [pixel]
+            Of the smoothing, as `smooth` tells them.
 
         Raises
         ------
@@ -173,7 +183,7 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
             If nothing was found.
         """
         grow = int(self.config.grow_sigma * psf_sigma + 0.5)
-        mask = self._cleared(exposure.mask).with_edge("EDGE", smoothed.reach)
+        mask = self._cleared(exposure.mask).with_edge("EDGE", reach)
         kept: Detections | None = None
         for plane, part in (("DETECTED", found.sources), ("DETECTED_NEGATIVE", found.holes)):
             if part is None:
