@@ -12,7 +12,7 @@ from astropy.table import Table
 from firstlight.execution.follow import SeenImage, image_name
 from firstlight.images.alert_packet import STAMPS
 from firstlight.images.atomic import write_text_atomically
-from firstlight.qa.stamps import Triplet, triplet
+from firstlight.qa.stamps import Triplet, half_side, triplet
 
 FOLDER = "stamps"
 MOST = 500
@@ -28,10 +28,12 @@ def draw_stamps(folder: Path, seen: SeenImage) -> None:
         If it cannot be written.
     """
     images = [seen.images.get(kind) for kind in STAMPS]
+    there = [image for image in images if image is not None]
+    half = half_side(there[-1]) if there else None
     drawn = {}
     for row in _first(seen.candidates):
         one = seen.candidates[row]
-        stamps = triplet(images, x=float(one["x"]), y=float(one["y"]))
+        stamps = triplet(images, x=float(one["x"]), y=float(one["y"]), half=half)
         if stamps is not None:
             drawn[str(int(one["id"]))] = asdict(stamps)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,12 @@ import numpy as np
 from astropy.table import Table
 
 from firstlight.errors import RepoError
-from firstlight.images.alert_packet import STAMPS, alert_packet, candidate_fields, stamp_file
+from firstlight.images.alert_packet import STAMPS, alert_packet, candidate_fields
+from firstlight.images.alert_stamps import StampMaker
 from firstlight.images.exposure import Exposure
-from firstlight.repo.light_curves import DETECTION, FORCED, light_curve
+from firstlight.repo.light_curves import DETECTION, FORCED, light_curves
 from firstlight.repo.object_schema import associated, detection
-from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_rows
+from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_in, select_rows
 from firstlight.repo.records import visits
 from firstlight.repo.repo import Repo
 
@@ -123,25 +124,31 @@ def image_alerts(repo: Repo, subject: AlertSubject, source: AlertSource) -> Iter
         "collections": list(source.collections),
         "runs": list(subject.runs),
     }
+    makers = {kind: StampMaker(image, source.size) for kind, image in images.items()}
+    curves = _curves(repo, seen["object_id"].tolist())
+    wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
     for each in seen[np.argsort(np.asarray(seen["source_id"]), kind="stable")]:
         row = {name: _plain(each[name]) for name in seen.colnames}
         own = rows.get(row["source_id"])
         extra = (
             {} if candidates is None or own is None else dict(zip(candidates.colnames, candidates[own], strict=True))
         )
-        yield _alert(repo, row, extra, images, provenance, source)
+        # Images share their pixels.
+        x, y = (np.nan, np.nan) if wcs is None else wcs.sky_to_pixel(ra=row["ra"], dec=row["dec"])
+        row |= {"x": float(x), "y": float(y)}
+        yield _alert(row, extra, makers, curves.get(row["object_id"], ()), provenance, source)
 
 
 def _alert(
-    repo: Repo,
     row: Mapping[str, Any],
     extra: Mapping[str, Any],
-    images: Mapping[str, Exposure],
+    makers: Mapping[str, StampMaker],
+    curve: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
     source: AlertSource,
 ) -> dict[str, Any]:
-    history, forced = _history(repo, row, source.history)
-    x, y = _pixel(images, row)
+    past = [each for each in curve if row["mjd"] - source.history <= each["mjd"] < row["mjd"]]
+    history, forced = ([each for each in past if each["kind"] == kind] for kind in (DETECTION, FORCED))
     scored = next((name for name in SCORES if _known(extra.get(name))), None)
     if scored and not np.isfinite(row["score"]):
         row = {**row, "score": float(extra[scored])}
@@ -149,7 +156,7 @@ def _alert(
     flags = [name for name in flags if name not in TOLD_ELSEWHERE]
     return alert_packet(
         candidate_fields(
-            {**row, "x": x, "y": y, "score_by": extra.get("score_version", "")},
+            {**row, "score_by": extra.get("score_version", "")},
             history=history,
             flags=flags,
             notes=str(extra.get("notes", "")),
@@ -157,28 +164,25 @@ def _alert(
         object_id=int(row["object_id"]),
         history=history,
         forced=forced,
-        stamps={
-            kind: stamp_file(images[kind], x=x, y=y, size=source.size) if kind in images else None for kind in STAMPS
-        },
+        stamps={kind: makers[kind].stamp(x=row["x"], y=row["y"]) if kind in makers else None for kind in STAMPS},
         provenance=provenance,
     )
 
 
-def _history(repo: Repo, row: Mapping[str, Any], longest: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return earlier detections of the object and fluxes at its place; none for a body of the solar system."""
-    if not row["object_id"]:
-        return [], []
-    curve = light_curve(repo, int(row["object_id"]))
+def _curves(repo: Repo, object_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
+    """Return object -> its detections, with their numbers, and fluxes at its place; none for a body (number 0)."""
+    ids = sorted(set(object_ids) - {0})
     with repo.database.read() as connection:
-        seen = select_rows(connection, detection, detection.c.object_id == int(row["object_id"]))
-    numbers = {(str(e["instrument"]), int(e["visit"]), int(e["detector"])): int(e["id"]) for e in seen}
-    told: dict[str, list[dict[str, Any]]] = {DETECTION: [], FORCED: []}
-    for each in curve:
-        if row["mjd"] - longest <= each["mjd"] < row["mjd"]:
-            values = {name: _plain(each[name]) for name in curve.colnames}
-            values["id"] = numbers.get((values["instrument"], values["visit"], values["detector"]))
-            told[values["kind"]].append(values)
-    return told[DETECTION], told[FORCED]
+        seen = select_in(connection, detection, detection.c.object_id, ids)
+    images = zip(*(seen[name].tolist() for name in ("object_id", "instrument", "visit", "detector")), strict=True)
+    numbers = dict(zip(images, seen["id"].tolist(), strict=True))
+    curves: dict[int, list[dict[str, Any]]] = {}
+    for number, table in light_curves(repo, ids).items():
+        columns = [table[name].tolist() for name in table.colnames]
+        curves[number] = [dict(zip(table.colnames, values, strict=True)) for values in zip(*columns, strict=True)]
+        for each in curves[number]:
+            each["id"] = numbers.get((number, each["instrument"], each["visit"], each["detector"]))
+    return curves
 
 
 def read_images(repo: Repo, key: VisitKey, source: AlertSource) -> tuple[dict[str, Exposure], list[str]]:
@@ -199,15 +203,6 @@ def _found(repo: Repo, type_name: str, key: VisitKey, source: AlertSource) -> tu
     where = f"instrument = '{key.instrument}' and visit = {key.visit} and detector = {key.detector}"
     rows = repo.datasets(type_name, collections=source.collections, where=where)
     return (repo.read(rows[0]), rows[0].run) if rows else (None, "")
-
-
-def _pixel(images: Mapping[str, Exposure], row: Mapping[str, Any]) -> tuple[float, float]:
-    """Return where a detection is on the images, which share their pixels; NaN without a WCS."""
-    wcs = next((image.wcs for image in images.values() if image.wcs is not None), None)
-    if wcs is None:
-        return np.nan, np.nan
-    x, y = wcs.sky_to_pixel(ra=row["ra"], dec=row["dec"])
-    return float(x), float(y)
 
 
 def _plain(value: Any) -> Any:

@@ -6,19 +6,14 @@ that its readers find what they look for, else those of Rubin's DPDD (LSE-163).
 
 from __future__ import annotations
 
-import gzip
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.time import Time
 
 from firstlight import __version__
-from firstlight.images.box import Box
-from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import ab_magnitude, ab_magnitude_error
 
 SCHEMA_VERSION = "1.0"
@@ -146,41 +141,6 @@ def alert_packet(
     }
 
 
-def stamp_file(exposure: Exposure, *, x: float, y: float, size: int) -> bytes | None:
-    """Return a gzip-compressed FITS file of a square around a place; None where the image does not reach it.
-
-    Its image has NaN where there are no pixels and the WCS of the exposure; the extension ``PSF`` is that at the place.
-    The file holds no time, so equal images give equal bytes.
-
-    Parameters
-    ----------
-    exposure
-    x, y : [pixel]
-        The pixel they fall on is the middle one.
-    size : [pixel]
-        Side; odd.
-    """
-    if not (math.isfinite(x) and math.isfinite(y)):
-        return None
-    box = Box.around(x=x, y=y, radius=size // 2)
-    inside = box.clip(exposure.box)
-    if inside.width == 0 or inside.height == 0:
-        return None
-    pixels = np.full((size, size), np.nan, dtype=np.float32)
-    rows, columns = (slice(a - b, a - b + n) for a, b, n in _edges(inside, box))
-    pixels[rows, columns] = exposure.image[inside.slices]
-    primary = fits.PrimaryHDU(pixels)
-    primary.header["BUNIT"] = str(exposure.unit)
-    if exposure.wcs is not None:
-        primary.header.update(exposure.wcs.shifted(x=box.x0, y=box.y0).to_header())
-    hdus = fits.HDUList([primary])
-    if exposure.psf is not None:
-        hdus.append(fits.ImageHDU(exposure.psf.kernel_image(x=x, y=y).astype(np.float32), name="PSF"))
-    raw = io.BytesIO()
-    hdus.writeto(raw)
-    return gzip.compress(raw.getvalue(), mtime=0)
-
-
 def julian_date(mjd_tai: float) -> float:
     """Return the Julian date in UTC of an MJD in TAI."""
     return float(Time(mjd_tai, format="mjd", scale="tai").utc.jd)
@@ -192,8 +152,3 @@ def known(row: Row, name: str) -> float | None:
     if value is None or value is np.ma.masked:
         return None
     return float(value) if math.isfinite(float(value)) else None
-
-
-def _edges(inside: Box, box: Box) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return first pixel, first pixel of the whole box and number, of rows and of columns."""
-    return (inside.y0, box.y0, inside.height), (inside.x0, box.x0, inside.width)

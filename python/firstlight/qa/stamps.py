@@ -44,7 +44,7 @@ class Triplet:
     size: int
 
 
-def triplet(images: Sequence[Exposure | None], *, x: float, y: float) -> Triplet | None:
+def triplet(images: Sequence[Exposure | None], *, x: float, y: float, half: int | None = None) -> Triplet | None:
     """Return stamps around a candidate; dark is bright, and a hole is lighter than the sky.
 
     The stretch is an arc hyperbolic sine of the flux in units of the noise (Lupton et al. 1999, AJ 118, 1406).
@@ -54,6 +54,8 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float) -> Triplet
     images
         Science image, template and difference, on the same pixels and without sky; None where there is none.
     x, y : [pixel]
+    half : [pixel]
+        Half the side; `half_side` where it is left out.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float) -> Triplet
     there = [image for image in images if image is not None]
     if not there or not (np.isfinite(x) and np.isfinite(y)):
         return None
-    half = half_side(there[-1], x=x, y=y)
+    half = half_side(there[-1]) if half is None else half
     cut = [None if image is None else cut_stamp(image.image, x=x, y=y, half=half) for image in images]
     variance = cut_stamp(there[-1].variance, x=x, y=y, half=half)
     noise = _noise(variance)
@@ -74,10 +76,11 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float) -> Triplet
     return Triplet(shown[0], shown[1], shown[2], size=2 * half + 1)
 
 
-def half_side(exposure: Exposure, *, x: float, y: float) -> int:
-    """Return half the side of a stamp [pixel], which follows the seeing."""
+def half_side(exposure: Exposure) -> int:
+    """Return half the side of stamps [pixel], which follows the seeing."""
     if exposure.psf is None:
         return LARGEST_HALF // 2
+    x, y = exposure.psf.average_position
     return int(np.clip(round(HALF_FWHM * exposure.psf.fwhm(x=x, y=y)), LEAST_HALF, LARGEST_HALF))
 
 
