@@ -12,7 +12,7 @@ from astropy.table import Table
 from firstlight.errors import RepoError
 from firstlight.execution.association import add_visit
 from firstlight.repo.object_schema import detection, sky_object
-from firstlight.repo.objects import VisitKey, buckets, cells_touched, select_rows
+from firstlight.repo.objects import NSIDE, VisitKey, buckets, cell_ranges, cells_touched, select_rows
 from firstlight.repo.repo import Repo
 from firstlight.tasks.associate import AssociateConfig, AssociateTask
 
@@ -145,6 +145,17 @@ def test_bodies_of_the_solar_system_are_kept_without_objects(new_sqlite):
     assert sorted(zip(seen["solar_system"], seen["object_id"] > 0, strict=True)) == [("", True), ("Ceres", False)]
 
 
+def test_the_probability_of_being_real_is_kept(new_sqlite):
+    repo, key = new_sqlite(), VisitKey(60000.0, "camera", 1, 0)
+    table = Table({"id": [1, 2], "ra": [10.0, 20.0], "dec": [0.0, 0.0], "real_score": [0.25, np.nan]})
+
+    add_visit(repo, AssociateTask(), table, key=key, band="r")
+
+    scores = dict(zip(state(repo)[1]["source_id"], state(repo)[1]["score"], strict=True))
+    assert scores[1] == 0.25
+    assert np.isnan(scores[2])
+
+
 def test_other_settings_are_refused_in_one_line(new_sqlite):
     visits, repo = season(n_stars=3, n_visits=2, dec0=0.0, seed=6), new_sqlite()
     add(repo, visits[:1])
@@ -203,6 +214,28 @@ def test_the_cells_of_a_circle_hold_all_its_points(dec0, radius):
     inside = np.unique(buckets(((ra + np.degrees(turn)) % 360).ravel(), np.degrees(dec).ravel()))
 
     assert np.isin(inside, cells_touched(ra, np.full(30, dec0), radius=radius)).all()
+
+
+@pytest.mark.parametrize("dec0", [0.0, 41.8, -80.0, 89.999, -90.0])
+@pytest.mark.parametrize("radius", [301.0, 2500.0, 4e4])
+def test_ranges_of_cells_hold_all_points_of_an_image_and_little_else(dec0, radius):
+    rng = np.random.default_rng(9)
+    vectors = rng.normal(size=(20_000, 3))
+    centre = np.array(
+        [np.cos(np.radians(dec0)) * np.cos(0.1), np.cos(np.radians(dec0)) * np.sin(0.1), np.sin(np.radians(dec0))]
+    )
+    vectors = centre + 1.5 * np.radians(radius * ARCSEC) * vectors / np.linalg.norm(vectors, axis=1)[:, None]
+    vectors /= np.linalg.norm(vectors, axis=1)[:, None]
+    inside = 2 * np.arcsin(np.linalg.norm(vectors - centre, axis=1) / 2) <= np.radians(radius * ARCSEC)
+    cells = buckets(np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360, np.degrees(np.arcsin(vectors[:, 2])))
+
+    ranges = cell_ranges(np.degrees(0.1), dec0, radius=radius)
+
+    held = np.any([(cells >= begin) & (cells < end) for begin, end in ranges], axis=0)
+    assert inside.any()
+    assert held[inside].all()
+    area = sum(end - begin for begin, end in ranges) * 4 * np.pi / (12 * NSIDE**2)
+    assert area < 4 * np.pi * np.radians(radius * ARCSEC) ** 2
 
 
 def test_the_store_makes_no_tables_until_it_is_used(new_sqlite):

@@ -9,6 +9,8 @@ from astropy.table import QTable, Table
 
 from firstlight.errors import ConfigError, ReferenceCatalogError
 from firstlight.framework import Layer, build_config
+from firstlight.images.catalog_columns import FLAGS
+from firstlight.images.mask import BITS
 from firstlight.refcats.known_objects import (
     FirstKnownObjects,
     LocalKnownObjects,
@@ -17,7 +19,9 @@ from firstlight.refcats.known_objects import (
     minor_planets_from_skybot,
     variable_stars_from_vsx,
 )
+from firstlight.tasks.candidate_checks import FlagsCheckConfig
 from firstlight.tasks.filter_candidates import FilterCandidatesConfig, FilterCandidatesTask
+from firstlight.tasks.measure_pixels import PixelFlagsPlugin
 
 ARCSEC = 1 / 3600
 DEC = 80.0
@@ -108,6 +112,25 @@ def test_a_check_that_does_not_know_what_to_ask_for_says_so():
 
     with pytest.raises(ConfigError, match="set 'catalog'"):
         filtered(candidates([0.0]), task=task)
+
+
+def test_artefacts_are_rejected_by_their_score_where_that_is_asked_for():
+    layer = Layer.from_assignment("checks.score={task: ScoreCheckTask, min_score: 0.1}")
+    task = FilterCandidatesTask(build_config(FilterCandidatesConfig, [layer], labelled=False))
+    scored = candidates([0.0, 50.0, 100.0], real_score=[0.099, 0.101, np.nan])
+
+    result = filtered(scored, task=task)
+
+    assert list(result.candidates["rejected_by"]) == ["score", "", ""]
+    assert result.candidates["notes"][0] == "score: real_score 0.0990"
+    assert filtered(candidates([0.0]), task=task).not_done == {"score": "The candidates have no column 'real_score'."}
+
+
+def test_every_flag_that_rejects_is_one_that_catalogues_have():
+    planes = {*PixelFlagsPlugin.planes, *(plane.lower() for plane in BITS)}
+
+    assert set(FlagsCheckConfig().bad_flags) <= {*FLAGS, *(f"{name}_center" for name in planes), "psf_flux_flag"}
+    assert "cr_center" in FlagsCheckConfig().bad_flags
 
 
 def test_checks_are_taken_out_by_settings():

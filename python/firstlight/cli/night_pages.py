@@ -14,7 +14,7 @@ from firstlight.cli.night_exposures import night_exposures
 from firstlight.cli.night_stamps import FOLDER, read_stamps
 from firstlight.errors import NoWorkFound
 from firstlight.execution import follow_log, night_log
-from firstlight.execution.alerts import SCORES
+from firstlight.execution.association import SCORES
 from firstlight.execution.follow import CANDIDATES
 from firstlight.execution.follow_log import FollowedImage, FollowLog
 from firstlight.execution.night_log import NightEntry, NightLog

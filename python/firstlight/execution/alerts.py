@@ -10,6 +10,7 @@ import numpy as np
 from astropy.table import Table
 
 from firstlight.errors import RepoError
+from firstlight.execution.association import SCORES
 from firstlight.images.alert_packet import STAMPS, alert_packet, candidate_fields
 from firstlight.images.alert_stamps import StampMaker
 from firstlight.images.exposure import Exposure
@@ -18,10 +19,6 @@ from firstlight.repo.object_schema import associated, detection
 from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_in, select_rows
 from firstlight.repo.records import visits
 from firstlight.repo.repo import Repo
-
-SCORES = ("real_score", "score", "reliability", "rb")
-"""Columns of candidates that may hold a probability of being real."""
-
 
 TOLD_ELSEWHERE = ("is_negative", "is_real", "kept")
 """Columns of candidates that are no flags of an alert."""

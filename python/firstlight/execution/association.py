@@ -27,6 +27,9 @@ from firstlight.repo.object_schema import detection, sky_object
 from firstlight.repo.objects import Connection, VisitKey
 from firstlight.repo.repo import Repo
 
+SCORES = ("real_score", "score", "reliability", "rb")
+"""Columns of candidates that may hold a probability of being real; the first that there is counts."""
+
 OPTIONAL = ("ra_err", "dec_err", "flux", "flux_err", "snr", "score")
 """Columns of detections that may be missing; they are NaN then."""
 
@@ -108,7 +111,8 @@ def add_visit(
         Finds the objects.
     candidates
         With ``id``, ``ra`` and ``dec`` [deg] and, where known, ``ra_err``, ``dec_err`` along the sky [deg],
-        ``psf_flux`` and ``psf_flux_err`` or ``flux`` and ``flux_err`` [nJy], ``snr``, ``score``, ``is_negative``.
+        ``psf_flux`` and ``psf_flux_err`` or ``flux`` and ``flux_err`` [nJy], ``snr``, ``is_negative``
+        and one of `SCORES`.
     key
         The image.
     band
@@ -234,8 +238,9 @@ def _as_detections(candidates: Table, key: VisitKey) -> Table:
     if len(np.unique(sources)) < len(sources):
         raise RepoError(f"Two candidates of {key.instrument} visit {key.visit} have the same number.")
     names = set(candidates.colnames)
-    from_psf = {"flux": "psf_flux", "flux_err": "psf_flux_err"} if "flux" not in names else {}
-    columns = {name: _numbers(candidates, from_psf.get(name, name))[rows] for name in OPTIONAL}
+    other = {"flux": "psf_flux", "flux_err": "psf_flux_err"} if "flux" not in names else {}
+    other["score"] = next((name for name in SCORES if name in names), "score")
+    columns = {name: _numbers(candidates, other.get(name, name))[rows] for name in OPTIONAL}
     negative = (
         np.asarray(candidates["is_negative"], dtype=bool)[rows] if "is_negative" in names else columns["flux"] < 0
     )

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.association import associate, sky_positions
@@ -74,7 +74,7 @@ class FlagsCheckConfig(CandidateCheckConfig):
         "edge",
         "no_data_center",
         "saturated_center",
-        "cosmic_ray_center",
+        "cr_center",
         "suspect_center",
         "streak_center",
         "high_variance_center",
@@ -107,6 +107,31 @@ class FlagsCheckTask(CandidateCheckTask[FlagsCheckConfig]):
             for row in np.flatnonzero(snr < self.config.min_science_snr):
                 text = f"science flux at {snr[row]:.1f} errors"
                 reasons[row] = f"{reasons[row]}, {text}" if reasons[row] else text
+        return CheckResult(reasons=_texts(reasons))
+
+
+class ScoreCheckConfig(CandidateCheckConfig):
+    """Settings of `ScoreCheckTask`."""
+
+    column: str = "real_score"
+    """Column with the probability of being real."""
+
+    min_score: float = Field(default=0.02, ge=0.0, le=1.0)
+    """A candidate that is less probable is found; one without a score is not."""
+
+
+class ScoreCheckTask(CandidateCheckTask[ScoreCheckConfig]):
+    """Candidates that a `VetTask` holds for artefacts."""
+
+    def run(self, candidates: Table, *, known: KnownObjects, region: SkyRegion) -> CheckResult:
+        """Check the probability of being real."""
+        reasons = np.full(len(candidates), "", dtype=object)
+        name = self.config.column
+        if name not in candidates.colnames:
+            return CheckResult(reasons=_texts(reasons), not_done=f"The candidates have no column {name!r}.")
+        scores = _plain(candidates, name)
+        for row in np.flatnonzero(scores < self.config.min_score):
+            reasons[row] = f"{name} {scores[row]:.4f}"
         return CheckResult(reasons=_texts(reasons))
 
 
