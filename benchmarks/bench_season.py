@@ -88,11 +88,13 @@ def make_season(folder: Path, given: argparse.Namespace) -> Path:
 def make_templates(folder: Path, frames: Path) -> None:
     """Make a repository with a template of each field, and a copy of it."""
     root = str(folder / "repo")
-    if Path(root).exists():
+    if (folder / "start").exists():
         return
-    call("repo", "create", root)
+    if not Path(root).exists():
+        call("repo", "create", root)
     call("ingest", "-b", root, *map(str, sorted(frames.glob("template/*.fits"))))
-    call("refcat", "ingest", str(folder / "stars"), str(frames / "refcat.parquet"))
+    if not (folder / "stars").exists():
+        call("refcat", "ingest", str(folder / "stars"), str(frames / "refcat.parquet"))
     for name in ("astrometry_refcat", "photometry_refcat"):
         call("refcat", "register", "-b", root, str(folder / "stars"), "--name", name)
     call("run", "-b", root, "-p", "single_frame.yaml#stars", "-o", "before")
@@ -270,7 +272,9 @@ def main() -> None:
     observe(folder, frames, range(given.nights if given.until is None else given.until))
     clock.tell("watched")
     with Repo.open(folder / "repo") as repo:
-        tell(truth.read_season(repo, frames, n_templates=N_TEMPLATES))
+        season = truth.read_season(repo, frames, n_templates=N_TEMPLATES)
+        tell(season)
+        truth.draw(season, folder / "light_curves.png")
         kept, right, surplus = check_alerts(folder, repo)
         print(f"alerts: {right} of {kept} detections have a true one; {surplus} alerts of nothing that is kept")
         n, differ = same_in_any_order(folder / f"order_{time.time_ns()}", repo, seed=given.seed)

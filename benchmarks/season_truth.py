@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from firstlight.repo.light_curves import light_curve
 from firstlight.repo.object_schema import detection, sky_object
 from firstlight.repo.objects import select_rows
 from firstlight.repo.repo import Repo
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MATCH_ARCSEC = 1.5
 SAME_TIME_DAYS = 1.0 / 1440.0
@@ -142,6 +146,46 @@ def pulls(season: Season, kind: str, of: str) -> list[tuple[int, Floats, Floats]
             off = (off - np.average(off, weights=error**-2.0)) * np.sqrt(len(off) / (len(off) - 1))
         rows.append((int(entry["true_id"]), off / error, np.asarray(mine["change_snr"])[near[good]]))
     return rows
+
+
+def draw(season: Season, path: Path, *, per_kind: int = 8) -> None:
+    """Draw the light curves of supernovae and variables of many brightnesses over the truth."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(4, per_kind // 2, figsize=(4.0 * per_kind / 2, 11.0), constrained_layout=True)
+    found = season.objects[np.asarray(season.objects["true_id"]) >= 0]
+    for first, kind in ((0, "supernova"), (2, "variable")):
+        entries = [row for row in found if season.truth["kind"][season.truth["id"] == row["true_id"]][0] == kind]
+        entries.sort(key=lambda row: -np.max(season.truth["change_snr"][season.truth["id"] == row["true_id"]]))
+        chosen = np.unique(np.linspace(0, max(len(entries) - 1, 0), min(per_kind, len(entries))).astype(int))
+        for place, number in zip(axes[first : first + 2].flat, chosen, strict=False):
+            _draw_one(place, season, entries[number])
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _draw_one(place: Axes, season: Season, entry: Table.Row) -> None:
+    curve, true = season.curves[int(entry["id"])], season.truth[season.truth["id"] == entry["true_id"]]
+    true = true[np.argsort(true["mjd"])]
+    start = np.floor(np.min(season.truth["mjd"]))
+    shift = 0.0
+    forced = curve[curve["kind"] == "forced"]
+    if true["kind"][0] == "variable":
+        at = np.interp(forced["mjd"], true["mjd"], true["change"])
+        shift = float(np.average(np.asarray(forced["flux"]) - at, weights=np.asarray(forced["flux_err"]) ** -2.0))
+    place.plot(true["mjd"] - start, 1e-3 * (true["change"] + shift), color="0.6", lw=1.5, zorder=0, label="truth")
+    for kind, style in (
+        ("forced", {"fmt": "o", "ms": 3, "color": "C0"}),
+        ("detection", {"fmt": "s", "mfc": "none", "color": "C3"}),
+    ):
+        part = curve[curve["kind"] == kind]
+        days = np.asarray(part["mjd"]) - start
+        place.errorbar(days, 1e-3 * np.asarray(part["flux"]), 1e-3 * np.asarray(part["flux_err"]), label=kind, **style)
+    place.axhline(0.0, color="0.8", lw=0.5)
+    place.set_title(
+        f"{true['kind'][0]} {entry['true_id']}, S/N to {np.max(np.abs(true['change_snr'])):.0f}", fontsize=9
+    )
+    place.set(xlabel="night", ylabel="change [uJy]")
 
 
 def _add_change(truth: Table, before: Table, *, n_templates: int) -> None:
