@@ -26,6 +26,12 @@ NSIDE = 2**14
 CELL_ARCSEC = 10.0
 """A circle that is smaller than this [arcsec] touches few cells; they are found through points on and around it."""
 
+WIDE_ARCSEC = 300.0
+"""A single circle that is larger than this [arcsec], such as an image, is looked up by ranges of cells."""
+
+FINER = 2
+"""Larger cells have about the size of the circle, halved so many times."""
+
 AROUND = 16
 """Points around a circle; no corner of a cell is so sharp that it passes between two of them."""
 
@@ -211,9 +217,32 @@ def cells_touched(ra: NDArray[np.float64], dec: NDArray[np.float64], *, radius: 
     return np.unique(buckets(np.degrees(lon).ravel() % 360.0, np.degrees(lat).ravel()))
 
 
+def cell_ranges(ra: float, dec: float, *, radius: float) -> list[tuple[int, int]]:
+    """Return ranges of cells that hold at least those that a wide circle touches: first cell, and the one after.
+
+    In the nested order the cells inside of a larger one follow each other (Gorski et al. 2005, ApJ 622, 759, sect. 4).
+
+    Parameters
+    ----------
+    ra, dec : [deg]
+    radius : [arcsec]
+    """
+    level = max(0, int(math.log2(NSIDE * CELL_ARCSEC / radius)) + FINER)
+    coarse = healpix_cone_search(ra * u.deg, dec * u.deg, radius / 3600.0 * u.deg, 2**level, order="nested")
+    inside = (NSIDE // 2**level) ** 2
+    cells = np.unique(np.asarray(coarse, dtype=np.int64))
+    begins = np.flatnonzero(np.diff(cells, prepend=-2) != 1)
+    ends = np.append(begins[1:], len(cells)) - 1
+    return [(int(cells[a]) * inside, (int(cells[b]) + 1) * inside) for a, b in zip(begins, ends, strict=True)]
+
+
 def _near(
     connection: sa.Connection, table: sa.Table, ra: NDArray[np.float64], dec: NDArray[np.float64], *, radius: float
 ) -> Table:
+    if radius > WIDE_ARCSEC and len(ra) == 1:
+        ranges = cell_ranges(float(ra[0]), float(dec[0]), radius=radius)
+        inside = sa.or_(*(sa.and_(table.c.bucket >= a, table.c.bucket < b) for a, b in ranges))
+        return _select(connection, table, inside)
     wanted = cells_touched(ra, dec, radius=radius)
     rows: list[Sequence[Any]] = []
     for some in _chunks(wanted):
