@@ -125,6 +125,14 @@ def test_without_cosmic_ray_repair_no_pixel_is_changed(small):
     assert result.sources is None
 
 
+def test_without_photometry_an_image_is_solved_and_stays_in_counts(small):
+    result = process(small, "calibrate:photometry=null", "measure=null")
+
+    assert result.exposure.unit == "count"
+    assert result.applied_photo_calib is None
+    assert result.summary["astrometry_matches_count"] > 20
+
+
 def test_without_the_deep_catalogue_the_rest_is_the_same(small, small_result):
     alone, both = process(small, "measure=null"), small_result
 
