@@ -114,6 +114,7 @@ def test_each_object_has_one_row_with_its_most_significant_detection(pages):
     assert "Ceres (solar system)" in shown[2]
     assert "- -8.0" in shown[3]
     assert "fainter" in shown[3]
+    assert "Not checked: galaxies" in words(pages["candidates"])
     assert [" hidden" in row.partition(">")[0] for row in rows] == [False, False, False, False, True]
 
 
