@@ -108,15 +108,24 @@ def scored(task: VetTask, examples: VetExamples) -> NDArray[np.float64]:
     return task.model.calibration.probability(logits)
 
 
-def judge(score: NDArray[np.float64], examples: VetExamples, threshold: float) -> None:
-    """Print every number of one model."""
-    real, kept = examples.real, score >= threshold
+def judge_shares(kept: np.ndarray, real: np.ndarray, which: str) -> None:
+    """Print recall and false positives, and what follows at each share of real candidates."""
     recall, false = kept[real].mean(), kept[~real].mean()
-    print(f"recall {share(kept[real])}   false positive rate {share(kept[~real])}   AUC {area(score, real):.4f}")
+    print(f"  {which}: recall {share(kept[real])}   false positive rate {share(kept[~real])}")
     for prior in PRIORS:
         precision = prior * recall / max(prior * recall + (1 - prior) * false, 1e-12)
         accuracy = prior * recall + (1 - prior) * (1 - false)
-        print(f"  at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f}  recall {recall:.4f}")
+        print(f"    at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f}  recall {recall:.4f}")
+
+
+def judge(score: NDArray[np.float64], examples: VetExamples, threshold: float) -> None:
+    """Print every number of one model."""
+    real, kept = examples.real, score >= threshold
+    print(f"AUC {area(score, real):.4f}")
+    judge_shares(kept, real, "all")
+    # Candidates are taken somewhat below the threshold of the detection, which is 5.
+    detected = examples.snr >= 5
+    judge_shares(kept[detected], real[detected], "S/N >= 5")
     cut = np.quantile(score[~real], 0.99)
     print(f"  missed at 1 % false positives: {np.mean(score[real] <= cut):.4f}")
     for low, high in pairwise(SNR_EDGES):

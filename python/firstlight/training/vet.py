@@ -34,7 +34,7 @@ class VetRecipe:
     seed: int = 1
     """Another seed, other fields and other injections."""
 
-    n_fields: int = 600
+    n_fields: int = 220
     """Simulated fields, of which a fifth is for judging."""
 
     side: int = 640
