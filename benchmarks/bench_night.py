@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from firstlight.repo.repo import Repo
+
 SINCE = 20250601
 """Templates of a simulated season are older, its nights are not."""
 
@@ -78,6 +80,9 @@ def main() -> None:
         f"-c known.minor_planets={folder}/sim/minor_planets.parquet"
     )
     print(f"watch, the whole process: {wall:.1f} s, {cpu:.1f} CPU s")
+    with Repo.open(folder / "R") as repo:
+        for row in repo.quanta(f"night{number}/1"):
+            print(f"  {row.label:16} {row.record['wall_s']:6.2f} s, {row.record['cpu_s']:6.2f} CPU s")
     for file in json.loads((night / "night.json").read_text())["files"]:
         print(f"{file['file']}: {file['status']}, {file['ended'] - file['arrived']:.1f} s after its arrival")
         for step, seconds in file["seconds"].items():

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from firstlight import errors
+from firstlight.cli.candidate_steps import AfterwardsConfig
 from firstlight.cli.difference import difference
 from firstlight.cli.process import process
 from firstlight.framework import Layer, build_config
@@ -56,7 +57,10 @@ def prose(page):
 
 def problem_with(setting):
     try:
-        config_class = DifferencePairConfig if setting.startswith("difference:") else SingleFrameConfig
+        label = re.split(r"[:.=]", setting, maxsplit=1)[0]
+        follows = label in AfterwardsConfig.model_fields
+        pipeline = DifferencePairConfig if label == "difference" else SingleFrameConfig
+        config_class = AfterwardsConfig if follows else pipeline
         build_config(config_class, [Layer.from_assignment(setting)])
     except errors.ConfigError as error:
         return str(error).split(" (from")[0]
