@@ -16,6 +16,7 @@ from firstlight.cli.process_image import ImageProcessor
 from firstlight.cli.progress import pass_lines
 from firstlight.cli.report import print_report, report_console
 from firstlight.errors import FirstlightError, InputError
+from firstlight.execution.startup import keep_freed_memory
 
 
 def run_images(images: Sequence[ImageFiles], *, job: ImageJob) -> int:
@@ -29,6 +30,7 @@ def run_images(images: Sequence[ImageFiles], *, job: ImageJob) -> int:
         For what concerns all images alike: a setting, a reference table, a folder that cannot be written.
     """
     _require_own_names(images)
+    keep_freed_memory()
     processor = ImageProcessor(job)
     console = Console(stderr=True)
     outcomes = []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from firstlight.errors import FirstlightError, UserError
+from firstlight.execution.startup import keep_freed_memory
 from firstlight.execution.work import Batch, Dataset, Quantum, Record, head_of
 from firstlight.framework import DataId, Handle, PipelineTask, QuantumOutcome, Resources, run_quantum
 from firstlight.framework.files import config_from_yaml
@@ -45,6 +46,7 @@ def run_batch(batch: Batch, *, announce: Callable[[Record], None] | None = None,
     catch
         Whether a bug becomes a record; otherwise it is raised, for a debugger.
     """
+    keep_freed_memory()
     records = []
     for quantum in batch["quanta"]:
         record = run_one(batch, quantum, catch=catch)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 """Floating-point values of any precision."""
 
+Whole = int | np.int64
+"""A whole number; ``np.int64(2)`` where a kernel would be compiled once more for the constant 2."""
+
 IntArray = NDArray[np.integer[Any]]
 """Integers of any width."""
 

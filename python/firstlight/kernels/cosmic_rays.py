@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 _DY = np.array([0, 1, 1, 1])
 _DX = np.array([1, 0, 1, -1])
 _NEAR = np.array([0.7737, 0.7737, 0.7358, 0.7358])
@@ -177,7 +179,7 @@ def _drop_groups(
 
 
 @njit(cache=True, nogil=True)
-def _sort_few(values: NDArray[np.float64], n: int) -> None:
+def _sort_few(values: NDArray[np.float64], n: Whole) -> None:
     """Sort the first ``n`` values in place."""
     for i in range(1, n):
         for j in range(i, 0, -1):

@@ -6,11 +6,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 _WINDOW = 49
 
 
 @njit(cache=True, nogil=True)
-def _median(values: NDArray[np.float32], size: int) -> float:
+def _median(values: NDArray[np.float32], size: Whole) -> float:
     """Return the median of the first ``size`` values, which are sorted in place."""
     for i in range(1, size):
         value = values[i]

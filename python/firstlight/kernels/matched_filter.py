@@ -6,9 +6,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _add(out: NDArray[np.float32], factor: float, values: NDArray[np.float32], shift: int) -> None:
+def _add(out: NDArray[np.float32], factor: float, values: NDArray[np.float32], shift: Whole) -> None:
     """Add ``factor`` times the values from ``shift`` on."""
     scale = np.float32(factor)
     for col in range(out.size):

@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 _START_SAMPLE = 400
 _MODE_SAMPLE = 4000
 _MODE_STOP = 40
@@ -17,7 +19,7 @@ _CROWDED_CLIP = 1.0
 
 
 @njit(cache=True, nogil=True)
-def _sorted_sample(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+def _sorted_sample(pixels: NDArray[np.float32], size: Whole) -> NDArray[np.float32]:
     """Return about ``size`` evenly drawn pixels in ascending order (Shell 1959; np.sort takes seconds to compile)."""
     step = max(1, pixels.size // size)
     n = (pixels.size + step - 1) // step

@@ -318,8 +318,7 @@ def position_steps(
     n, side = column.size, cores.shape[1]
     radius = (side - 1) // 2
     shift = np.zeros((n, 2))
-    size = np.int64(3)
-    normal, right, rows = np.empty((size, size)), np.empty(size), np.empty(size)
+    normal, right, rows = np.empty((3, 3)), np.empty(3), np.empty(3)
     for star in range(n):
         normal[:], right[:] = 0.0, 0.0
         for i in range(side):
@@ -337,7 +336,7 @@ def position_steps(
                     right[k] += part * residual[y, x]
                     for m in range(k + 1):
                         normal[k, m] += part * rows[m]
-        if cholesky(normal, size):
-            cholesky_solve(normal, size, right)
+        if cholesky(normal, right.size):
+            cholesky_solve(normal, right.size, right)
             shift[star, 0], shift[star, 1] = right[1], right[2]
     return shift

@@ -6,13 +6,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 
 @njit(cache=True, nogil=True)
-def _root(parent: NDArray[np.int32], label: int) -> int:
+def _root(parent: NDArray[np.int32], label: Whole) -> int:
     while parent[label] != label:
         parent[label] = parent[parent[label]]
         label = parent[label]
-    return label
+    return int(label)
 
 
 @njit(cache=True, nogil=True)

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 _CUT = 4.0
 
 
@@ -145,7 +147,7 @@ def standardized_moments(
 
 
 @njit(cache=True, nogil=True)
-def _median(values: NDArray[np.float32], size: int) -> float:
+def _median(values: NDArray[np.float32], size: Whole) -> float:
     """Return the median of the first ``size`` values, which change places (Hoare 1961; np.median compiles for long)."""
     low, high, middle = 0, size - 1, size // 2
     while low < high:
@@ -165,11 +167,11 @@ def _median(values: NDArray[np.float32], size: int) -> float:
         if left > middle:
             high = right
     if size % 2:
-        return values[middle]
+        return float(values[middle])
     below = values[0]
     for k in range(1, middle):
         below = max(below, values[k])
-    return 0.5 * (below + values[middle])
+    return 0.5 * float(below + values[middle])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
