@@ -74,6 +74,30 @@ def test_stars_that_do_not_vary_leave_little_more_than_noise(method, fwhm):
     assert np.nanstd(z) <= 1.2
 
 
+@pytest.mark.parametrize("fwhm", [(2.6, 2.2), (2.2, 3.0)])
+def test_the_matched_template_has_the_psf_of_its_pixels(fwhm):
+    pair, result = subtracted(AlardLuptonSubtractTask, fwhm)
+    matched = result.matched_template
+    x, y = stars_between(pair, 16.5, 18)
+    inside = (x > 20) & (y > 20) & (x < matched.shape[1] - 21) & (y < matched.shape[0] - 21)
+    alone = inside & (np.sum(np.hypot(x[:, None] - pair.x, y[:, None] - pair.y) < 12, axis=1) == 1)
+    found = measure_psf_flux(
+        matched.image,
+        variance=matched.variance,
+        bad=~np.isfinite(matched.image),
+        psf=matched.psf,
+        x=x[alone],
+        y=y[alone],
+    )
+
+    center = {"x": matched.shape[1] / 2, "y": matched.shape[0] / 2}
+    of_both = {"template": pair.science.psf, "science": pair.template.psf}[result.kernel.convolved]
+    assert alone.sum() > 5
+    assert matched.psf.moments(**center).sigma == pytest.approx(of_both.moments(**center).sigma, rel=0.01)
+    # A PSF that is 5 % too wide leaves several times the noise of such stars.
+    assert np.median(found.chi2) < 2.0
+
+
 @every_method
 def test_new_sources_have_their_flux_and_stated_error(method):
     pair, result = subtracted(method)
@@ -298,3 +322,14 @@ def test_three_stars_are_enough(method):
     z = significance(result)
     z[near(pair, pair.new_x, pair.new_y, 12)] = np.nan
     assert np.nanstd(z[near(pair, *stars_between(pair, 16.5, 18), 3)]) < 1.3
+
+
+def test_a_kernel_follows_the_psfs_over_the_image_where_noise_leaves_no_solution_without_a_penalty():
+    pair = make_pair(5, fwhm=(3.0, 2.5), variation=0.08, n_new=0, density=60_000.0)
+
+    result = AlardLuptonSubtractTask(AlardLuptonSubtractConfig(score=False)).run(pair.science, pair.template)
+
+    assert result.kernel.kernel.order > 0
+    z = significance(result)
+    z[~near(pair, *stars_between(pair, 15.5, 17), 3)] = np.nan
+    assert np.nanstd(z) <= 1.2

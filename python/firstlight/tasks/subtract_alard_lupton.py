@@ -25,8 +25,11 @@ DELTA_FWHM = 2.3
 MAX_DELTA_RADIUS = 7
 """The work grows with the fourth power of it [pixel]."""
 
-FEW_STARS = 100
-"""With fewer than this a kernel of Gaussians may be kept smooth."""
+GAUSSIAN_DAMPINGS = 0.0, 1e-5, 1e-4, 1e-3, 1e-2
+"""What the noise adds is taken off the squares of the equations; what they say about high frequencies may then be less
+than nothing, and only a penalty leaves them a solution."""
+
+DELTA_DAMPINGS = 1e-3, 1e-2, 1e-1
 
 
 class AlardLuptonSubtractConfig(SubtractConfig):
@@ -45,8 +48,8 @@ class AlardLuptonSubtractConfig(SubtractConfig):
     gaussian_sigmas: tuple[PositiveFloat, ...] | None = None
     """Widths of the Gaussians [pixel]; by the seeing of both images when left out."""
 
-    min_sigma: PositiveFloat = 0.7
-    """Smallest width of a Gaussian that follows the seeing [pixel]."""
+    min_sigma: PositiveFloat = 0.5
+    """Smallest width of a Gaussian that follows the seeing [pixel]; images of nearly one seeing need a narrow one."""
 
     sigma_ratio: float = Field(default=2.0, gt=1.0)
     """Ratio of the width of one Gaussian to that of the next narrower."""
@@ -116,7 +119,7 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
             orders=tuple(range(self.config.kernel_order + 1)),
             scale_order=self.config.scale_order,
             background_order=self.config.background_order,
-            dampings=self._dampings(len(stars)),
+            dampings=self._dampings(),
             limits=ClippingLimits(self.config.clip_sigma, self.config.max_rms, self.config.max_rounds),
             min_stamps=self.config.min_stars,
             max_condition=self.config.max_condition,
@@ -163,14 +166,10 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
         )
         return gaussian_basis(sigmas, self.config.gaussian_degrees, radius=radius)
 
-    def _dampings(self, n_stars: int) -> tuple[float, ...]:
+    def _dampings(self) -> tuple[float, ...]:
         if self.config.dampings is not None:
             return self.config.dampings
-        if self.config.basis == "delta":
-            return 1e-3, 1e-2, 1e-1
-        # Nothing else keeps a kernel smooth where few stars or a preconvolved image say little about high frequencies.
-        smooth = n_stars < FEW_STARS or self.config.convolve == "both"
-        return (0.0, 1e-4, 1e-3, 1e-2) if smooth else (0.0,)
+        return DELTA_DAMPINGS if self.config.basis == "delta" else GAUSSIAN_DAMPINGS
 
     def _equations(
         self,
