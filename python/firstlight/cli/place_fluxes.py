@@ -23,18 +23,19 @@ TEMPLATE, KERNEL, STARS = "template", "difference_kernel", "difference_kernel_so
 LIMIT_SIGMA, SEEN_SIGMA = 5.0, 3.0
 MEANINGS = {
     "mjd": ("d", "Middle of the exposure, MJD TAI."),
-    "flux": ("nJy", "Flux of the difference, on the scale of the template."),
+    "flux": ("nJy", "Flux of the PSF on the difference, on the scale of the template."),
     "flux_err": ("nJy", "Its error, with that of the scale where the place shines in the template."),
     "snr": ("", "Flux over its error."),
     "scale": ("", "How much brighter stars are on the image than on the template, at the place."),
     "scale_err": ("", "Relative error of the scale, that of all fluxes of the image together."),
     "template_flux": ("nJy", "Flux of the place on the template."),
-    "total_flux": ("nJy", "Flux of the template and of the difference together."),
+    "total_flux": ("nJy", "Flux of the template, and that of the difference in a circle, together."),
     "total_flux_err": ("nJy", "Error of the total flux from image to image; that of the template is common to all."),
     "mag": ("mag", "AB magnitude of the total flux; NaN where it is below 3 errors."),
     "mag_err": ("mag", "Its error."),
     "limit_mag": ("mag", "AB magnitude of 5 errors of the difference: what would have been seen."),
-    "flag": ("", "True at an edge, beside saturated light, and on bad pixels."),
+    "flag": ("", "True for a flux at an edge, beside saturated light, or on bad pixels."),
+    "total_flag": ("", "True for a total flux with a bad pixel in the circle, or beyond the image."),
 }
 
 
@@ -105,9 +106,9 @@ class _Templates:
                 continue
             template = self._repo.read(row)
             if isinstance(template, Exposure) and template.unit == "nJy":
-                flux, _, flag = _at(self._task, template, self._place)
-                if np.isfinite(flux) and not flag:
-                    return flux
+                found = self._task.run(template, ra=np.array([self._place.ra]), dec=np.array([self._place.dec]))
+                if np.isfinite(found.flux[0]) and not found.flag[0]:
+                    return float(found.flux[0])
         return float("nan")
 
 
@@ -117,14 +118,18 @@ def _measured(
     difference = repo.read(row)
     if not isinstance(difference, Exposure):
         raise InputError(f"{place.type_name} holds no images.")
-    flux, error, flag = _at(MeasurePlaceTask(), difference, place)
-    if not np.isfinite(flux):
+    found = MeasurePlaceTask().run(difference, ra=np.array([place.ra]), dec=np.array([place.dec]))
+    if not np.isfinite(found.flux[0]):
         return None
     scale = _scale(repo, place, row, difference)
     base = templates.flux(visit.band or "") if difference.unit == "nJy" else float("nan")
     factor, doubt = (1.0 / scale.scale[0], scale.error) if scale else (1.0, float("nan"))
-    error = float(np.hypot(error * factor, np.nan_to_num(base * doubt)))
-    total = base + flux * factor
+    common = float(np.nan_to_num(base * doubt))
+    flux, error = float(found.flux[0]) * factor, float(np.hypot(found.flux_err[0] * factor, common))
+    total, total_err = (
+        base + float(found.aperture_flux[0]) * factor,
+        float(np.hypot(found.aperture_flux_err[0] * factor, common)),
+    )
     return {
         "mjd": float("nan") if visit.mjd_tai is None else visit.mjd_tai,
         "kind": "forced",
@@ -132,15 +137,16 @@ def _measured(
         "instrument": visit.instrument,
         "visit": visit.visit,
         "detector": int(row.data_id.get("detector") or 0),
-        "flux": flux * factor,
+        "flux": flux,
         "flux_err": error,
-        "snr": flux * factor / error,
+        "snr": flux / error,
         "scale": 1.0 / factor if scale else float("nan"),
         "scale_err": doubt,
         "template_flux": base,
         "total_flux": total,
-        "total_flux_err": error if np.isfinite(total) else float("nan"),
-        "flag": flag,
+        "total_flux_err": total_err if np.isfinite(total) else float("nan"),
+        "flag": bool(found.flag[0]),
+        "total_flag": bool(found.aperture_flag[0]),
     }
 
 
@@ -172,11 +178,6 @@ def _beside(repo: Repo, row: DatasetRow, name: str) -> object:
         return None
 
 
-def _at(task: MeasurePlaceTask, exposure: Exposure, place: Place) -> tuple[float, float, bool]:
-    found = task.run(exposure, ra=np.array([place.ra]), dec=np.array([place.dec]))
-    return float(found.flux[0]), float(found.flux_err[0]), bool(found.flag[0])
-
-
 def _visit_of(row: DatasetRow) -> tuple[str, int]:
     return str(row.data_id.get("instrument", "")), int(row.data_id.get("visit") or 0)
 
@@ -189,4 +190,5 @@ def _described(curve: Table) -> Table:
     curve["limit_mag"] = ab_magnitude(LIMIT_SIGMA * np.asarray(curve["flux_err"], np.float64))
     for name, (unit, meaning) in MEANINGS.items():
         curve[name].unit, curve[name].description = u.Unit(unit) if unit else None, meaning
-    return curve[[*(name for name in curve.colnames if name != "flag"), "flag"]]
+    flags = ("flag", "total_flag")
+    return curve[[*(name for name in curve.colnames if name not in flags), *flags]]

@@ -31,7 +31,7 @@ def light_curve_figure(curve: Table, *, title: str) -> Figure:
 
 def has_totals(curve: Table) -> bool:
     """Return whether a light curve says how bright the place was in all, with the template, well above the noise."""
-    if not {"total_flux", "total_flux_err", "template_flux"} <= set(curve.colnames):
+    if not {"total_flux", "total_flux_err", "template_flux", "total_flag"} <= set(curve.colnames):
         return False
     total, error = (np.asarray(curve[name], dtype=float) for name in ("total_flux", "total_flux_err"))
     return bool(np.any(np.isfinite(total) & (total > MIN_TOTAL_SNR * error)))
@@ -44,14 +44,14 @@ def draw_totals(axes: Axes, curve: Table) -> None:
     ----------
     axes
     curve
-        With ``mjd`` [d], ``band``, ``total_flux``, ``total_flux_err`` and ``template_flux`` [nJy], and ``flag``.
+        With ``mjd`` [d], ``band``, ``total_flux``, ``total_flux_err`` and ``template_flux`` [nJy], and ``total_flag``.
     """
     total, error, base = (
         np.asarray(curve[name], dtype=float) for name in ("total_flux", "total_flux_err", "template_flux")
     )
     zero = np.floor(np.min(np.asarray(curve["mjd"])))
     days, bands = np.asarray(curve["mjd"]) - zero, np.asarray(curve["band"], dtype=str)
-    flagged = np.asarray(curve["flag"], dtype=bool)
+    flagged = np.asarray(curve["total_flag"], dtype=bool)
     axes.axhline(1.0, color="#BBBBBB", linewidth=0.8, zorder=0)
     for band in sorted(set(bands)):
         color = BAND_COLORS.get(band, GREY)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 
+from firstlight.algorithms.aperture import aperture_fluxes
 from firstlight.algorithms.psf_flux import PsfFluxes, measure_psf_flux
 from firstlight.errors import AlgorithmError
 from firstlight.framework import Config, Struct, Task
@@ -21,13 +22,23 @@ class PlaceFluxes(Struct):
     """What `MeasurePlaceTask` returns, one entry for each place; NaN where nothing can be measured."""
 
     flux: NDArray[np.float64]
-    """(n,) Flux on the image [its unit]."""
+    """(n,) Flux of the PSF on the image [its unit]: the best for what is faint."""
 
     flux_err: NDArray[np.float64]
     """(n,) Its error by the variance of the pixels."""
 
+    aperture_flux: NDArray[np.float64]
+    """(n,) Flux in a circle, with what the PSF has outside of it [its unit]. On a difference it is the better one where
+    a bright star was: what a kernel leaves of a core sums up to nothing in a circle."""
+
+    aperture_flux_err: NDArray[np.float64]
+    """(n,) Its error by the variance of the pixels."""
+
     flag: BoolArray
     """(n,) True off the image, at its edge, beside saturated light, and where bad pixels hold much of the light."""
+
+    aperture_flag: BoolArray
+    """(n,) True where the circle leaves the image, or has a bad pixel in it."""
 
 
 class MeasurePlaceConfig(Config):
@@ -36,13 +47,16 @@ class MeasurePlaceConfig(Config):
     unusable_planes: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SAT_TEMPLATE", "CR", "EDGE")
     """Mask planes whose pixels hold no light that can be trusted."""
 
+    aperture_fwhm: PositiveFloat = 1.5
+    """Radius of the circle, in units of the full width at half maximum."""
+
     core_fwhm: PositiveFloat = 0.5
     """Unusable pixels this near set the flag, in units of the full width at half maximum; further out they are only
     left out."""
 
 
 class MeasurePlaceTask(Task[MeasurePlaceConfig]):
-    """PSF fluxes at places that are known (forced photometry), each by itself."""
+    """Fluxes of the PSF and in circles at places that are known (forced photometry), each by itself."""
 
     def run(self, exposure: Exposure, *, ra: FloatArray, dec: FloatArray) -> PlaceFluxes:
         """Measure a difference, or a template, without its sky.
@@ -73,11 +87,33 @@ class MeasurePlaceTask(Task[MeasurePlaceConfig]):
             y=np.where(inside, y, np.nan),
             together=False,
         )
-        near = np.zeros(len(x), dtype=bool)
+        near, spoilt = np.zeros(len(x), dtype=bool), ~inside
+        aperture, aperture_err = np.full(len(x), np.nan), np.full(len(x), np.nan)
         for row in np.flatnonzero(inside):
-            reach = self.config.core_fwhm * exposure.psf.fwhm(x=float(x[row]), y=float(y[row]))
-            near[row] = _any_near(bad, x=float(x[row]), y=float(y[row]), radius=reach)
-        return PlaceFluxes(found.flux, found.flux_err, _doubtful(found) | near | ~inside)
+            at = {"x": float(x[row]), "y": float(y[row])}
+            fwhm = exposure.psf.fwhm(**at)
+            near[row] = _any_near(bad, **at, radius=self.config.core_fwhm * fwhm)
+            aperture[row], aperture_err[row], spoilt[row] = self._in_circle(exposure, bad, **at, fwhm=fwhm)
+        doubtful = _doubtful(found) | near | ~inside
+        return PlaceFluxes(found.flux, found.flux_err, aperture, aperture_err, doubtful, spoilt)
+
+    def _in_circle(
+        self, exposure: Exposure, bad: BoolArray, *, x: float, y: float, fwhm: float
+    ) -> tuple[float, float, bool]:
+        """Return flux and error in a circle about one place, and whether a bad pixel is in it."""
+        assert exposure.psf is not None  # noqa: S101 - run has made sure
+        radius = self.config.aperture_fwhm * fwhm
+        summed = aperture_fluxes(
+            np.nan_to_num(exposure.image),
+            variance=exposure.variance,
+            bad=bad,
+            x=np.array([x]),
+            y=np.array([y]),
+            radius=radius,
+        )
+        inside = exposure.psf.aperture_flux(radius, x=x, y=y)
+        spoilt = bool(summed.flag[0]) or bool(summed.masked_fraction[0] > 0)
+        return float(summed.flux[0]) / inside, float(summed.flux_err[0]) / inside, spoilt
 
     def _unusable(self, exposure: Exposure) -> BoolArray:
         planes = (name for name in self.config.unusable_planes if name in exposure.mask.planes)
