@@ -97,4 +97,4 @@ def test_the_simulation_knows_nothing_of_the_project_but_its_errors():
 def test_logging_is_configured_by_the_command_line_and_by_workers_only():
     configuring = [module for module, path in modules().items() if "structlog.configure(" in path.read_text()]
 
-    assert configuring == ["firstlight.cli.logs", "firstlight.execution.worker"]
+    assert configuring == ["firstlight.cli.logs", "firstlight.execution.worker", "firstlight.training.vet_pool"]
