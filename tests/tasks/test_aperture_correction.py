@@ -66,6 +66,21 @@ def test_corrected_fluxes_of_bright_stars_are_the_total_flux(task_class, measure
     assert 1.4826 * np.median(np.abs(against - np.median(against))) < 5e-3
 
 
+def test_stars_of_blends_that_do_not_fit_the_psf_are_left_out(measured):
+    exposure, stars = measured
+    hiding = stars.copy()
+    hiding["calib_psf_reserved"] = False
+    rejected = np.zeros(len(stars), bool)
+    rejected[np.flatnonzero(stars["calib_psf_used"])[::3]] = True
+    hiding["calib_psf_used"] &= ~rejected
+    hiding["aper_inst_flux"][rejected] *= 1.02
+    lonely = hiding.copy()
+    hiding["blended"] = rejected
+
+    assert not task_with().run(exposure, hiding, aperture_radius=RADIUS).used["psf"][rejected].any()
+    assert task_with().run(exposure, lonely, aperture_radius=RADIUS).used["psf"][rejected].any()
+
+
 def test_every_flux_of_the_stars_is_corrected(measured):
     exposure, stars = measured
     halved = stars.copy()

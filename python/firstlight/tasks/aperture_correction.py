@@ -222,7 +222,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
 
     def _select(self, stars: Table) -> IntArray:
         used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
-        used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool)
+        used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool) & ~_rejected_blend(stars)
         bright = used & (np.asarray(stars["snr"]) >= self.config.min_snr)
         rows = np.flatnonzero(bright if bright.any() else used)
         if len(rows) == 0:
@@ -276,6 +276,14 @@ def _change(term: BrightnessTerm | None) -> float:
         return 0.0
     values = term.evaluate(np.geomspace(term.faintest, term.brightest, 50))
     return float(np.ptp(values))
+
+
+def _rejected_blend(stars: Table) -> BoolArray:
+    """Return the stars of blends that do not fit the PSF, in which more neighbours hide than in those that do."""
+    if not {"blended", "calib_psf_used", "calib_psf_reserved"} <= set(stars.colnames):
+        return np.zeros(len(stars), dtype=bool)
+    fits = np.asarray(stars["calib_psf_used"], dtype=bool) | np.asarray(stars["calib_psf_reserved"], dtype=bool)
+    return np.asarray(stars["blended"], dtype=bool) & ~fits
 
 
 def _flags(rows: IntArray, size: int) -> BoolArray:
