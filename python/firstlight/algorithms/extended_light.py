@@ -10,7 +10,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.blocks import block_sums
 
 _MIN_GOOD = 0.1
-_GROWTH = 2.0
+_GROWTH = 3.0
 
 
 def mark_extended_light(
@@ -24,7 +24,7 @@ def mark_extended_light(
     """Mark where the mean of many pixels stands above the sky although single pixels do not.
 
     The means of square blocks are smoothed on several scales; what exceeds its noise is marked together with a border
-    twice as wide as the scale, in which a profile that falls off fades. The noise is the robust scatter of the
+    three times as wide as the scale, in which a profile that falls off fades. The noise is the robust scatter of the
     smoothed means themselves.
 
     Parameters
