@@ -119,6 +119,10 @@ def coadd_weights(variances: FloatArray, *, scatter: FloatArray | None = None) -
 def seeing_contrast(stamps: FloatArray, *, reach: int, margin: float = 1.5, floor: float = 0.2) -> NDArray[np.float64]:
     """Return by how much a star in each image may differ from that in the median image, in units of its local range.
 
+    Where only some of the images have a value, near their edges, the median may be that of the sharpest or the most
+    blurred ones alone. Of three and more values it is never the most extreme, so each image is compared with the second
+    lowest and the second highest of all.
+
     Parameters
     ----------
     stamps : (n, k, s, s)
@@ -130,12 +134,13 @@ def seeing_contrast(stamps: FloatArray, *, reach: int, margin: float = 1.5, floo
     floor
         The same, added: errors of the registration, as a share of the range.
     """
-    median = np.sort(stamps, axis=0)[(len(stamps) - 1) // 2]
-    contrast = np.zeros(len(stamps))
-    for k, star in enumerate(median):
-        bright = stamps[:, k].max(axis=0) > BRIGHT_PART * star.max()
-        local = _local_range(star.astype(np.float32), reach)
-        contrast = np.maximum(contrast, np.max(np.abs(stamps[:, k] - star)[:, bright] / local[bright], axis=1))
+    n, ascending = len(stamps), np.sort(stamps, axis=0)
+    contrast = np.zeros(n)
+    for median in (ascending[min(1, n - 1)], ascending[max(n - 2, 0)]):
+        for k, star in enumerate(median):
+            bright = stamps[:, k].max(axis=0) > BRIGHT_PART * star.max()
+            local = _local_range(star.astype(np.float32), reach)
+            contrast = np.maximum(contrast, np.max(np.abs(stamps[:, k] - star)[:, bright] / local[bright], axis=1))
     return np.asarray(margin * contrast + floor)
 
 
