@@ -56,6 +56,10 @@ N_KILLS = 8
 """How often `watch` is killed at some moment before it may end."""
 
 
+SURE_ARTEFACT = 0.02
+"""Default of `ScoreCheckTask`."""
+
+
 class Clock:
     """Prints how long each step took."""
 
@@ -197,6 +201,8 @@ def tell(season: truth.Season) -> None:
     print(f"objects of two detections and more: {often}, of which {often - len(wrong)} are true")
     for row in wrong:
         print(f"  ra {row['ra']:.5f} dec {row['dec']:+.5f}: {row['n_detections']} detections of nothing")
+    often, wrong = truth.purity(season, min_score=SURE_ARTEFACT)
+    print(f"without candidates of a score below {SURE_ARTEFACT}: {often}, of which {often - len(wrong)} are true")
     print(f"true objects with several numbers: {truth.duplicates(season)}; objects of several: {truth.mixed(season)}")
     for kind in ("supernova", "variable"):
         for of in ("detection", "forced"):

@@ -63,7 +63,9 @@ def read_season(repo: Repo, folder: Path, *, n_templates: int) -> Season:
     objects["true_id"] = [_owner(found, number) for number in objects["id"]]
     wanted = (np.asarray(objects["n_detections"]) >= 2) | (np.asarray(objects["true_id"]) >= 0)
     curves = {int(number): light_curve(repo, int(number)) for number in objects["id"][wanted]}
-    return Season(truth, found, objects, curves)
+    season = Season(truth, found, objects, curves)
+    _take_off_template(season)
+    return season
 
 
 def recall(season: Season) -> list[tuple[str, int, int, int]]:
@@ -90,9 +92,18 @@ def completeness(season: Season, kind: str) -> list[tuple[str, int, int]]:
     return rows
 
 
-def purity(season: Season) -> tuple[int, Table]:
-    """Return how many objects have two detections and more, and those of them that are not true."""
-    often = season.objects[np.asarray(season.objects["n_detections"]) >= 2]
+def purity(season: Season, *, min_score: float = 0.0) -> tuple[int, Table]:
+    """Return how many objects have two detections and more, and those of them that are not true.
+
+    Parameters
+    ----------
+    season
+    min_score
+        Detections that are less probable do not count; those without a score do.
+    """
+    counts = ~(np.asarray(season.detections["score"]) < min_score)
+    numbers, times = np.unique(np.asarray(season.detections["object_id"])[counts], return_counts=True)
+    often = season.objects[np.isin(np.asarray(season.objects["id"]), numbers[times >= 2])]
     return len(often), often[np.asarray(often["true_id"]) < 0]
 
 
@@ -168,12 +179,7 @@ def _draw_one(place: Axes, season: Season, entry: Table.Row) -> None:
     curve, true = season.curves[int(entry["id"])], season.truth[season.truth["id"] == entry["true_id"]]
     true = true[np.argsort(true["mjd"])]
     start = np.floor(np.min(season.truth["mjd"]))
-    shift = 0.0
-    forced = curve[curve["kind"] == "forced"]
-    if true["kind"][0] == "variable":
-        at = np.interp(forced["mjd"], true["mjd"], true["change"])
-        shift = float(np.average(np.asarray(forced["flux"]) - at, weights=np.asarray(forced["flux_err"]) ** -2.0))
-    place.plot(true["mjd"] - start, 1e-3 * (true["change"] + shift), color="0.6", lw=1.5, zorder=0, label="truth")
+    place.plot(true["mjd"] - start, 1e-3 * true["change"], color="0.6", lw=1.5, zorder=0, label="truth")
     for kind, style in (
         ("forced", {"fmt": "o", "ms": 3, "color": "C0"}),
         ("detection", {"fmt": "s", "mfc": "none", "color": "C3"}),
@@ -197,6 +203,28 @@ def _add_change(truth: Table, before: Table, *, n_templates: int) -> None:
     change = flux - np.array([in_template[int(number)] for number in truth["id"]])
     error = np.where(snr > 0, flux / np.where(snr > 0, snr, 1.0), np.inf) * np.sqrt(1.0 + 1.0 / max(n_templates, 1))
     truth["change"], truth["change_snr"] = change, np.where(np.isfinite(error), change / error, 0.0)
+
+
+def _take_off_template(season: Season) -> None:
+    """Put right the changes of variables that are objects.
+
+    A template leaves out what differs most, so the flux of a variable in it is not that of the mean of its epochs; it
+    follows from the fluxes at the place of the object, as a constant that fits best.
+    """
+    truth = season.truth
+    for entry in season.objects[np.asarray(season.objects["true_id"]) >= 0]:
+        mine = np.flatnonzero((truth["id"] == entry["true_id"]) & (truth["kind"] == "variable"))
+        forced = season.curves[int(entry["id"])]
+        forced = forced[forced["kind"] == "forced"]
+        if not (len(mine) and len(forced)):
+            continue
+        near = np.argmin(np.abs(np.asarray(forced["mjd"])[:, None] - np.asarray(truth["mjd"])[mine]), axis=1)
+        change, snr = np.asarray(truth["change"]), np.asarray(truth["change_snr"])
+        weight = np.asarray(forced["flux_err"]) ** -2.0
+        shift = float(np.average(np.asarray(forced["flux"]) - change[mine[near]], weights=weight))
+        error = np.divide(change[mine], snr[mine], out=np.full(len(mine), np.inf), where=snr[mine] != 0)
+        truth["change"][mine] = change[mine] + shift
+        truth["change_snr"][mine] = (change[mine] + shift) / error
 
 
 def _pairs(found: Table, truth: Table) -> list[tuple[int, int]]:
