@@ -283,7 +283,7 @@ def _rejected_blend(stars: Table) -> BoolArray:
     if not {"blended", "calib_psf_used", "calib_psf_reserved"} <= set(stars.colnames):
         return np.zeros(len(stars), dtype=bool)
     fits = np.asarray(stars["calib_psf_used"], dtype=bool) | np.asarray(stars["calib_psf_reserved"], dtype=bool)
-    return np.asarray(stars["blended"], dtype=bool) & ~fits
+    return np.asarray(np.asarray(stars["blended"], dtype=bool) & ~fits, dtype=np.bool_)
 
 
 def _flags(rows: IntArray, size: int) -> BoolArray:
