@@ -17,7 +17,7 @@ def usable_planes(
     image: NDArray[np.float32], variance: NDArray[np.float32], bad: NDArray[np.bool_], *, inverse_variance: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return image and weight, both 0 where a pixel is bad, not finite or without variance."""
-    light, weight = np.zeros_like(image), np.zeros_like(image)
+    light, weight = np.empty_like(image), np.empty_like(image)
     _fill_usable(image, variance, bad, inverse_variance, light, weight)
     return light, weight
 
@@ -31,7 +31,7 @@ def _fill_usable(
     light: NDArray[np.float32],
     weight: NDArray[np.float32],
 ) -> None:
-    """Fill the results of `usable_planes`, which are zero."""
+    """Fill the results of `usable_planes`."""
     one = np.float32(1.0)
     for row in range(image.shape[0]):
         for col in range(image.shape[1]):
@@ -39,6 +39,8 @@ def _fill_usable(
             if not bad[row, col] and np.isfinite(value) and np.isfinite(spread) and spread > 0.0:
                 light[row, col] = value
                 weight[row, col] = one / spread if inverse_variance else one
+            else:
+                light[row, col], weight[row, col] = np.float32(0.0), np.float32(0.0)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
