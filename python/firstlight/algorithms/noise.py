@@ -17,6 +17,7 @@ from firstlight.kernels.planes import as_plane
 _N_SIGMA = 2.5
 _ITERATIONS = 6
 _MIN_PIXELS = 16
+_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,23 @@ def require_varying(image: FloatArray, *, bad: BoolArray) -> None:
     ConstantImageError
         If all usable pixels have one value.
     """
-    usable = image[~bad & np.isfinite(image)]
-    if usable.size == 0:
+    count, low, high = 0, np.inf, -np.inf
+    for start in range(0, len(image), _BLOCK_ROWS):
+        rows = image[start : start + _BLOCK_ROWS]
+        usable = rows[~bad[start : start + _BLOCK_ROWS] & np.isfinite(rows)]
+        count += usable.size
+        low, high = float(usable.min(initial=low)), float(usable.max(initial=high))
+        if low < high:
+            return
+    if count == 0:
         raise TooManyMaskedPixelsError(
             f"None of the {image.size} pixels is usable; all are masked or not finite.", n_pixels=image.size
         )
-    if usable.min() == usable.max():
-        raise ConstantImageError(
-            f"All {usable.size} usable pixels have the value {float(usable[0]):.6g}; there is no noise and no signal.",
-            n_pixels=usable.size,
-            value=float(usable[0]),
-        )
+    raise ConstantImageError(
+        f"All {count} usable pixels have the value {low:.6g}; there is no noise and no signal.",
+        n_pixels=count,
+        value=low,
+    )
 
 
 def estimate_variance(
