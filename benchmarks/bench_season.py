@@ -188,7 +188,7 @@ def same_in_any_order(folder: Path, repo: Repo, *, seed: int) -> tuple[int, int]
     return len(first), sum(first.get(number) != second.get(number) for number in set(first) | set(second))
 
 
-def tell(season: truth.Season) -> None:
+def tell(season: truth.Season, frames: Path) -> None:
     """Print the rows."""
     print("\nsupernovae and variables, by their largest S/N: there, found, found twice")
     for name, n, once, twice in truth.recall(season):
@@ -204,6 +204,8 @@ def tell(season: truth.Season) -> None:
     often, wrong = truth.purity(season, min_score=SURE_ARTEFACT)
     print(f"without candidates of a score below {SURE_ARTEFACT}: {often}, of which {often - len(wrong)} are true")
     print(f"true objects with several numbers: {truth.duplicates(season)}; objects of several: {truth.mixed(season)}")
+    seen, right, others = truth.named(season, frames)
+    print(f"detections of predicted bodies: {seen}, of which {right} have their name; {others} others have one")
     for kind in ("supernova", "variable"):
         for of in ("detection", "forced"):
             curves = truth.pulls(season, kind, of)
@@ -279,7 +281,7 @@ def main() -> None:
     clock.tell("watched")
     with Repo.open(folder / "repo") as repo:
         season = truth.read_season(repo, frames, n_templates=N_TEMPLATES)
-        tell(season)
+        tell(season, frames)
         truth.draw(season, folder / "light_curves.png")
         kept, right, surplus = check_alerts(folder, repo)
         print(f"alerts: {right} of {kept} detections have a true one; {surplus} alerts of nothing that is kept")

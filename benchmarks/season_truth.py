@@ -107,6 +107,19 @@ def purity(season: Season, *, min_score: float = 0.0) -> tuple[int, Table]:
     return len(often), often[np.asarray(often["true_id"]) < 0]
 
 
+def named(season: Season, folder: Path) -> tuple[int, int, int]:
+    """Return detections of predicted bodies, how many of them have their name, and how many other ones have a name."""
+    objects = read_catalog(folder / "truth_objects.parquet")
+    known = {int(row["id"]) for row in objects if row["known"]}
+    seen = right = wrong = 0
+    for row in season.detections:
+        number, name = int(row["true_id"]), str(row["solar_system"])
+        seen += number in known
+        right += number in known and name == f"body {number}"
+        wrong += bool(name) and name != f"body {number}"
+    return seen, right, wrong
+
+
 def duplicates(season: Season) -> dict[int, list[int]]:
     """Return true objects that stay in place and have several numbers."""
     still = {int(number) for number in season.truth["id"][season.truth["kind"] != "mover"]}
