@@ -24,7 +24,7 @@ from firstlight.images.photo_calib import ab_magnitude
 from firstlight.qa.night import CurvePoint, NightCandidate, NightContent, ObjectContent
 from firstlight.qa.night_page import candidates_page, night_page, object_page
 from firstlight.qa.stamps import Triplet
-from firstlight.repo.light_curves import light_curves
+from firstlight.repo.light_curves import DETECTION, light_curves
 from firstlight.repo.object_schema import detection, sky_object
 from firstlight.repo.objects import has_tables, select_in
 from firstlight.repo.records import visits
@@ -227,8 +227,12 @@ class NightPages:
     def _curves(self, ids: Collection[int]) -> dict[int, list[CurvePoint]]:
         if not ids:
             return {}
-        found = light_curves(self.repo, ids)
-        return {number: _points(curve) for number, curve in found.items()}
+        curves = light_curves(self.repo, ids)
+        found: dict[int, list[CurvePoint]] = {}
+        columns = [curves[name].tolist() for name in ("object_id", "mjd", "flux", "flux_err", "band", "kind")]
+        for number, mjd, flux, error, band, kind in zip(*columns, strict=True):
+            found.setdefault(number, []).append(CurvePoint(mjd, flux, error, str(band), detected=kind == DETECTION))
+        return found
 
     def _objects(self, ids: Collection[int], curves: Mapping[int, Sequence[CurvePoint]]) -> Iterator[ObjectContent]:
         """Yield objects with all detections of the output."""
@@ -296,11 +300,3 @@ def _first(row: Table.Row, names: Collection[str], wanted: Sequence[str]) -> flo
 
 def _words(row: Table.Row, names: Collection[str], name: str) -> str:
     return str(row[name]) if name in names and not np.ma.is_masked(row[name]) else ""
-
-
-def _points(curve: Table) -> list[CurvePoint]:
-    columns = [curve[name].tolist() for name in ("mjd", "flux", "flux_err", "band", "kind")]
-    return [
-        CurvePoint(mjd, flux, error, str(band), detected=kind == "detection")
-        for mjd, flux, error, band, kind in zip(*columns, strict=True)
-    ]

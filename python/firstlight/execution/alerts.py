@@ -15,8 +15,8 @@ from firstlight.images.alert_packet import STAMPS, alert_packet, candidate_field
 from firstlight.images.alert_stamps import StampMaker
 from firstlight.images.exposure import Exposure
 from firstlight.repo.light_curves import DETECTION, FORCED, light_curves
-from firstlight.repo.object_schema import associated, detection
-from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_in, select_rows
+from firstlight.repo.object_schema import associated
+from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_rows
 from firstlight.repo.records import visits
 from firstlight.repo.repo import Repo
 
@@ -168,17 +168,11 @@ def _alert(
 
 def _curves(repo: Repo, object_ids: Sequence[int]) -> dict[int, list[dict[str, Any]]]:
     """Return object -> its detections, with their numbers, and fluxes at its place; none for a body (number 0)."""
-    ids = sorted(set(object_ids) - {0})
-    with repo.database.read() as connection:
-        seen = select_in(connection, detection, detection.c.object_id, ids)
-    images = zip(*(seen[name].tolist() for name in ("object_id", "instrument", "visit", "detector")), strict=True)
-    numbers = dict(zip(images, seen["id"].tolist(), strict=True))
+    table = light_curves(repo, set(object_ids) - {0})
     curves: dict[int, list[dict[str, Any]]] = {}
-    for number, table in light_curves(repo, ids).items():
-        columns = [table[name].tolist() for name in table.colnames]
-        curves[number] = [dict(zip(table.colnames, values, strict=True)) for values in zip(*columns, strict=True)]
-        for each in curves[number]:
-            each["id"] = numbers.get((number, each["instrument"], each["visit"], each["detector"]))
+    for values in zip(*(table[name].tolist() for name in table.colnames), strict=True):
+        row = dict(zip(table.colnames, values, strict=True))
+        curves.setdefault(row["object_id"], []).append({**row, "id": row["detection_id"] or None})
     return curves
 
 

@@ -27,6 +27,9 @@ DETECTION, FORCED = "detection", "forced"
 LIMIT_SIGMA = 5.0
 """Upper limits are so many errors."""
 
+OWN = ("object_id", "detection_id")
+"""Columns that tell the light curves of several objects apart."""
+
 MEANINGS = {
     "mjd": "Middle of the exposure, MJD TAI.",
     "kind": "'detection', or 'forced' for a flux measured at the place of the object.",
@@ -92,47 +95,52 @@ def light_curve(repo: Repo, object_id: int) -> Table:
     with ``mjd`` [d], ``kind``, ``band``, ``instrument``, ``visit``, ``detector``, ``flux``, ``flux_err`` [nJy],
     ``snr``, ``mag``, ``mag_err``, ``limit_mag`` [AB mag] and ``score``.
     """
-    numbers = sa.select(detection.c.id).where(detection.c.object_id == object_id)
-    with repo.database.read() as connection:
-        seen = store.select_rows(connection, detection, detection.c.object_id == object_id)
-        forced = store.select_rows(
-            connection, forced_flux, sa.or_(forced_flux.c.object_id == object_id, forced_flux.c.object_id.in_(numbers))
-        )
-    return _joined(seen, forced, object_id=object_id)
+    curve = light_curves(repo, [object_id])
+    return curve[[name for name in curve.colnames if name not in OWN]]
 
 
-def _joined(seen: Table, forced: Table, *, object_id: int) -> Table:
-    """Return detections of an object and fluxes at its place as one table, in the order of time."""
-    # Objects that became one may both have been measured on an image; the measurement of the present one counts.
-    order = np.lexsort([np.asarray(forced["object_id"]) != object_id, *(forced[n] for n in ("detector", "visit"))])
-    forced = forced[order]
-    key = np.array([f"{a}/{b}/{c}" for a, b, c in forced["instrument", "visit", "detector"]], dtype=str)
-    forced = forced[np.sort(np.unique(key, return_index=True)[1])] if len(forced) else forced
-    names = ["mjd", "band", "instrument", "visit", "detector", "flux", "flux_err"]
-    forced = forced[names]
-    forced["score"], forced["kind"], seen["kind"] = np.nan, FORCED, DETECTION
-    seen = seen[[*names, "score", "kind"]]
-    curve = vstack([seen, forced], join_type="exact", metadata_conflicts="silent")
-    return _with_magnitudes(curve[np.lexsort([curve["kind"], curve["detector"], curve["visit"], curve["mjd"]])])
+def light_curves(repo: Repo, object_ids: Iterable[int]) -> Table:
+    """Return all that is known of the brightness of several objects: those in the order of their numbers, then of time.
 
-
-def light_curves(repo: Repo, object_ids: Iterable[int]) -> dict[int, Table]:
-    """Return all that is known of the brightness of several objects, as `light_curve` does for one.
-
-    Objects of which nothing is known are left out.
+    Returns
+    -------
+    with the columns of `light_curve`, and ``object_id`` and ``detection_id``, 0 for a flux measured at a known place.
     """
     ids = sorted({int(each) for each in object_ids})
     with repo.database.read() as connection:
         seen = store.select_in(connection, detection, detection.c.object_id, ids)
         owner = dict(zip(seen["id"].tolist(), seen["object_id"].tolist(), strict=True)) | {each: each for each in ids}
         forced = store.select_in(connection, forced_flux, forced_flux.c.object_id, sorted(owner))
-    found: dict[int, Table] = {}
-    own = np.array([owner[each] for each in forced["object_id"].tolist()], dtype=np.int64)
-    for each in ids:
-        mine = np.asarray(seen["object_id"]) == each
-        if mine.any() or np.any(own == each):
-            found[each] = _joined(seen[mine], forced[own == each], object_id=each)
-    return found
+    now = np.array([owner[each] for each in forced["object_id"].tolist()], dtype=np.int64)
+    forced = forced[_one_of_each_image(forced, now)]
+    names = ["object_id", "mjd", "band", "instrument", "visit", "detector", "flux", "flux_err"]
+    forced["object_id"] = [owner[each] for each in forced["object_id"].tolist()]
+    forced = forced[names]
+    forced["score"], forced["kind"], forced["detection_id"] = np.nan, FORCED, np.int64(0)
+    seen["kind"], seen["detection_id"] = DETECTION, seen["id"]
+    seen = seen[[*names, "score", "kind", "detection_id"]]
+    curve = vstack([seen, forced], join_type="exact", metadata_conflicts="silent")
+    order = [curve[name] for name in ("kind", "detector", "visit", "mjd", "object_id")]
+    return _with_magnitudes(curve[np.lexsort(order)])
+
+
+def _one_of_each_image(forced: Table, now: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the rows that count: objects that became one may both have been measured on an image.
+
+    The measurement of the present one counts then.
+
+    Parameters
+    ----------
+    forced
+    now : (n,)
+        The object that each flux belongs to now.
+    """
+    image = [np.asarray(forced[name]) for name in ("detector", "visit", "instrument")]
+    order = np.lexsort([np.asarray(forced["object_id"]) != now, *image, now])
+    same = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for values in (*image, now):
+        same &= values[order][1:] == values[order][:-1]
+    return np.asarray(order[np.append(True, ~same)[: len(order)]])
 
 
 def save_forced_fluxes(
@@ -177,7 +185,7 @@ def _with_magnitudes(curve: Table) -> Table:
     for name, meaning in MEANINGS.items():
         curve[name].description = meaning
     order = ("mjd", "kind", "band", "instrument", "visit", "detector", "flux", "flux_err", "snr")
-    return curve[[*order, "mag", "mag_err", "limit_mag", "score"]]
+    return curve[[*order, "mag", "mag_err", "limit_mag", "score", *OWN]]
 
 
 def _require_tables(connection: sa.Connection, repo: Repo) -> None:
