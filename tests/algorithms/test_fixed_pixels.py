@@ -10,9 +10,9 @@ import pytest
 
 from firstlight.algorithms.fixed_pixels import find_fixed_pixels, vote
 
-SHAPE = (120, 150)
+SHAPE = (140, 150)
 SKY, NOISE = 200.0, 4.0
-N_SIGMA, SIZE = 3.0, 7
+N_SIGMA, LINE_SIGMA, SIZE = 3.0, 0.3, 7
 
 
 def frames(*, step, n=12, n_stars=120, hot=(), cold=(), seed=3):
@@ -36,7 +36,10 @@ def frames(*, step, n=12, n_stars=120, hot=(), cold=(), seed=3):
 
 def found_in(images, *, bad=None, min_share=0.75, min_seen=5):
     nothing = np.zeros(SHAPE, dtype=bool)
-    votes = [vote(image, bad=nothing if bad is None else bad, n_sigma=N_SIGMA, size=SIZE) for image in images]
+    votes = [
+        vote(image, bad=nothing if bad is None else bad, n_sigma=N_SIGMA, line_sigma=LINE_SIGMA, size=SIZE)
+        for image in images
+    ]
     return find_fixed_pixels(reduce(add, votes), min_share=min_share, min_seen=min_seen)
 
 
@@ -68,6 +71,23 @@ def test_a_sky_that_stands_still_is_told_by_its_stars():
     assert found_in(frames(step=(0.0, 0.0))).star_share > 0.8
 
 
+def test_rows_and_columns_that_are_always_odd_are_lines_and_banding_that_comes_and_goes_is_not(drifting):
+    random = np.random.default_rng(4)
+    images = [each.copy() for each in drifting[0]]
+    for image in images:
+        image[:3] -= 1.5 * NOISE
+        image[:, 70] += 1.5 * NOISE
+        image += random.normal(0.0, 0.2 * NOISE, (SHAPE[0], 1)).astype(np.float32)
+
+    lines = found_in(images).lines
+
+    assert lines[:3].all()
+    assert lines[:, 70].all()
+    # The rows beside the odd ones are compared with more than half of sound ones.
+    assert not lines[3:, :70].any()
+    assert not lines[3:, 71:].any()
+
+
 def test_pixels_that_say_nothing_are_not_judged(drifting):
     images, hot, _ = drifting
     bad = np.zeros(SHAPE, dtype=bool)
@@ -82,5 +102,5 @@ def test_images_without_any_value_or_scatter_find_nothing():
     for image in (np.full(SHAPE, np.nan, np.float32), np.full(SHAPE, 7.0, np.float32)):
         found = found_in([image] * 6)
 
-        assert not (found.hot | found.cold).any()
+        assert not (found.hot | found.cold | found.lines).any()
         assert found.star_share == 0.0

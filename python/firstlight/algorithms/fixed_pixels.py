@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,11 @@ CORE = 3
 CORE_SIGMA = 10.0
 """The square stands out by this where there is a star [standard deviation of a pixel]."""
 
+QUARTERS, SHORTEST_QUARTER = 4, 32
+"""Whole lines are judged by so many parts, each of so many pixels at least."""
+
+TINY = 1e-30
+
 
 @dataclass(frozen=True)
 class PixelVotes:
@@ -31,16 +36,26 @@ class PixelVotes:
         Number of those in which it is brighter, or darker, than its surroundings.
     star : (ny, nx)
         Number of those in which the core of a star covers it.
+    high_rows, low_rows : (ny,)
+        Number of images in which a whole row is brighter, or darker, than the rows about it.
+    high_columns, low_columns : (nx,)
+    n
+        Number of images.
     """
 
     seen: NDArray[np.int32]
     high: NDArray[np.int32]
     low: NDArray[np.int32]
     star: NDArray[np.int32]
+    high_rows: NDArray[np.int32]
+    low_rows: NDArray[np.int32]
+    high_columns: NDArray[np.int32]
+    low_columns: NDArray[np.int32]
+    n: int
 
     def __add__(self, other: PixelVotes) -> PixelVotes:
         """Return the votes of both."""
-        return PixelVotes(self.seen + other.seen, self.high + other.high, self.low + other.low, self.star + other.star)
+        return PixelVotes(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class FixedPixels:
     Parameters
     ----------
     hot, cold : (ny, nx)
+    lines : (ny, nx)
+        Whole rows and columns, as at the edges of many detectors.
     star_share
         Share of the light of stars that lies on them: about that of their area where the sky has moved, and about 1
         where it stood still, so that stars were taken for defects. 0 without stars.
@@ -57,10 +74,11 @@ class FixedPixels:
 
     hot: BoolArray
     cold: BoolArray
+    lines: BoolArray
     star_share: float
 
 
-def vote(image: FloatArray, *, bad: BoolArray, n_sigma: float, size: int) -> PixelVotes:
+def vote(image: FloatArray, *, bad: BoolArray, n_sigma: float, line_sigma: float, size: int) -> PixelVotes:
     """Return which pixels of one image stand out from their surroundings.
 
     Parameters
@@ -71,6 +89,9 @@ def vote(image: FloatArray, *, bad: BoolArray, n_sigma: float, size: int) -> Pix
         Pixels that say nothing.
     n_sigma
         Limit in units of the scatter of the pixels of this image about their surroundings.
+    line_sigma
+        Limit of the median of a row or column, in the same units. What all pixels of a line have in common adds up
+        under a star, so that little does harm.
     size : [pixel]
         Side of the surroundings, whose median counts: more than twice the width of a defect.
     """
@@ -81,8 +102,18 @@ def vote(image: FloatArray, *, bad: BoolArray, n_sigma: float, size: int) -> Pix
     limit, core_limit = n_sigma * scatter, CORE_SIGMA * scatter
     core = median_filter(excess, size=CORE, mode="nearest") > core_limit
     known = good & (scatter > 0.0)
+    rows, columns = (_line_excess(image, good, axis=axis, size=size) for axis in (1, 0))
+    least = max(line_sigma * scatter, TINY)
     return PixelVotes(
-        *(np.asarray(known & said, dtype=np.int32) for said in (good, excess > limit, excess < -limit, core))
+        seen=_votes(known),
+        high=_votes(known & (excess > limit)),
+        low=_votes(known & (excess < -limit)),
+        star=_votes(known & core),
+        high_rows=_votes(rows > least),
+        low_rows=_votes(rows < -least),
+        high_columns=_votes(columns > least),
+        low_columns=_votes(columns < -least),
+        n=1,
     )
 
 
@@ -105,5 +136,42 @@ def find_fixed_pixels(votes: PixelVotes, *, min_share: float, min_seen: int) -> 
     enough = votes.seen >= max(1, min_seen)
     needed = min_share * np.maximum(votes.seen, 1)
     hot, cold = (np.asarray(enough & (each >= needed)) for each in (votes.high, votes.low))
+    least = max(1, min_seen, min_share * votes.n)
+    rows, columns = (
+        (high >= least) | (low >= least)
+        for high, low in ((votes.high_rows, votes.low_rows), (votes.high_columns, votes.low_columns))
+    )
     stars = int(votes.star.sum())
-    return FixedPixels(hot, cold, float(votes.star[hot].sum() / stars) if stars else 0.0)
+    share = float(votes.star[hot].sum() / stars) if stars else 0.0
+    return FixedPixels(hot, cold, np.asarray(rows[:, None] | columns[None, :]), share)
+
+
+def _line_excess(image: FloatArray, good: BoolArray, *, axis: int, size: int) -> NDArray[np.float64]:
+    """Return how much each row (axis 1) or column (axis 0) exceeds the lines about it, where it does least.
+
+    Of the quarters of a line the one counts that differs least: a galaxy or a crowd of stars does not fill all. At an
+    edge the lines about it are those inside, as many as elsewhere: what is odd there often is so on several. 0 for
+    lines that are too short to tell.
+    """
+    lines = np.where(good, image, np.nan) if axis == 1 else np.where(good, image, np.nan).T
+    length = lines.shape[1] // QUARTERS
+    if length < SHORTEST_QUARTER:
+        return np.zeros(len(lines))
+    half = min(size, (len(lines) - 1) // 2)
+    starts = np.clip(np.arange(len(lines)) - half, 0, len(lines) - 2 * half - 1)
+    excess = np.empty((QUARTERS, len(lines)))
+    for number in range(QUARTERS):
+        medians = np.array([_median(line[number * length : (number + 1) * length]) for line in lines])
+        about = np.array([_median(medians[start : start + 2 * half + 1]) for start in starts])
+        excess[number] = np.nan_to_num(medians - about)
+    return np.asarray(np.where(excess.min(axis=0) > 0, excess.min(axis=0), np.minimum(excess.max(axis=0), 0.0)))
+
+
+def _votes(said: BoolArray) -> NDArray[np.int32]:
+    return np.asarray(said, dtype=np.int32)
+
+
+def _median(values: FloatArray) -> float:
+    """Return the median of what is finite; NaN if nothing is."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else float("nan")

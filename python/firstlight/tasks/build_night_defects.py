@@ -41,6 +41,9 @@ class BuildNightDefectsConfig(PipelineTaskConfig):
     n_sigma: PositiveFloat = 3.0
     """A pixel stands out when it differs from its surroundings by this, in units of the scatter of a frame."""
 
+    line_sigma: PositiveFloat = 0.3
+    """A whole row or column stands out when its median differs from those about it by this, in the same units."""
+
     min_share: float = Field(default=0.75, gt=0.5, le=1.0)
     """Share of the frames in which a defect stands out."""
 
@@ -97,9 +100,10 @@ class BuildNightDefectsTask(PipelineTask[BuildNightDefectsConfig]):
                 star_share=found.star_share,
                 n_frames=n,
             )
-        bad = grow(found.hot | found.cold, radius=config.grow)
+        bad = grow(found.hot | found.cold | found.lines, radius=config.grow)
         table = defect_table(bad)
-        counts = {"hot_pixels": found.hot, "cold_pixels": found.cold, "defect_pixels": bad}
+        counts = {"hot_pixels": found.hot, "cold_pixels": found.cold, "line_pixels": found.lines}
+        counts["defect_pixels"] = bad
         for name, where in counts.items():
             self.metadata.count(name, int(where.sum()))
         self.log.info("defects", frames=n, boxes=len(table), **{name: int(each.sum()) for name, each in counts.items()})
@@ -130,6 +134,7 @@ class BuildNightDefectsTask(PipelineTask[BuildNightDefectsConfig]):
                 exposure.image,
                 bad=self._ignored(exposure),
                 n_sigma=self.config.n_sigma,
+                line_sigma=self.config.line_sigma,
                 size=self.config.surroundings_size,
             )
             votes = own if votes is None else votes + own
