@@ -236,8 +236,8 @@ def _take_off_template(season: Season) -> None:
         weight = np.asarray(forced["flux_err"]) ** -2.0
         shift = float(np.average(np.asarray(forced["flux"]) - change[mine[near]], weights=weight))
         error = np.divide(change[mine], snr[mine], out=np.full(len(mine), np.inf), where=snr[mine] != 0)
-        truth["change"][mine] = change[mine] + shift
         truth["change_snr"][mine] = (change[mine] + shift) / error
+        truth["change"][mine] += shift
 
 
 def _pairs(found: Table, truth: Table) -> list[tuple[int, int]]:
