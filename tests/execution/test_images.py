@@ -145,6 +145,7 @@ def test_the_reason_of_a_failing_image_is_in_every_form_of_the_report(night):
         assert failure["message"] in form
         assert failure["error"] in form
         assert failure["command"] in form
+    assert " -c calibrate:psf.order=1 -d " in failure["command"]
     with Repo.open(night / "repo") as repo:
         [blocked] = [row for row in repo.quanta("one/1") if row.status == "blocked"]
     assert blocked.label == "measure"

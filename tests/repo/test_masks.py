@@ -66,6 +66,18 @@ def test_an_image_is_read_from_the_repository_with_the_mask_that_lay_beside_it(r
     assert repo.check() == []
 
 
+def test_raw_images_are_pruned_with_their_masks(repo, tmp_path):
+    mask_of(frame(tmp_path / "a.fits"))
+    take(repo, *sorted(tmp_path.glob("*.fits")))
+
+    gone = repo.prune("raw", collections="raw/generic")
+
+    assert [row.type for row in gone] == ["raw", "raw_mask"]
+    assert not any(row.path.exists() for row in gone)
+    assert not repo.datasets("raw_mask", collections="raw/generic")
+    assert repo.check() == []
+
+
 def test_every_detector_of_a_file_has_its_own_part_of_the_mask(repo, tmp_path):
     image = frame(tmp_path / "a.fits", hdus=3)
     mask = mask_of(image, hdus=3)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from firstlight.errors import RepoError
@@ -18,6 +19,9 @@ from firstlight.repo.rows import QuantumRow
 
 SLOWEST = 5
 EXAMPLES = 3
+GIVEN_AGAIN = frozenset({"-c", "-C", "-i", "--input", "--instrument"})
+"""Options of the command of a run that the command for one piece of its work repeats."""
+
 FAILURES = frozenset({"partial", "failed", "error", "timeout", "memory", "lost"})
 
 
@@ -179,9 +183,23 @@ def _rerun(row: QuantumRow, repo: Repo, output: str) -> str:
     names = ("visit", "exposure", "detector", "tract", "patch")
     data_id = row.record.get("data_id", {})
     where = " and ".join(f"{name}={data_id[name]}" for name in names if name in data_id)
-    pipeline = RunFolder(repo.root, runs_of(repo, output)[0]).about().get("pipeline") or "PIPELINE"
+    about = RunFolder(repo.root, runs_of(repo, output)[0]).about()
+    pipeline = about.get("pipeline") or "PIPELINE"
+    given = "".join(f" {each}" for each in _given_again(str(about.get("command", ""))))
     debugger = " --pdb" if row.status == "error" else ""
-    return f'firstlight run -b {repo.root} -p {shlex.quote(str(pipeline))} -o {output}-debug -d "{where}"{debugger}'
+    return (
+        f'firstlight run -b {repo.root} -p {shlex.quote(str(pipeline))} -o {output}-debug{given} -d "{where}"{debugger}'
+    )
+
+
+def _given_again(command: str) -> Iterator[str]:
+    """Yield the options of a command that say what is made, and from what, quoted for the shell."""
+    words = shlex.split(command)
+    for option, value in pairwise([*words, ""]):
+        if option in GIVEN_AGAIN and value:
+            yield f"{option} {shlex.quote(value)}"
+        elif option.partition("=")[0] in GIVEN_AGAIN and "=" in option:
+            yield shlex.quote(option)
 
 
 def _gates(rows: Iterable[QuantumRow]) -> list[GateCount]:

@@ -39,6 +39,9 @@ from firstlight.repo.storage import find_storage
 from firstlight.repo.type_registry import KnownType, TypeRegistry
 from firstlight.repo.writing import insert_datasets, put_object
 
+BELONGING = {"raw": ("raw_mask",)}
+"""Types whose datasets are pruned with those of another type."""
+
 RawReader = Callable[[Path, Mapping[str, Value]], object]
 """Returns the image in a file of a telescope, given its data id."""
 
@@ -321,8 +324,15 @@ class Repo:
             removal.forget_collection(connection, require_collection(connection, name, "CHAINED", "CALIBRATION"))
 
     def prune(self, type_name: str, /, *, collections: str | Iterable[str], where: str = "") -> list[DatasetRow]:
-        """Delete the datasets of a type with their files, and return them; none may be certified."""
-        rows = self.datasets(type_name, collections=collections, where=where, find_first=False)
+        """Delete the datasets of a type with their files, and return them; none may be certified.
+
+        With raw images go the masks that came in with them.
+        """
+        known = self.type_names()
+        names = [type_name, *(name for name in BELONGING.get(type_name, ()) if name in known)]
+        rows = [
+            row for name in names for row in self.datasets(name, collections=collections, where=where, find_first=False)
+        ]
         with removal.removing(self.database) as connection:
             paths = removal.forget_datasets(connection, [row.id for row in rows])
         removal.delete_files(self.database, paths)
