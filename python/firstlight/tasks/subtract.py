@@ -45,7 +45,8 @@ class SubtractResult(Struct):
     its ``background`` is what was left of the sky and taken off."""
 
     matched_template: Exposure
-    """The template as it was subtracted, before the noise was whitened; its PSF is that of the science exposure."""
+    """The template as it was subtracted, before the noise was whitened, with the PSF that it has so: its own, or as the
+    kernel made it."""
 
     kernel: MatchingKernel
     """What one image was convolved with to match the other."""
@@ -270,7 +271,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             ),
             matched_template=pair.template_exposure.replace(
                 image=np.where(empty, np.float32(np.nan), matched.matched_template),
-                psf=common.psf,
+                psf=self._matched_psf(pair, matched.kernel),
                 unit=common.unit,
                 photo_calib=common.photo_calib,
                 mask=mask,
@@ -296,6 +297,11 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             return None
         mask = Mask.empty(pair.shape).with_plane("BAD", unusable)
         return self.background.run(Exposure(image=matched.difference, mask=mask, variance=variance)).background
+
+    def _matched_psf(self, pair: SubtractPair, kernel: MatchingKernel) -> Psf:
+        if kernel.convolved == "science":
+            return pair.template_psf
+        return convolved_psf(pair.template_psf, kernel.kernel)
 
     def _score(
         self, pair: SubtractPair, matched: MatchedPair, psf: Psf, unusable: NDArray[np.bool_], *, measured: bool

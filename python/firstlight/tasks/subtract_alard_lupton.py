@@ -25,7 +25,7 @@ DELTA_FWHM = 2.3
 MAX_DELTA_RADIUS = 7
 """The work grows with the fourth power of it [pixel]."""
 
-GAUSSIAN_DAMPINGS = 0.0, 1e-5, 1e-4, 1e-3, 1e-2
+GAUSSIAN_DAMPINGS = 0.0, 1e-4, 1e-3, 1e-2
 """What the noise adds is taken off the squares of the equations; what they say about high frequencies may then be less
 than nothing, and only a penalty leaves them a solution."""
 
