@@ -1,0 +1,1 @@
+"""Real images as tests of difference imaging, one module each."""
