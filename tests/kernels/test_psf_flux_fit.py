@@ -33,7 +33,7 @@ def blend():
     rng = np.random.default_rng(4)
     variance = rng.uniform(1, 3, (30, 32)).astype(np.float32)
     image = np.tensordot([100.0, 60.0, 40.0, 80.0], design, 1) + rng.normal(size=(30, 32)) * np.sqrt(variance)
-    weight = np.ones((30, 32), dtype=np.float32)
+    weight = np.ones((30, 32), dtype=np.uint8)
     weight[10, 11] = 0.0
     return image.astype(np.float32), variance, weight, cores, column, row, design
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class Pixels:
 
     image: NDArray[np.float32]
     variance: NDArray[np.float32]
-    weight: NDArray[np.float32]
+    weight: NDArray[Any]
 
     @classmethod
     def of(cls, image: FloatArray, variance: FloatArray, bad: BoolArray, *, weighting: Weighting) -> Self:

@@ -27,7 +27,7 @@ from firstlight.framework import (
 )
 from firstlight.framework.metadata import Stopwatch
 from firstlight.images.exposure import Exposure
-from firstlight.images.fits import read_image
+from firstlight.images.fits import read_header
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import GENERIC, find_instrument, get_instrument
 from firstlight.refcats.store import open_reference_catalog
@@ -75,7 +75,7 @@ class ImageProcessor:
         clock = _StepClock()
         try:
             with clock.step("read"):
-                instrument = self._instrument or find_instrument(read_image(files.path, hdu=files.hdu).header)
+                instrument = self._instrument or find_instrument(read_header(files.path, hdu=files.hdu))
                 exposure, snap = self._read(files, instrument)
         except (ImageFileError, HeaderError) as error:
             return ImageOutcome(files, "unreadable", exit_code=USER_MISTAKE, error=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -15,9 +16,12 @@ _MAX_GROUP = 8
 
 def usable_planes(
     image: NDArray[np.float32], variance: NDArray[np.float32], bad: NDArray[np.bool_], *, inverse_variance: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return image and weight, both 0 where a pixel is bad, not finite or without variance."""
-    light, weight = np.empty_like(image), np.empty_like(image)
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return image and weight, both 0 where a pixel is bad, not finite or without variance.
+
+    The weight is 1 in single bytes, or one over the variance in single precision.
+    """
+    light, weight = np.empty_like(image), np.empty(image.shape, dtype=np.float32 if inverse_variance else np.uint8)
     _fill_usable(image, variance, bad, inverse_variance, light, weight)
     return light, weight
 
@@ -29,7 +33,7 @@ def _fill_usable(
     bad: NDArray[np.bool_],
     inverse_variance: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
     light: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
 ) -> None:
     """Fill the results of `usable_planes`."""
     one = np.float32(1.0)
@@ -40,7 +44,7 @@ def _fill_usable(
                 light[row, col] = value
                 weight[row, col] = one / spread if inverse_variance else one
             else:
-                light[row, col], weight[row, col] = np.float32(0.0), np.float32(0.0)
+                light[row, col], weight[row, col] = np.float32(0.0), 0
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
@@ -56,7 +60,7 @@ def add_star(image: NDArray[np.float32], stamp: NDArray[np.float64], column: int
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def weighted_product(
-    image: NDArray[np.float32], weight: NDArray[np.float32], stamp: NDArray[np.float64], column: int, row: int
+    image: NDArray[np.float32], weight: NDArray[Any], stamp: NDArray[np.float64], column: int, row: int
 ) -> float:
     """Return the sum of image times weight times stamp about a pixel."""
     radius = (stamp.shape[0] - 1) // 2
@@ -72,7 +76,7 @@ def weighted_product(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def norms(
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     stamps: NDArray[np.float64],
     column: NDArray[np.int64],
     row: NDArray[np.int64],
@@ -116,7 +120,7 @@ def exchange_stars(
 def lone_fluxes(
     image: NDArray[np.float32],
     variance: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     cores: NDArray[np.float64],
     column: NDArray[np.int64],
     row: NDArray[np.int64],
@@ -141,7 +145,7 @@ def lone_fluxes(
 @njit(cache=True, nogil=True, error_model="numpy")
 def sweep_fluxes(
     residual: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     cores: NDArray[np.float64],
     wide: NDArray[np.float64],
     wide_of: NDArray[np.int64],
@@ -214,7 +218,7 @@ def sweep_fluxes(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _overlaps(
     variance: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     residual: NDArray[np.float32],
     cores: NDArray[np.float64],
     column: NDArray[np.int64],
@@ -246,7 +250,7 @@ def _overlaps(
 @njit(cache=True, nogil=True, error_model="numpy")
 def flux_errors(
     variance: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     residual: NDArray[np.float32],
     cores: NDArray[np.float64],
     column: NDArray[np.int64],
@@ -305,7 +309,7 @@ def flux_errors(
 @njit(cache=True, nogil=True, error_model="numpy")
 def position_steps(
     residual: NDArray[np.float32],
-    weight: NDArray[np.float32],
+    weight: NDArray[Any],
     cores: NDArray[np.float64],
     slopes_x: NDArray[np.float64],
     slopes_y: NDArray[np.float64],
