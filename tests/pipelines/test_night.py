@@ -158,6 +158,17 @@ def test_a_night_without_a_template_says_what_was_left_out(folder):
     assert said.count("difference left out: no ") == 2
 
 
+def test_what_follows_is_shown_and_can_be_given_back(tmp_path, capsys):
+    assert run(["config", "show", "-p", "night.yaml", "-c", "associate:max_sigma=4", "-c", "alerts=null"]) == 0
+    (tmp_path / "all.yaml").write_text(capsys.readouterr().out)
+
+    for path, shown in (("associate:max_sigma", "4.0"), ("alerts", "null"), ("filter:checks.flags.rejects", "true")):
+        assert run(["config", "show", path, "-p", "night.yaml", "-C", str(tmp_path / "all.yaml")]) == 0
+        assert capsys.readouterr().out.strip() == shown
+    assert run(["pipeline", "check", "night.yaml", "-C", str(tmp_path / "all.yaml")]) == 0
+    assert "Objects and alerts follow." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

@@ -11,7 +11,7 @@ from firstlight.cli.logs import configure_logging, log_options
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline, pipeline_option, settings_options
 
 if TYPE_CHECKING:
-    from firstlight.framework import BuiltPipeline
+    from firstlight.framework import BuiltPipeline, Config
 
 
 @click.command(context_settings={"max_content_width": 110})
@@ -35,6 +35,7 @@ def show(what: str, pipeline: str, given: SettingsOptions) -> None:
     configure_logging()
     from firstlight.framework import known_tasks
     from firstlight.framework.families import find_family
+    from firstlight.framework.setting_value import value_at
 
     label = what.partition(":")[0].partition(".")[0]
     if what in known_tasks() or (":" in what and "." in what.partition(":")[0]):
@@ -43,8 +44,12 @@ def show(what: str, pipeline: str, given: SettingsOptions) -> None:
         click.echo(task.config_class().to_yaml(), nl=False)
         return
     built = built_pipeline(pipeline, given)
+    follows = _afterwards(built)
     if not what:
-        click.echo("\n".join(_label_yaml(built, node.label) for node in built), nl=False)
+        last = [] if follows is None else [f"# Afterwards, with the candidates of each image.\n{follows.to_yaml()}"]
+        click.echo("\n".join([*(_label_yaml(built, node.label) for node in built), *last]), nl=False)
+    elif follows is not None and label in type(follows).model_fields:
+        click.echo(_shown(value_at(follows, what.replace(":", ".", 1).split("."), path=what)), nl=False)
     elif what == label:
         built.config(label)
         click.echo(_label_yaml(built, label), nl=False)
@@ -60,12 +65,24 @@ def _label_yaml(built: BuiltPipeline, label: str) -> str:
 
 
 def _path_yaml(built: BuiltPipeline, path: str) -> str:
+    return _shown(built.value(path))
+
+
+def _afterwards(built: BuiltPipeline) -> Config | None:
+    """Return the settings of what follows the tasks; None where nothing does."""
+    if built.afterwards is None:
+        return None
+    from firstlight.cli.candidate_steps import AfterwardsConfig
+
+    return built.afterwards.settled(AfterwardsConfig)
+
+
+def _shown(value: object) -> str:
     from firstlight.framework import Config, Subtask
     from firstlight.framework.config import plain_value
     from firstlight.framework.lookup import name_of
     from firstlight.framework.yaml_text import flow
 
-    value = built.value(path)
     if isinstance(value, Subtask):
         return f"task: {name_of(value.task)}\n{value.config.to_yaml()}"
     if isinstance(value, Config):

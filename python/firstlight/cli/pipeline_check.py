@@ -24,6 +24,12 @@ def check(location: str, given: SettingsOptions) -> None:
     configure_logging()
     built = built_pipeline(location, given)
     built.make_tasks()
+    followed = ""
+    if built.afterwards is not None:
+        from firstlight.cli.candidate_steps import AfterwardsConfig
+
+        built.afterwards.settled(AfterwardsConfig)
+        followed = " Objects and alerts follow."
     outside = ", ".join(built.graph.outside) or "nothing"
     tasks = "1 task" if len(built.graph) == 1 else f"{len(built.graph)} tasks"
-    click.echo(f"{location}: {tasks} in order ({', '.join(built.graph.nodes)}); from outside: {outside}.")
+    click.echo(f"{location}: {tasks} in order ({', '.join(built.graph.nodes)}); from outside: {outside}.{followed}")
