@@ -62,6 +62,30 @@ def test_the_noise_of_positions_stays_what_it_was():
     assert abs((free_x - x).mean()) < 4 * noise / np.sqrt(len(x))
 
 
+def test_positions_that_noise_moves_further_are_improved_once():
+    psf = MoffatPsf(fwhm=0.9, beta=3.0, radius=12)
+    sigma = psf.moments(x=0.0, y=0.0).sigma
+    image, x, y = drawn(0.9)
+    found = measured(image, x, y, sigma)
+    given = {"x": found.x, "y": found.y, "snr": np.full(len(x), SNR), "psf_sigma": sigma}
+    error = np.where(np.arange(len(x)) % 2 == 0, 1.0, 0.0)
+
+    mixed, _ = without_phase_error(psf, **given, error=error)
+
+    once, twice = (without_phase_error(psf, **given, rounds=rounds)[0] for rounds in (1, 2))
+    np.testing.assert_allclose(mixed, np.where(error > 0, once, twice), atol=1e-12)
+
+
+def test_without_stars_there_is_nothing_to_improve():
+    nothing = np.zeros(0)
+
+    free = without_phase_error(
+        MoffatPsf(fwhm=0.9, beta=3.0, radius=12), x=nothing, y=nothing, snr=nothing, psf_sigma=0.6
+    )
+
+    assert [len(each) for each in free] == [0, 0]
+
+
 def test_well_sampled_stars_have_no_phase_error():
     psf = MoffatPsf(fwhm=3.0, beta=3.0, radius=15)
     x, y = 10.0 + np.linspace(-0.5, 0.5, 7), np.full(7, 20.3)

@@ -64,6 +64,7 @@ def without_phase_error(
     snr: FloatArray,
     psf_sigma: float,
     size: FloatArray | None = None,
+    error: FloatArray | None = None,
     rounds: int = 2,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the positions at which the model draws stars with these windowed centroids.
@@ -78,12 +79,27 @@ def without_phase_error(
         As for `phase_offsets`.
     x, y : (n,) [pixel]
         Windowed centroids, by `measure_centroids`.
+    error : (n,) [pixel]
+        Standard errors of the centroids. After the first round, positions that it moved by less are not improved
+        further; without, all are.
     rounds
         The error at the improved position is taken this many times. Sources that are wider than stars have wider
         windows, under which a star has next to no such error.
     """
-    true_x, true_y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    true_x, true_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+    rows = np.arange(len(true_x))
     for _ in range(rounds):
-        dx, dy = phase_offsets(psf, x=true_x, y=true_y, snr=snr, psf_sigma=psf_sigma, size=size)
-        true_x, true_y = x - dx, y - dy
-    return np.asarray(true_x), np.asarray(true_y)
+        if len(rows) == 0:
+            break
+        dx, dy = phase_offsets(
+            psf,
+            x=true_x[rows],
+            y=true_y[rows],
+            snr=snr[rows],
+            psf_sigma=psf_sigma,
+            size=None if size is None else size[rows],
+        )
+        true_x[rows], true_y[rows] = x[rows] - dx, y[rows] - dy
+        if error is not None:
+            rows = rows[np.hypot(dx, dy) > error[rows]]
+    return true_x, true_y

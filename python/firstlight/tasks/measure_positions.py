@@ -91,7 +91,13 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
         rows = np.flatnonzero(~measured.flag & (error < self.config.coarse_error))
         x, y = x.copy(), y.copy()
         x[rows], y[rows] = without_phase_error(
-            psf, x=x[rows], y=y[rows], snr=np.abs(snr[rows]), psf_sigma=scene.psf_sigma, size=size[rows]
+            psf,
+            x=x[rows],
+            y=y[rows],
+            snr=np.abs(snr[rows]),
+            psf_sigma=scene.psf_sigma,
+            size=size[rows],
+            error=error[rows],
         )
         return x, y
 
