@@ -30,7 +30,8 @@
     |   |-- AstrometryError                 no match to the reference, or a fit beyond its limits
     |   |-- PhotometryError                 no calibrator, or a zero point that is not finite
     |   |-- TemplateError                   too few exposures that can be part of a template
-    |   `-- KernelError                     too few stars in both images to match them, or a kernel beyond its limits
+    |   |-- KernelError                     too few stars in both images to match them, or a kernel beyond its limits
+    |   `-- BadSubtractionError             a difference that leaves too much of the stars to tell what changed
     |-- NoWorkFound                     nothing to do here; not a failure
     `-- PartialResult                   a step failed; carries the products that are true
 """
@@ -169,6 +170,10 @@ class TemplateError(AlgorithmError):
 
 class KernelError(AlgorithmError):
     """Too few stars in both images to match their point-spread functions, or a kernel that cannot be used."""
+
+
+class BadSubtractionError(AlgorithmError):
+    """A difference leaves so much of the stars by which it was matched that what is found on it means nothing."""
 
 
 class NoWorkFound(FirstlightError):  # noqa: N818 - LSST's word; not an error

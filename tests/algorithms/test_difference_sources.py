@@ -119,7 +119,7 @@ def test_what_is_left_all_around_a_bright_star_counts_as_noise_and_a_source_besi
     score[left] += np.where((x + y) % 4 < 2, 9.0, -7.0)[left]
     score[60 - 15 : 60 - 12, 59:62] += 20.0
 
-    floor = halo_floor(score, x=[60.2], y=[59.8], bad=np.zeros(score.shape, bool), inner=4, width=2, radius=24)
+    floor = halo_floor(score, x=[60.2], y=[59.8], radius=[24], bad=np.zeros(score.shape, bool), inner=4, width=2)
 
     assert floor[left].min() > 5.0
     assert np.abs(with_floor(score, floor)[left]).max() < 3.0
@@ -135,7 +135,7 @@ def test_bright_stars_are_told_by_their_brightest_pixel_or_the_middle_of_their_c
     cores[42:45, 52:55] = True
     light[cores] = 0.0
 
-    x, y = bright_centres(light, min_light=500.0, cores=cores)
+    x, y, height = bright_centres(light, min_light=500.0, cores=cores)
 
-    assert sorted(zip(x, y, strict=True)) == [(30.0, 20.0), (53.0, 43.0)]
+    assert sorted(zip(x, y, height, strict=True)) == [(30.0, 20.0, 900.0), (53.0, 43.0, np.inf)]
     assert len(bright_centres(light, min_light=1e4, cores=np.zeros(light.shape, bool))[0]) == 0

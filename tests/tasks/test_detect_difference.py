@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -11,9 +12,11 @@ from astropy import units as u
 from firstlight.algorithms.matching import match_points
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.algorithms.trails import trail_image
-from firstlight.errors import PsfError
+from firstlight.errors import BadSubtractionError, PsfError
+from firstlight.framework import subtask
 from firstlight.images.catalog import read_catalog, write_catalog
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
+from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.subtract import SubtractResult
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
 
@@ -204,3 +207,53 @@ def test_a_moving_source_is_measured_as_a_trail():
     best = trails[np.argmax(np.abs(trails["trail_inst_flux"]))]
     assert best["trail_length"] == pytest.approx(12.0, abs=1.0)
     assert best["trail_angle"] == pytest.approx(30.0, abs=3.0)
+
+
+def test_a_subtraction_that_leaves_the_stars_is_an_error_with_its_numbers_and_can_be_taken_all_the_same():
+    pair, sub, good = found()
+    bad = sub.kernel_sources.copy()
+    bad["residual_ratio"] = 0.3
+
+    with pytest.raises(BadSubtractionError, match=r"leaves 0\.30 \+- 0\.00 of the light of \d+ stars") as caught:
+        detected(pair.science, pair.template, dataclasses.replace(sub, kernel_sources=bad))
+    assert caught.value.facts["residual_ratio"] == pytest.approx(0.3)
+
+    settings = {"max_residual_ratio": None, "max_residual_scatter": None}
+    taken = detected(pair.science, pair.template, dataclasses.replace(sub, kernel_sources=bad), **settings)
+    assert len(taken.sources) == len(good.sources)
+
+
+def test_empty_places_are_measured_apart_and_scatter_as_their_errors_say():
+    pair, sub, good = found()
+
+    result = detected(pair.science, pair.template, sub, sky_sources=subtask(SkySourcesTask, count=60))
+    scatter = {gate.name: gate for gate in result.gates}["sky_source_scatter"]
+
+    assert len(result.sources) == len(good.sources)
+    assert 40 <= len(result.sky_sources) <= 60
+    assert not result.difference.mask.any_of("DETECTED", "SAT")[
+        result.sky_sources["y"].value.round().astype(int), result.sky_sources["x"].value.round().astype(int)
+    ].any()
+    # The error of a robust scatter of n values is about 1.17 / sqrt(n) of it.
+    assert scatter.value == pytest.approx(1.0, abs=3 * 1.17 / np.sqrt(scatter.n))
+
+
+def test_sources_on_one_line_carry_a_flag():
+    pair, sub, good = found()
+    assert good.glints == ()
+    assert not np.any(good.sources["glint_trail"])
+    image = sub.difference.image.copy()
+    score = sub.score.copy()
+    for k in range(8):
+        x, y = 40 + 40 * k, 60 + 30 * k
+        stamp = sub.difference.psf.image(x=x, y=y)
+        r = sub.difference.psf.radius
+        image[y - r : y + r + 1, x - r : x + r + 1] += np.float32(4000.0 * stamp)
+        score[y - r : y + r + 1, x - r : x + r + 1] += np.float32(30.0 * stamp / stamp.max())
+    shown = dataclasses.replace(sub, difference=sub.difference.replace(image=image), score=score)
+
+    result = detected(pair.science, pair.template, shown)
+
+    assert len(result.glints) == 1
+    assert result.glints[0].angle == pytest.approx(np.degrees(np.arctan2(3, 4)), abs=1.0)
+    assert result.sources["glint_trail"].sum() == len(result.glints[0].members) >= 6

@@ -117,8 +117,10 @@ def systematic_share(score: FloatArray, light: FloatArray, *, bad: BoolArray, mi
 
 def bright_centres(
     light: FloatArray, *, min_light: float, cores: BoolArray
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places x, y [pixel] of bright stars: of saturated cores their middle, else the brightest pixel.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the places x, y [pixel] of bright stars and the light there, infinite where it is saturated.
+
+    The place is the middle of a saturated core, else the brightest pixel.
 
     Parameters
     ----------
@@ -131,17 +133,19 @@ def bright_centres(
     """
     regions, count = ndimage.label((light > min_light) | cores, np.ones((3, 3)))
     if not count:
-        return np.zeros(0), np.zeros(0)
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     numbers = np.arange(1, count + 1)
     places = np.array(ndimage.maximum_position(light, regions, numbers), dtype=np.float64)
+    height = light[tuple(places.astype(int).T)].astype(np.float64)
     saturated = np.unique(regions[cores])
     if len(saturated):
         places[saturated - 1] = ndimage.center_of_mass(cores, regions, saturated)
-    return places[:, 1], places[:, 0]
+        height[saturated - 1] = np.inf
+    return places[:, 1], places[:, 0], height
 
 
 def halo_floor(
-    score: FloatArray, *, x: FloatArray, y: FloatArray, bad: BoolArray, inner: int, width: int, radius: int
+    score: FloatArray, *, x: FloatArray, y: FloatArray, radius: IntArray, bad: BoolArray, inner: int, width: int
 ) -> NDArray[np.float32]:
     """Return what the subtraction leaves in rings about bright stars beyond the noise, in standard deviations.
 
@@ -155,25 +159,24 @@ def halo_floor(
         Significance of a point source in the difference.
     x, y : (n,) [pixel]
         The bright stars.
+    radius : (n,) [pixel]
+        Where the last ring of each ends.
     bad : (ny, nx)
         Pixels that do not count.
     inner : [pixel]
         Where the first ring begins.
     width : [pixel]
         Of the rings.
-    radius : [pixel]
-        Where the last ring ends at the latest.
     """
     floor = np.zeros(score.shape, dtype=np.float32)
-    offset = np.arange(-radius, radius + 1)
-    ring = (np.hypot(offset[:, None], offset) - inner) // width
-    n_rings = max((radius - inner) // width, 0)
-    for row, column in zip(np.rint(y).astype(int), np.rint(x).astype(int), strict=True):
-        top, left = max(row - radius, 0), max(column - radius, 0)
-        square = np.s_[top : max(row + radius + 1, 0), left : max(column + radius + 1, 0)]
+    rows, columns = (np.rint(at).astype(int) for at in (y, x))
+    for row, column, reach in zip(rows, columns, np.asarray(radius, dtype=int), strict=True):
+        square = np.s_[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
         found, there = np.abs(score[square]), ~bad[square]
-        rings = ring[top - row + radius :, left - column + radius :][: found.shape[0], : found.shape[1]]
-        for number in range(n_rings):
+        down = np.arange(square[0].start, square[0].start + found.shape[0]) - row
+        along = np.arange(square[1].start, square[1].start + found.shape[1]) - column
+        rings = (np.hypot(down[:, None], along) - inner) // width
+        for number in range(max((reach - inner) // width, 0)):
             on = rings == number
             values = found[on & there]
             if len(values) < _MIN_RING * on.sum() or not len(values):

@@ -148,6 +148,7 @@ FLAGS: Mapping[str, str] = {
     "shape_flag_not_converged": "The iteration did not end.",
     "shape_flag_shift": "The centre ran away.",
     "sky_flag": "There is no position on the sky.",
+    "glint_trail": "The source lies on one line with others, as glints of a tumbling satellite do.",
     "sky_source": "The row is an empty sky position, for the noise, not a source.",
     "streak": "A streak crosses the footprint.",
     "suspect": "A pixel that is to be used with care lies in the footprint.",

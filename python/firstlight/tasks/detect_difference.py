@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
 from firstlight.algorithms.detection_lists import selected
 from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, peaks_between_pixels
+from firstlight.algorithms.glints import GlintTrail
 from firstlight.algorithms.streaks import Streak
 from firstlight.errors import PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
@@ -27,8 +28,10 @@ from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.calibrated_columns import with_njy_names
 from firstlight.tasks.difference_catalog import with_merging, with_sign
+from firstlight.tasks.difference_checks import require_good_subtraction, residuals_of, scatter_of_empty
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
 from firstlight.tasks.difference_significance import FloorSettings, difference_significance
+from firstlight.tasks.glints import GlintTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.measure_dipoles import DipolePlugin
 from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
@@ -38,6 +41,7 @@ from firstlight.tasks.measure_positions import SkyCoordPlugin, WindowedCentroidP
 from firstlight.tasks.measure_shapes import AdaptiveMomentsPlugin
 from firstlight.tasks.measure_trails import TrailPlugin
 from firstlight.tasks.measurement_scene import psf_sigma
+from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 from firstlight.tasks.streaks import StreakTask
 
@@ -63,8 +67,14 @@ class DetectDifferenceResult(Struct):
     significance: NDArray[np.float32]
     """Significance of a point source centred on each pixel, by which they were found [y, x]; 0 where masked."""
 
+    sky_sources: Table | None
+    """Empty places measured in the same way, for the noise; None where none are asked for."""
+
     streaks: tuple[Streak, ...]
     """Trails of satellites."""
+
+    glints: tuple[GlintTrail, ...]
+    """Lines of sources, as of a tumbling satellite."""
 
     gates: tuple[Gate, ...]
     """How good subtraction and detection are."""
@@ -95,18 +105,24 @@ class DetectDifferenceConfig(Config):
     """Share of the light of a source that the subtraction may leave, added to the noise; measured on bright light when
     left out, and 0 for none."""
 
-    halo_snr: PositiveFloat | None = 500.0
+    halo_snr: PositiveFloat | None = 100.0
     """About stars more significant than this, and saturated ones, what is left in rings is added to the noise: the
     wings beyond the kernel; null for none."""
 
     halo_fwhm: PositiveFloat = 10.0
-    """How far the rings reach, in units of the full width at half maximum."""
+    """How far the rings reach about the brightest stars, in units of the full width at half maximum."""
 
     ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
     """Numbers the sources."""
 
     streaks: Subtask[StreakTask] | None = None
     """Marks the trails of satellites before anything is looked for; empty to skip it."""
+
+    glints: Subtask[GlintTask] | None = subtask(GlintTask)
+    """Flags sources on one line; empty to skip it."""
+
+    sky_sources: Subtask[SkySourcesTask] | None = None
+    """Measures empty places too, in a table of their own; empty to skip it."""
 
     measurement: Subtask[MeasureTask] = subtask(
         PluginMeasureTask,
@@ -155,6 +171,15 @@ class DetectDifferenceConfig(Config):
     fail_residual_scatter: PositiveFloat = 0.4
     """A larger scatter of what is left of the stars is a failure."""
 
+    max_residual_ratio: PositiveFloat | None = 0.2
+    """A larger mean share of the light of the stars that is left is an error; null to go on."""
+
+    max_residual_scatter: PositiveFloat | None = 0.4
+    """A larger scatter of it is an error; null to go on."""
+
+    warn_sky_scatter: PositiveFloat = 1.2
+    """A larger scatter of the fluxes of empty places, in units of their errors, is a warning."""
+
     warn_dipole_fraction: float = Field(default=0.3, ge=0.0, le=1.0)
     """A larger share of dipoles among the sources tells of a wrong registration."""
 
@@ -166,6 +191,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         super().__init__(config)
         self.ids = self.config.ids.make()
         self.streaks = self.config.streaks and self.config.streaks.make()
+        self.glints = self.config.glints and self.config.glints.make()
+        self.sky_sources = self.config.sky_sources and self.config.sky_sources.make()
         self.measurement = self.config.measurement.make()
         made = {name: slot.make() for name, slot in self.config.plugins.items()}
         self.plugins = dict(sorted(made.items(), key=lambda item: item[1].order))
@@ -200,9 +227,15 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         ------
         PsfError
             If an exposure has no PSF.
+        BadSubtractionError
+            If the subtraction leaves too much of the stars.
         ConfigError
             If the numbers of the sources have no room for them.
         """
+        left = residuals_of(kernel_sources)
+        require_good_subtraction(
+            left, max_mean=self.config.max_residual_ratio, max_scatter=self.config.max_residual_scatter
+        )
         for name, exposure in (("difference", difference), ("science exposure", science), ("template", template)):
             if exposure.psf is None:
                 raise PsfError(f"Finding what changed needs PSFs; the {name} has none.")
@@ -231,6 +264,11 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         measured = self._measured(scene, found, merged)
         sources = self._cleaned(measured)
         sources["id"] = self.ids.run(difference, n_sources=len(sources)).ids
+        glints: tuple[GlintTrail, ...] = ()
+        if self.glints:
+            lines = self.glints.run(sources)
+            sources["glint_trail"], glints = lines.flag, lines.trails
+        empty = self._empty_places(scene, found[0])
         n_dipoles = int(np.sum(sources["is_dipole"])) if "is_dipole" in sources.colnames else 0
         self.metadata.count("sources", len(sources))
         self.log.info("found", sources=len(sources), negative=int(np.sum(sources["is_negative"])), dipoles=n_dipoles)
@@ -238,8 +276,10 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             difference=difference,
             sources=with_njy_names(sources) if difference.unit == "nJy" else sources,
             significance=significance,
+            sky_sources=empty,
             streaks=streaks,
-            gates=self._gates(float(cores.mean()), share, kernel_sources, n_sources=len(sources), n_dipoles=n_dipoles),
+            glints=glints,
+            gates=self._gates(float(cores.mean()), share, left, empty, n_sources=len(sources), n_dipoles=n_dipoles),
             funnel=Funnel(
                 "difference_sources",
                 (
@@ -306,8 +346,26 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             rejected |= ~(np.abs(np.asarray(catalog["snr"], dtype=np.float64)) >= self.config.min_snr)
         return catalog[~rejected]
 
+    def _empty_places(self, scene: DifferenceScene, found: Detections) -> Table | None:
+        """Return empty places, measured as sources are."""
+        if self.sky_sources is None:
+            return None
+        exposure = scene.difference.replace(mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable))
+        none = selected(found, np.zeros(found.n_peaks, dtype=bool))
+        placed = self.sky_sources.run(exposure, none).detections
+        radius = self.config.aperture_fwhm * scene.fwhm
+        table = self.measurement.run(exposure, placed, aperture_radius=radius).catalog
+        return with_njy_names(table) if exposure.unit == "nJy" else table
+
     def _gates(
-        self, core_fraction: float, share: float, kernel_sources: Table | None, *, n_sources: int, n_dipoles: int
+        self,
+        core_fraction: float,
+        share: float,
+        left: FloatArray | None,
+        empty: Table | None,
+        *,
+        n_sources: int,
+        n_dipoles: int,
     ) -> tuple[Gate, ...]:
         config = self.config
         gates = [
@@ -315,12 +373,14 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             Gate("systematic_share", share, warn=config.warn_systematic_share),
             Gate("dipole_fraction", n_dipoles / max(n_sources, 10), warn=config.warn_dipole_fraction, n=n_sources),
         ]
-        if kernel_sources is not None:
-            left = np.asarray(kernel_sources["residual_ratio"], dtype=np.float64)[np.asarray(kernel_sources["used"])]
-            left = left[np.isfinite(left)]
+        if left is not None:
             scatter = float(np.std(left)) if len(left) else np.nan
             warn, fail = config.warn_residual_scatter, config.fail_residual_scatter
             gates.append(Gate("residual_scatter", scatter, warn=warn, fail=fail, n=len(left)))
+        if empty is not None:
+            gates.append(
+                Gate("sky_source_scatter", scatter_of_empty(empty), warn=config.warn_sky_scatter, n=len(empty))
+            )
         return tuple(gates)
 
 

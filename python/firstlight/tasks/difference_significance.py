@@ -33,6 +33,10 @@ RINGS_FROM = 1.0
 """Where the first ring about a bright star begins, in units of the full width at half maximum."""
 
 
+FULL_HALO_SNR = 1e4
+"""Stars more significant than this have halos of full size [standard deviation]."""
+
+
 @dataclass(frozen=True)
 class FloorSettings:
     """What may be left of constant sources.
@@ -44,7 +48,7 @@ class FloorSettings:
     halo_snr
         Stars more significant than this have halos; None for no halos.
     halo_fwhm
-        How far halos reach, in units of the full width at half maximum.
+        How far halos reach at most, in units of the full width at half maximum.
     """
 
     share: float | None
@@ -106,7 +110,9 @@ def difference_significance(
 def _halos(
     found: FloatArray, light: FloatArray, unusable: BoolArray, cores: BoolArray, fwhm: float, settings: FloorSettings
 ) -> NDArray[np.float32]:
-    x, y = bright_centres(light, min_light=settings.halo_snr or 0.0, cores=cores)
+    x, y, height = bright_centres(light, min_light=settings.halo_snr or 0.0, cores=cores)
     inner = max(round(RINGS_FROM * fwhm), RING_WIDTH)
-    radius = max(round(settings.halo_fwhm * fwhm), inner + RING_WIDTH)
-    return halo_floor(found, x=x, y=y, bad=unusable, inner=inner, width=RING_WIDTH, radius=radius)
+    # Wings fall about with the fourth power of the distance.
+    reach = settings.halo_fwhm * fwhm * np.minimum(height / FULL_HALO_SNR, 1.0) ** 0.25
+    radius = np.maximum(np.rint(reach).astype(int), inner + RING_WIDTH)
+    return halo_floor(found, x=x, y=y, radius=radius, bad=unusable, inner=inner, width=RING_WIDTH)
