@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firstlight.errors import RepoError
-from firstlight.repo.regions import NSIDE, Region, add_regions, buckets_of, find_regions, solve_region, visits_at
+from firstlight.repo import regions as regions_module
+from firstlight.repo.regions import (
+    NSIDE,
+    Region,
+    add_regions,
+    all_regions,
+    buckets_of,
+    find_regions,
+    solve_region,
+    visits_at,
+)
 from firstlight.repo.repo import Repo
 from firstlight.repo.schema import region_bucket, visit
 
@@ -63,6 +73,17 @@ def test_visits_are_found_by_place_and_condition(repo):
     assert [each.visit for each in visits_at(repo, ra=120.0, dec=45.1)] == [18]
     assert visits_at(repo, ra=120.0, dec=45.1, where="band = 'g'") == []
     assert find_regions(repo, ra=120.0, dec=45.1, instrument="other") == []
+
+
+def test_regions_of_some_visits_are_those_among_all(repo, monkeypatch):
+    monkeypatch.setattr(regions_module, "_AT_ONCE", 2)
+    wanted = [7, 1, 7, 5, 3, 999]
+
+    found = all_regions(repo, wanted)
+
+    assert found == [each for each in all_regions(repo) if each.visit in wanted]
+    assert len(found) == 8
+    assert all_regions(repo, []) == []
 
 
 def test_a_solved_region_takes_the_place_of_the_one_before(tmp_path):

@@ -38,7 +38,7 @@ def night_exposures(
     where = f"day_obs = {day_obs}"
     records = {(each.instrument, each.visit): each for each in visits(repo, where)}
     mine = set(records) | {(each.instrument, each.exposure) for each in exposures(repo, where)}
-    summaries = visit_summaries(repo)
+    summaries = visit_summaries(repo, {number for _, number in mine})
     images: dict[Place, list[FollowedImage]] = {}
     for image in followed.entries.values():
         images.setdefault((image.instrument, image.visit), []).append(image)

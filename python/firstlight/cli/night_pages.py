@@ -34,6 +34,9 @@ PAGES = "pages"
 MOST = 500
 """Candidates on one page; a browser sorts so many at once."""
 
+FEW = 100
+"""So many visits are asked for by their numbers; with more of them all are read."""
+
 FLAGS = {
     "is_dipole": "dipole",
     "is_trail": "trail",
@@ -96,7 +99,9 @@ class NightPages:
             If a page cannot be written.
         """
         places = {(each.instrument, each.exposure) for each in entries}
-        nights = {each.day_obs for each in visits(self.repo) if (each.instrument, each.visit) in places}
+        numbers = sorted({exposure for _, exposure in places if exposure is not None})
+        few = f"visit in ({', '.join(map(str, numbers))})" if 0 < len(numbers) <= FEW else ""
+        nights = {each.day_obs for each in visits(self.repo, few) if (each.instrument, each.visit) in places}
         images = {f"{instrument}_{exposure}" for instrument, exposure in places}
         for day_obs in sorted(night for night in nights if night is not None):
             self.write(day_obs, images=images)

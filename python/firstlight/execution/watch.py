@@ -171,7 +171,7 @@ class Watcher:
         ]
         if not through:
             return
-        summaries = visit_summaries(self.repo)
+        summaries = visit_summaries(self.repo, {number for _, (_, number) in through})
         for entry, place in through:
             work.fill(entry, place)
             if summary := summaries.get(place):

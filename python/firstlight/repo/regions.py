@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -171,11 +171,23 @@ def find_regions(
     return [each for _, each in sorted(found.items()) if _separation(each, ra, dec) <= each.radius + radius]
 
 
-def all_regions(repo: Repo) -> list[Region]:
-    """Return where every detector of every visit lies, in the order of instrument, visit and detector."""
+def all_regions(repo: Repo, visit_numbers: Iterable[int] | None = None) -> list[Region]:
+    """Return where every detector of every visit lies, in the order of instrument, visit and detector.
+
+    Parameters
+    ----------
+    repo
+    visit_numbers
+        Only those of visits with these numbers, of any instrument.
+    """
     query = sa.select(region).order_by(region.c.instrument, region.c.visit, region.c.detector)
     with repo.database.read() as connection:
-        return [_region(row) for row in connection.execute(query)]
+        if visit_numbers is None:
+            return [_region(row) for row in connection.execute(query)]
+        wanted = sorted(set(visit_numbers))
+        several = [wanted[start : start + _AT_ONCE] for start in range(0, len(wanted), _AT_ONCE)]
+        rows = [row for some in several for row in connection.execute(query.where(region.c.visit.in_(some)))]
+    return sorted((_region(row) for row in rows), key=lambda each: (each.instrument, each.visit, each.detector))
 
 
 def visits_at(repo: Repo, *, ra: float, dec: float, radius: float = 0.0, where: str = "") -> list[VisitRecord]:

@@ -29,10 +29,17 @@ class VisitSummary:
     """AB magnitude of a point source at the signal-to-noise ratio of the summary."""
 
 
-def visit_summaries(repo: Repo) -> dict[tuple[str, int], VisitSummary]:
-    """Return instrument and visit -> what it was like, for every visit with a calibrated detector."""
+def visit_summaries(repo: Repo, visit_numbers: Iterable[int] | None = None) -> dict[tuple[str, int], VisitSummary]:
+    """Return instrument and visit -> what it was like, for every visit with a calibrated detector.
+
+    Parameters
+    ----------
+    repo
+    visit_numbers
+        Only visits with these numbers, of any instrument; None for all.
+    """
     groups: dict[tuple[str, int], list[Region]] = {}
-    for one in all_regions(repo):
+    for one in all_regions(repo, visit_numbers):
         if one.solved:
             groups.setdefault((one.instrument, one.visit), []).append(one)
     return {name: _summary([one.summary or {} for one in several]) for name, several in groups.items()}
