@@ -26,7 +26,7 @@ from astropy.table import Table
 from firstlight.images.catalog import read_catalog
 
 FIRSTLIGHT = str(Path(sys.executable).parent / "firstlight")
-IMPORTS = "import firstlight.cli.process_image, firstlight.cli.run_images, firstlight.qa.page"
+IMPORTS = "import firstlight.cli.process_image, firstlight.cli.run_images"
 GOAL_CPU_S, GOAL_MEMORY = 6.0, 12.0
 VIGNETTE = """NUMBER
 XWIN_IMAGE
