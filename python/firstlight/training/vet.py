@@ -191,13 +191,14 @@ def balanced_weights(examples: VetExamples) -> NDArray[np.float64]:
 
 
 def seen_range(examples: VetExamples) -> tuple[float, float]:
-    """Return the smallest and the largest seeing of the examples, to a tenth of a pixel.
+    """Return between which values the seeing of 98 % of the examples lies, to a tenth of a pixel.
 
     Parameters
     ----------
     examples
     """
-    return round(float(examples.fwhm.min()), 1), round(float(examples.fwhm.max()), 1)
+    low, high = np.quantile(examples.fwhm, (0.01, 0.99))
+    return round(float(low), 1), round(float(high), 1)
 
 
 def sample_facts(learned: VetExamples, judged: VetExamples, n_fields: int) -> dict[str, Any]:
