@@ -114,6 +114,15 @@ def test_watching_leaves_the_pages_that_the_command_writes(folder, tmp_path, cap
     assert "1.fits" in (watched / "index.html").read_text()
 
 
+def test_a_run_that_nobody_watched_has_a_page_too(folder, tmp_path):
+    assert run(["pages", "first", "-b", str(folder / "R"), "-o", str(tmp_path)]) == 0
+
+    page = (tmp_path / "index.html").read_text()
+    assert page.index("<td>isr</td>") < page.index("<td>calibrate</td>") < page.index("<td>measure</td>")
+    assert "no candidates yet" in page
+    assert not (tmp_path / "candidates.html").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "code", "words"),
     [("night --night 19990101", 3, "Nothing of night is of the night 19990101."), ("absent", 2, "absent")],

@@ -8,6 +8,7 @@ from dataclasses import replace
 from firstlight.execution.follow_log import FollowedImage, FollowLog
 from firstlight.execution.night_log import NightEntry, NightLog
 from firstlight.execution.run import runs_of
+from firstlight.execution.run_folder import RunFolder
 from firstlight.execution.watch import ILL
 from firstlight.qa.night import DONE, FAILED, SET_ASIDE, NightExposure
 from firstlight.repo.records import VisitRecord, exposures, visits
@@ -74,7 +75,7 @@ def _of_entry(entry: NightEntry) -> NightExposure:
 
 
 def _quanta(repo: Repo, output: str, places: set[Place]) -> dict[Place, list[QuantumRow]]:
-    """Return what was done for exposures, each piece of work in its newest state."""
+    """Return what was done for exposures in the order of the steps, each piece of work in its newest state."""
     if not places or not repo.collections(output):
         return {}
     found: dict[Place, dict[tuple[str, str], QuantumRow]] = {}
@@ -85,7 +86,11 @@ def _quanta(repo: Repo, output: str, places: set[Place]) -> dict[Place, list[Qua
             place = (str(about.get("instrument", "")), number if isinstance(number, int) else -1)
             if place in places:
                 found.setdefault(place, {}).setdefault((row.label, row.data_key), row)
-    return {place: list(rows.values()) for place, rows in found.items()}
+    order = [label for run in runs_of(repo, output) for label in RunFolder(repo.root, run).about().get("steps", {})]
+    return {
+        place: sorted(rows.values(), key=lambda row: order.index(row.label) if row.label in order else len(order))
+        for place, rows in found.items()
+    }
 
 
 def _of_quanta(place: Place, rows: Sequence[QuantumRow]) -> NightExposure:

@@ -38,6 +38,9 @@ PLOTS = (
 )
 """Title, field and unit."""
 
+ALWAYS = ("seeing", "zero_point", "depth")
+"""Fields that are plotted even if nothing is known of them."""
+
 SHOWN_DETECTIONS = 12
 """Detections whose stamps an object's page shows, the newest first."""
 
@@ -177,7 +180,8 @@ def _plots(exposures: Sequence[NightExposure]) -> Iterator[str]:
             for each, hour in zip(dated, hours, strict=True)
             if (value := getattr(each, field)) is not None
         ]
-        yield scatter_plot(points, title=title, unit=unit, x_label="UTC [h]")
+        if points or field in ALWAYS:
+            yield scatter_plot(points, title=title, unit=unit, x_label="UTC [h]")
 
 
 def _history(content: NightContent, candidate: NightCandidate) -> str:
