@@ -84,7 +84,7 @@ def measure(data: Path, *, rows_used: slice = slice(None)) -> Pair:
     )
     calibrated = CalibrateImageTask().run(first).exposure
     # Its noise is in both epochs and cancels.
-    template = calibrated.replace(variance=calibrated.variance * np.float32(1e-4))
+    template = calibrated.replace(variance=calibrated.variance * np.float32(1e-2))
     fwhm = calibrated.psf.fwhm(x=first.shape[1] / 2, y=first.shape[0] / 2)
     second = CalibrateImageTask().run(second_epoch(first, fwhm=fwhm))
     area = second.exposure.image.size / 1e6

@@ -24,6 +24,14 @@ PositionMap = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 """Output pixel positions x, y -> input pixel positions x, y, of any shape; NaN where there are none."""
 
 _LARGEST_STEP = 64
+_MEDIAN_SQUARE = 0.4549
+"""Median of the square of a standard normal variable."""
+
+_MOST_RINGING = np.float32(1e5)
+"""Added at most, in units of the variance: such a pixel is of no use, and more would drown others in transforms."""
+
+_RINGING_SIGMAS = 4.0
+"""Two interpolations of noise differ by less than so many of their usual differences."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +176,24 @@ def warp_image(image: FloatArray, *, grid: WarpGrid, kernel: WarpKernel) -> NDAr
     planes = WarpedPlanes(np.empty(grid.shape, np.float32), np.empty((1, 1), np.float32), np.empty((1, 1), np.int32))
     _fill(planes, source, none, none.astype(np.int32), ~np.isfinite(source), grid, kernel, (0, 0))
     return planes.image
+
+
+def ringing_variance(change: FloatArray, *, variance: FloatArray) -> NDArray[np.float32]:
+    """Return the variance that an interpolation adds where another one comes to something else than noise makes of it.
+
+    Parameters
+    ----------
+    change : (ny, nx)
+        One interpolation minus another, of as good a kernel; NaN where one is not known.
+    variance : (ny, nx)
+        Of the noise of the pixels.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.asarray(change, np.float32) ** 2 / variance
+        known = share[np.isfinite(share)]
+        noise = float(np.median(known)) / _MEDIAN_SQUARE if known.size else 0.0
+        least = _RINGING_SIGMAS**2 * noise
+        return np.where(share > least, np.minimum(share, _MOST_RINGING) * variance, np.float32(0.0))
 
 
 def _fill(

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.warp_kernels import WarpKernel, warp_kernel
@@ -15,7 +15,9 @@ from firstlight.algorithms.warping import (
     WarpedPlanes,
     WarpGrid,
     noise_correlation,
+    ringing_variance,
     warp_grid,
+    warp_image,
     warp_planes,
 )
 from firstlight.errors import InputError, NoWorkFound
@@ -91,6 +93,10 @@ class LanczosAlignConfig(ResampleConfig):
     tolerance: PositiveFloat = 0.002
     """The map of positions is linear inside cells; they are made so small that it is right to this [pixel]."""
 
+    undersampled_fwhm: NonNegativeFloat = 2.0
+    """Narrower stars ring when they are resampled; what a kernel with two more lobes makes of them otherwise is added
+    to the variance [pixel]."""
+
 
 class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
     """Windowed-sinc interpolation through both WCS, stretched for larger pixels (as SWarp and LSST `Warper`)."""
@@ -118,11 +124,26 @@ class LanczosAlignTask(AlignTask[LanczosAlignConfig]):
         map_ = warp_grid(position, shape, tolerance=self.config.tolerance)
         kernel = warp_kernel(self.config.lobes, lengths=map_.lengths())
         planes = planes_of(exposure, excluded=self.config.excluded_planes, grid=map_, kernel=kernel)
+        if self._is_undersampled(exposure):
+            other = warp_kernel(self.config.lobes + 2, lengths=map_.lengths())
+            planes = self._with_ringing(exposure, planes, map_, other)
         result = align_result(
             exposure, planes, grid=map_, kernel=kernel, wcs=wcs, warn_coverage=self.config.warn_coverage
         )
         self.log.info("aligned", coverage=result.coverage, cell=map_.step, noise_correlation=result.noise_correlation)
         return result
+
+    def _is_undersampled(self, exposure: Exposure) -> bool:
+        x, y = exposure.box.center
+        return exposure.psf is not None and exposure.psf.fwhm(x=x, y=y) < self.config.undersampled_fwhm
+
+    def _with_ringing(
+        self, exposure: Exposure, planes: WarpedPlanes, grid: WarpGrid, other: WarpKernel
+    ) -> WarpedPlanes:
+        bad = exposure.mask.any_of(*self.config.excluded_planes)
+        again = warp_image(np.where(bad, np.float32(np.nan), exposure.image), grid=grid, kernel=other)
+        error = ringing_variance(planes.image - again, variance=planes.variance)
+        return WarpedPlanes(planes.image, planes.variance + error, planes.mask)
 
 
 def planes_of(exposure: Exposure, *, excluded: tuple[str, ...], grid: WarpGrid, kernel: WarpKernel) -> WarpedPlanes:
