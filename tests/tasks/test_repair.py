@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,17 @@ def test_without_astroscrappy_the_command_that_brings_it_is_told(monkeypatch):
 
     with pytest.raises(ConfigError, match=r"pip install firstlight\[lacosmic\]"):
         LaplacianCosmicRayTask().run(exposure_of(noise(SHAPE)), interpolate=True)
+
+
+@every_repair
+def test_where_the_gain_is_not_known_rays_are_found_whatever_the_size_of_a_count(task_class, starry):
+    image, where = with_rays(starry)
+    exposure = exposure_of(image)
+    coarse = exposure.replace(
+        image=exposure.image / np.float32(64.0),
+        variance=exposure.variance / np.float32(64.0**2),
+        detector=replace(exposure.detector, gain=None),
+    )
+    found = task_class().run(coarse, interpolate=False).exposure.mask.any_of("CR")
+
+    assert found[where].mean() > 0.95

@@ -58,7 +58,8 @@ class MorphologyCosmicRayConfig(CosmicRayConfig):
     """A pixel must exceed the mean of two opposite neighbours by this [standard deviation]."""
 
     min_electrons: PositiveFloat = 150.0
-    """A cosmic ray holds at least this much charge [electron]; counts where the gain is unknown."""
+    """A cosmic ray holds at least this much charge [electron]; where the gain is not known its significance alone
+    decides."""
 
     bad_planes: tuple[str, ...] = ("BAD", "SAT", "NO_DATA")
     """Mask planes whose pixels and neighbours are not tested."""
@@ -72,13 +73,14 @@ class MorphologyCosmicRayTask(CosmicRayTask[MorphologyCosmicRayConfig]):
         if exposure.psf is None:
             raise PsfError("Cosmic rays are told from stars by the PSF, and the exposure has none.")
         ny, nx = exposure.shape
+        gain = exposure.detector.gain
         found = find_cosmic_rays(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of(*self.config.bad_planes),
             psf_kernel=exposure.psf.kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2),
             min_sigma=self.config.min_sigma,
-            min_charge=self.config.min_electrons / (exposure.detector.gain or 1.0),
+            min_charge=self.config.min_electrons / gain if gain else 0.0,
             max_pixels=self.config.max_pixels,
         )
         mask = exposure.mask.replaced("CR", found.mask)
