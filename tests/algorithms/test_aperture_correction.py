@@ -105,7 +105,7 @@ def test_faint_neighbours_in_the_aperture_change_the_ratio_by_less_than_the_stat
 
 def test_without_neighbours_no_offset_is_believed():
     offsets, pulls = [], []
-    for seed in range(40):
+    for seed in range(24):
         flux, reference, x, y, error = crowded_stars(density=0.0, seed=seed)
         fit = fit_flux_ratio(flux, reference=reference, x=x, y=y, box=BOX, error=error, with_offset=True)
         offsets.append(fit.offset != 0)
@@ -113,6 +113,17 @@ def test_without_neighbours_no_offset_is_believed():
 
     assert np.mean(offsets) < 0.1
     assert 0.5 < np.std(pulls) < 1.25
+
+
+def test_in_a_crowd_an_offset_is_fitted_unproven_and_its_doubt_stated():
+    flux, reference, x, y, error = crowded_stars(density=0.0, seed=1)
+    given = {"reference": reference, "x": x, "y": y, "box": BOX, "error": error, "with_offset": True}
+    plain, crowd = fit_flux_ratio(flux, **given), fit_flux_ratio(flux, **given, crowded=True)
+
+    assert plain.offset == 0.0
+    assert crowd.offset != 0.0
+    assert crowd.error >= crowd.crowding == pytest.approx(abs(crowd.field.mean() - plain.field.mean()), rel=0.1)
+    assert abs(crowd.field.mean() - 1.05) < 3 * crowd.error
 
 
 def test_stars_of_much_the_same_flux_get_no_offset():

@@ -69,6 +69,7 @@ def fit_flux_ratio(
     clip: float = 4.0,
     rounds: int = 4,
     with_offset: bool = False,
+    crowded: bool = False,
     with_slope: bool = False,
 ) -> FluxRatioField:
     """Fit reference over flux of stars with a Chebyshev field, clipped about the fit.
@@ -103,6 +104,8 @@ def fit_flux_ratio(
     with_offset
         Whether an offset may be fitted along; it needs ``error`` and fluxes that span a factor of four, without the
         outermost tenth, and is kept if the criterion prefers it.
+    crowded
+        Neighbours are known to be there: an offset that may be fitted always is.
     with_slope
         The same for a slope, which the criterion must prefer by 10 (Kass & Raftery 1995, JASA 90, 773).
 
@@ -130,6 +133,7 @@ def fit_flux_ratio(
     enough = usable.sum() >= _LEAST_FOR_OFFSET and _span(flux[usable]) >= _LEAST_SPAN
     offsets, slopes = ((False, True) if wanted and enough else (False,) for wanted in (with_offset, with_slope))
     if len(offsets) > 1:
+        offsets = (True,) if crowded else offsets
         stars = stars.with_scatter(box=box, clip=clip, rounds=rounds, slope=len(slopes) > 1)
     fits = [
         stars.fit(k, box=box, clip=clip, rounds=rounds, offset=offset, slope=slope)

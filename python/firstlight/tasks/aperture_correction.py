@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 from astropy.table import Column, Table
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.aperture_correction import FluxRatioField, aperture_share, fit_flux_ratio, inverse_field
@@ -99,6 +99,10 @@ class StarApertureCorrectionConfig(Config):
     iterations: NonNegativeInt = 4
     """Number of times that outliers are clipped."""
 
+    crowded_share: float = Field(default=0.15, ge=0.0, le=1.0)
+    """With a larger share of the stars in blends, light of neighbours is always told apart, not only where the stars
+    prove it, and none of it is held for their own."""
+
     brightness: bool = True
     """Let the factor change in proportion to the flux where the stars show it, as brighter stars are wider."""
 
@@ -174,7 +178,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
 
     def _own_offset(self, fit: FluxRatioField, exposure: Exposure, stars: Table, radius: float) -> float:
         """Return the part of the offset [count] that is light of the stars: what a compensated flux sees of it too."""
-        if self.own_light is None or fit.offset == 0.0:
+        if self.own_light is None or fit.offset == 0.0 or self._in_a_crowd(stars):
             return 0.0
         try:
             compensated = self._fit(
@@ -217,8 +221,13 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             clip=self.config.clip,
             rounds=self.config.iterations,
             with_offset=True,
+            crowded=self._in_a_crowd(stars),
             with_slope=self.config.brightness and name == CALIBRATED,
         )
+
+    def _in_a_crowd(self, stars: Table) -> bool:
+        known = "blended" in stars.colnames and len(stars) > 0
+        return known and float(np.mean(stars["blended"])) > self.config.crowded_share
 
     def _select(self, stars: Table) -> IntArray:
         used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
