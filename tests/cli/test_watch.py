@@ -66,6 +66,14 @@ def test_what_is_there_is_processed_and_once_more_does_nothing(folder):
     assert call(f"{WATCH} --once")[1].count("  done  ") == 0
 
 
+def test_images_are_found_where_they_were_taken_in_when_other_inputs_are_named(folder):
+    with Repo.open(folder / "R") as repo:
+        repo.make_calibration("certified")
+    frame(folder / "incoming/1.fits", 1)
+
+    assert call(f"{WATCH} -i certified --once")[1].count("  done  ") == 1
+
+
 def test_the_order_of_arrival_changes_nothing(folder):
     for minute in (3, 1, 2):
         frame(folder / f"incoming/{minute}.fits", minute)

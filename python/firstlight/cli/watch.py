@@ -18,7 +18,7 @@ from firstlight.execution.startup import loading
 )
 @click.option("-p", "--pipeline", required=True, metavar="FILE", help="Pipeline; after '#' the part to run.")
 @click.option("-o", "--output", required=True, metavar="NAME", help="Collection for the results.")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME", help="Where inputs are; repeatable.")
+@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME", help="Where else inputs are: a template, calibrations; repeatable.")
 @click.option("-d", "--data-query", "where", default="", metavar="QUERY", help="Which data.")
 @click.option("-j", "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @click.option(

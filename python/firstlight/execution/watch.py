@@ -137,6 +137,12 @@ class Watcher:
         self._headers[path] = self.translate(path)
         return self._headers[path]
 
+    def _inputs(self) -> tuple[str, ...]:
+        """Return where inputs are looked for: where the settings say, and among what was taken in."""
+        named = self.settings.inputs
+        taken_in = (each.name for each in self.repo.collections("raw/*") if each.kind == "RUN")
+        return (*named, *(name for name in taken_in if name not in named)) if named else ()
+
     def _run(self) -> None:
         """Plan everything and do what is left of it."""
         work = _Round()
@@ -147,7 +153,7 @@ class Watcher:
                 self.repo,
                 self.settings.pipeline,
                 output=self.settings.output,
-                inputs=self.settings.inputs,
+                inputs=self._inputs(),
                 where=self.settings.where,
                 source=self.settings.source,
             ),
