@@ -34,7 +34,8 @@ def _smooth(
     size, reach = taps.size, taps.size // 2
     whole = 4 * ((size + 3) // 4)
     fours = np.zeros(whole, dtype=np.float32)
-    fours[:size] = taps
+    for k in range(size):
+        fours[k] = taps[k]
     rows = np.zeros((size, nx), dtype=np.float32)
     padded = np.zeros(nx + 2 * reach + 3, dtype=np.float32)
     for row in range(ny + reach):

@@ -325,6 +325,6 @@ def adaptive_moments_stamps(
     for i in range(n):
         state[0], state[1], state[2], state[3], state[4], state[5] = x[i], y[i], size2, size2, 0.0, 0.0
         if _iterate(stamps[i], bad, labels, 0, state, sums, reach, reach, tolerance, 300) == OK:
-            shapes[i] = state[2:5]
+            shapes[i, 0], shapes[i, 1], shapes[i, 2] = state[2], state[3], state[4]
             size2 = 0.5 * (state[2] + state[3])
     return shapes

@@ -142,7 +142,8 @@ def standardized_moments(
                 for k in range(5):
                     sums[4 + k] += value * u ** (4 - k) * v**k
         if total > 0.0:
-            moments[i] = sums / total
+            for k in range(sums.size):
+                moments[i, k] = sums[k] / total
     return moments
 
 
