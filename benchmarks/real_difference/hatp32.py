@@ -51,6 +51,8 @@ FLAGS = ("edge", "no_data_center", "saturated_center", "cr_center", "suspect_cen
 FLAGS += ("high_variance_center", "psf_flux_flag", "interpolated_center", "sat_template_center")
 """What tells an observer not to trust a candidate."""
 
+INPUTS = ("-i", "templates/1", "-i", "certified", "-i", "skymaps/fields")
+KEPT = (*INPUTS, "-t", "template", "-t", "defects", "-t", "tract_grid")
 LOST = ["-c", "isr:defects.task=MaskDefectsTask"]
 
 
@@ -130,7 +132,7 @@ def prepare(night: Path, frames: list[Path], stars: Path) -> None:
         (*calibrate, *LOST, "-o", "first"),
         ("skymap", "register", "-b", "before", "fields", "-i", "first"),
         (*combine, "-o", "templates"),
-        ("export", "-b", "before", "-i", "templates/1", "-i", "certified", "-t", "template", "-t", "defects", "to_go"),
+        ("export", "-b", "before", *KEPT, "to_go"),
         ("import", "-b", "repo", "to_go"),
     ):
         call(*words, folder=night)
@@ -140,7 +142,7 @@ def watch(night: Path, frames: list[Path]) -> int:
     """Let the frames arrive one by one in another order, and return how many came through."""
     incoming = night / "incoming"
     incoming.mkdir()
-    words = ["watch", "incoming", "-b", "repo", "-p", "difference.yaml", "-i", "templates/1", "-i", "certified"]
+    words = ["watch", "incoming", "-b", "repo", "-p", "difference.yaml", *INPUTS]
     process = subprocess.Popen(
         [FIRSTLIGHT, *words, *LOST, "-o", "night", "--settle", "0.5", "--every", "0.5"],
         cwd=night,
