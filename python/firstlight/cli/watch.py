@@ -18,7 +18,9 @@ from firstlight.execution.startup import loading
 )
 @click.option("-p", "--pipeline", required=True, metavar="FILE", help="Pipeline; after '#' the part to run.")
 @click.option("-o", "--output", required=True, metavar="NAME", help="Collection for the results.")
-@click.option("-i", "--input", "inputs", multiple=True, metavar="NAME", help="Where else inputs are: a template, calibrations; repeatable.")
+@click.option(
+    "-i", "--input", "inputs", multiple=True, metavar="NAME", help="Where else inputs are, as a template; repeatable."
+)
 @click.option("-d", "--data-query", "where", default="", metavar="QUERY", help="Which data.")
 @click.option("-j", "--jobs", default=1, show_default=True, type=click.IntRange(min=1), help="Processes.")
 @click.option(
@@ -60,9 +62,11 @@ def watch(
     \b
       firstlight watch incoming/ -b repo -p single_frame.yaml -o 2026-01-03
       firstlight watch incoming/ -b repo -p single_frame.yaml -o 2026-01-03 --once
+      firstlight watch incoming/ -b repo -p night.yaml -i templates -d "day_obs >= 20260103" -o survey
       firstlight report -b repo 2026-01-03
 
-    REPO/NAME/night.json tells what became of each file.
+    With 'night.yaml' the candidates of each image become objects and alerts. After each image REPO/NAME/pages shows the
+    night and its candidates; REPO/NAME/night.json tells what became of each file.
 
     Exit code: 0 all is well, 1 an image failed or was set aside.
     """  # noqa: D301 - click needs the real backspace character
