@@ -145,7 +145,7 @@ def false_rows(pair: Pair) -> list[Row]:
     bad = difference.mask.any_of(*(name for name in UNUSABLE if name in difference.mask.planes))
     area = float(np.count_nonzero(~bad)) / 1e6
     negative = np.asarray(pair.empty.candidates["is_negative"], bool)
-    counts = [np.count_nonzero(sign) / area for sign in (~negative, negative)]
+    counts = [float(np.count_nonzero(sign)) / area for sign in (~negative, negative)]
     empty = ~bad & ~difference.mask.any_of("DETECTED", "DETECTED_NEGATIVE")
     z = (difference.image / np.sqrt(difference.variance))[empty]
     spread = 1.4826 * float(np.median(np.abs(z - np.median(z))))
