@@ -42,7 +42,7 @@ def kept(root: Path) -> dict[str, list[str]]:
 def folder(tmp_path_factory) -> Path:
     """A repository with a template, and two nights that were watched one after the other."""
     folder = tmp_path_factory.mktemp("night")
-    simulate = "--seed 3 --size 320 --nights 2 --fields 1 --lost-nights 0 --supernovae 6 --variables 0 --movers 0"
+    simulate = "--seed 3 --size 256 --nights 2 --fields 1 --lost-nights 0 --supernovae 6 --variables 0 --movers 0"
     root, sim = folder / "R", folder / "sim"
     for command in (
         f"simulate -o {sim} {simulate}",
