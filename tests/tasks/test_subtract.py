@@ -139,10 +139,7 @@ def test_score_is_the_significance_of_point_sources(method):
 def test_good_subtraction_passes_its_gates_and_tells_its_stars(method):
     pair, result = subtracted(method)
 
-    gates = {gate.name: gate for gate in result.gates}
-    # A kernel of first order from some thirty stars moves light by a tenth of a pixel by chance, at the corners.
-    assert gates.pop("kernel_shift").value < 0.15
-    assert [str(gate) for gate in gates.values() if gate.status != "ok"] == []
+    assert [str(gate) for gate in result.gates if gate.status != "ok"] == []
     assert result.kernel.flux_scale == pytest.approx(1.0, abs=0.02)
     assert result.kernel_sources["used"].sum() >= 20
     assert result.funnel.steps[-1] == ("used", result.kernel_sources["used"].sum())

@@ -48,8 +48,9 @@ class AlardLuptonSubtractConfig(SubtractConfig):
     gaussian_sigmas: tuple[PositiveFloat, ...] | None = None
     """Widths of the Gaussians [pixel]; by the seeing of both images when left out."""
 
-    min_sigma: PositiveFloat = 0.5
-    """Smallest width of a Gaussian that follows the seeing [pixel]; images of nearly one seeing need a narrow one."""
+    min_sigma: PositiveFloat = 0.7
+    """Smallest width of a Gaussian that follows the seeing [pixel]; a narrower one leaves less of bright, well sampled
+    stars, and more noise where stars are few."""
 
     sigma_ratio: float = Field(default=2.0, gt=1.0)
     """Ratio of the width of one Gaussian to that of the next narrower."""
