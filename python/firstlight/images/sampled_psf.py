@@ -122,6 +122,6 @@ def quick_psf(psf: Psf | None, shape: tuple[int, int], *, cells: int) -> Psf | N
         Number of cells along its longer side, which are at least `SMALLEST_CELL` wide.
     """
     inner = psf.psf if isinstance(psf, WarpedPsf) else psf
-    if not isinstance(inner, CoaddPsf) or len(inner.inputs) <= COSTLY_INPUTS:
+    if psf is None or not isinstance(inner, CoaddPsf) or len(inner.inputs) <= COSTLY_INPUTS:
         return psf
     return SampledPsf(psf, step=max(SMALLEST_CELL, math.ceil(max(shape) / cells)))
