@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from scipy.ndimage import convolve1d
 
 from firstlight.algorithms.variance_scale import measure_variance_scale
 from firstlight.tasks.scale_variance import KEYWORD, ScaleVarianceConfig, ScaleVarianceTask
 
-from .frames import NOISE, add_stars, exposure_of, grid_of_stars, noise
+from .frames import NOISE, PSF, add_stars, exposure_of, grid_of_stars, noise
 
 SHAPE = (400, 500)
 CONFIG = ScaleVarianceConfig()
@@ -71,6 +72,35 @@ def test_correlated_pixels_do_not_make_the_variance_smaller():
     assert result.measured.factor < 0.5
     assert result.measured.correlation == pytest.approx(2 / 3, abs=0.1)
     assert result.factor == 1.0
+
+
+def test_light_of_a_crowd_too_faint_to_be_detected_is_no_noise():
+    rng = np.random.default_rng(5)
+    n = SHAPE[0] * SHAPE[1] // 25
+    stars = Table(
+        {"x": rng.uniform(0, SHAPE[1] - 1, n), "y": rng.uniform(0, SHAPE[0] - 1, n), "flux": np.full(n, 80.0)}
+    )
+    light = add_stars(np.zeros(SHAPE), stars)
+    exposure = sky().replace(image=np.asarray(noise(SHAPE, seed=3) + light, np.float32))
+
+    blind, seeing = (ScaleVarianceTask().run(exposure, fwhm=fwhm) for fwhm in (None, PSF.fwhm(x=0, y=0)))
+
+    excess = light.var() / (light.var() + NOISE**2)
+    assert excess > 2 * CONFIG.tolerance
+    assert blind.factor > 1 + CONFIG.tolerance
+    assert seeing.measured.light == pytest.approx(excess, rel=0.25)
+    assert seeing.factor == 1.0
+
+
+def test_noise_that_resampling_shares_among_neighbours_is_no_light():
+    smooth = convolve1d(noise(SHAPE, seed=3), [0.5, 0.5], axis=1)
+    exposure = sky(stated=0.25).replace(image=np.asarray(smooth, np.float32))
+
+    result = ScaleVarianceTask().run(exposure, fwhm=PSF.fwhm(x=0, y=0))
+
+    assert result.measured.correlation == pytest.approx(0.5, abs=0.05)
+    assert result.measured.light == pytest.approx(0.0, abs=0.02)
+    assert result.factor == pytest.approx(2.0, rel=0.05)
 
 
 def test_without_empty_sky_nothing_is_known_and_nothing_changes():

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.algorithms.background import truncation_correction
 from firstlight.images.background import bin_edges
+from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.mesh import clipped_bins
 from firstlight.kernels.planes import as_plane
@@ -36,19 +37,29 @@ class VarianceScale:
     correlation: float
     """Correlation of neighbouring pixels in a row; resampled images and scanned plates have one."""
 
+    light: float
+    """Share of `factor` that is light of sources too faint to be detected."""
+
     n_pixels: int
     """Number of pixels it was measured on."""
 
 
 def measure_variance_scale(
-    image: FloatArray, *, variance: FloatArray, bad: BoolArray, bin_size: int = 32
+    image: FloatArray, *, variance: FloatArray, bad: BoolArray, bin_size: int = 32, fwhm: float | None = None
 ) -> VarianceScale:
     """Measure the variance of the empty sky in units of the stated one.
 
     Pixels over their standard deviation are freed of what is left of the sky by the clipped means of bins. Their
     spread is taken between the quartiles, or from the median to the lower quartile if that is less: light of sources
-    too faint to be detected makes pixels brighter, not darker, and is no noise of the pixels. A quarter of the rows is
-    looked at, in pairs, which is plenty on any image that is not small; of small ones, all are.
+    too faint to be detected makes pixels brighter, not darker, and is no noise of the pixels.
+
+    In crowded fields there is so much of it that it spreads the fainter half as well. The PSF lays it on neighbours: of
+    light with the variance c, pixels k apart share ``c exp(-k^2 / (4 sigma^2))``, a Gaussian with itself; of the noise
+    of a camera they share nothing, and of what resampling mixes only those next to each other do. What pixels one *and*
+    two apart share is therefore taken for light.
+
+    A quarter of the rows is looked at, in pairs, which is plenty on any image that is not small; of small ones, all
+    are.
 
     Parameters
     ----------
@@ -57,6 +68,8 @@ def measure_variance_scale(
         Defects and sources.
     bin_size : [pixel]
         Side of the bins.
+    fwhm : [pixel]
+        Of the stars; without it no light is told from noise.
 
     References
     ----------
@@ -69,17 +82,33 @@ def measure_variance_scale(
     residual, lost = _without_sky(scaled, unusable, bin_size=bin_size, taken=len(rows) / image.shape[0])
     good = residual[~lost]
     if good.size < _MIN_PIXELS:
-        return VarianceScale(np.nan, np.nan, np.nan, int(good.size))
+        return VarianceScale(np.nan, np.nan, np.nan, np.nan, int(good.size))
     low, middle, high = np.percentile(good, [25.0, 50.0, 75.0])
     sigma = min((high - low) / 2.0, middle - low) / _QUARTILE_SIGMA
-    pair = ~lost[:, 1:] & ~lost[:, :-1] & (np.abs(residual[:, 1:]) < 3 * sigma) & (np.abs(residual[:, :-1]) < 3 * sigma)
-    products = (residual[:, 1:] - middle)[pair] * (residual[:, :-1] - middle)[pair]
+    residual -= np.float32(middle)
+    lost |= np.abs(residual) >= 3 * sigma
+    shared = [float(_shared(residual, lost, apart=apart) / sigma**2) for apart in (1, 2)]
     return VarianceScale(
         factor=float(sigma**2),
         error=float(sigma**2 * _FACTOR_ERROR / np.sqrt(good.size)),
-        correlation=float(products.mean() / sigma**2) if products.size else 0.0,
+        correlation=shared[0],
+        light=_light(shared, fwhm=fwhm) if fwhm else 0.0,
         n_pixels=int(good.size),
     )
+
+
+def _shared(residual: NDArray[np.float32], lost: BoolArray, *, apart: int) -> float:
+    """Return the covariance of pixels of a row that lie ``apart`` from each other."""
+    pair = ~lost[:, apart:] & ~lost[:, :-apart]
+    products = residual[:, apart:][pair] * residual[:, :-apart][pair]
+    return float(products.mean(dtype=np.float64)) if products.size else 0.0
+
+
+def _light(shared: list[float], *, fwhm: float) -> float:
+    """Return the share of light in the variance, from the correlation of pixels one, two, ... apart."""
+    sigma = fwhm / FWHM_PER_SIGMA
+    shares = (value / np.exp(-((k / (2.0 * sigma)) ** 2)) for k, value in enumerate(shared, start=1))
+    return float(np.clip(min(shares), 0.0, 1.0))
 
 
 def _rows(height: int, *, small: bool) -> NDArray[np.int64]:

@@ -334,7 +334,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def _scale_variance(self, state: CalibrateImageState) -> None:
         if self.scale_variance:
-            scaled = self.scale_variance.run(state.exposure)
+            scaled = self.scale_variance.run(state.exposure, fwhm=FWHM_PER_SIGMA * psf_sigma(state.exposure))
             state.exposure = scaled.exposure
             state.measured["variance_factor"] = scaled.factor * state.measured.get("variance_factor", 1.0)
             state.keep(scaled.gates)

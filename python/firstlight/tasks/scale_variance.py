@@ -65,18 +65,31 @@ class ScaleVarianceTask(Task[ScaleVarianceConfig]):
     factors of former calls are in the header with this one: the card is their product.
     """
 
-    def run(self, exposure: Exposure) -> ScaleVarianceResult:
-        """Measure the noise and correct the variance if it is wrong by more than the tolerance."""
+    def run(self, exposure: Exposure, *, fwhm: float | None = None) -> ScaleVarianceResult:
+        """Measure the noise and correct the variance if it is wrong by more than the tolerance.
+
+        Parameters
+        ----------
+        exposure
+        fwhm : [pixel]
+            Of the stars, to tell the light of those too faint to be detected from noise.
+        """
         planes = [plane for plane in self.config.ignored if plane in exposure.mask.planes]
         measured = measure_variance_scale(
             exposure.image,
             variance=exposure.variance,
             bad=exposure.mask.any_of(*planes),
             bin_size=self.config.bin_size,
+            fwhm=fwhm,
         )
         factor = self._factor(measured)
         self.log.info(
-            "variance", factor=factor, measured=measured.factor, error=measured.error, correlation=measured.correlation
+            "variance",
+            factor=factor,
+            measured=measured.factor,
+            error=measured.error,
+            correlation=measured.correlation,
+            light=measured.light,
         )
         if factor != 1.0:
             before = float(exposure.header.get(KEYWORD, 1.0))
@@ -93,7 +106,8 @@ class ScaleVarianceTask(Task[ScaleVarianceConfig]):
         too_large = measured.factor < 1.0
         if too_large and measured.correlation > self.config.max_correlation:
             return 1.0
-        return 1.0 if abs(measured.factor - 1.0) <= self.config.tolerance else measured.factor
+        factor = measured.factor if too_large else max(1.0, measured.factor * (1.0 - measured.light))
+        return 1.0 if abs(factor - 1.0) <= self.config.tolerance else factor
 
     def _gates(self, measured: VarianceScale) -> tuple[Gate, ...]:
         if not np.isfinite(measured.factor):
