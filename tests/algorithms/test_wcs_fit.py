@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -116,6 +118,25 @@ def test_wrong_matches_are_clipped_on_both_sides():
     assert not fit.used[wrong].any()
     assert fit.used.sum() > 270
     assert solution_error(field, fit) < 0.03
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("distortion_px", [0.0, 3.0])
+def test_a_bright_star_with_the_wrong_partner_bends_nothing(seed, distortion_px):
+    field = make_field(seed, n_stars=110, distortion_px=distortion_px, margin_deg=0.0)
+    errors = np.exp(np.random.default_rng(seed).uniform(np.log(0.02), np.log(0.2), 110))
+    pairs = pairs_of(field, stated_px=errors)
+    noise = np.random.default_rng([seed, 1]).normal(size=(2, 110)) * errors
+    pairs = replace(pairs, x=pairs.x + noise[0], y=pairs.y + noise[1])
+    wrong = int(np.argmax(np.hypot(pairs.x - 511.5, pairs.y - 511.5)))
+    pairs.x_err[wrong] = 0.001
+    pairs.x[wrong] += 26.0
+
+    fit = fit_tan_sip(pairs, start=start_of(field), shape=field.shape)
+
+    assert not fit.used[wrong]
+    assert fit.used.sum() > 95
+    assert solution_error(field, fit) < 0.1
 
 
 def test_residuals_are_detection_minus_reference():

@@ -123,7 +123,9 @@ def fit_tan_sip(
     """Fit the sky positions of matched stars as polynomials of their pixel positions.
 
     The order is chosen by `fit_plane_map`; with fewer than six stars only scale, rotation and shift are fitted. Errors
-    are those of centroid and reference in quadrature, with a floor of greatest likelihood.
+    are those of centroid and reference in quadrature, with a floor of greatest likelihood. A linear fit goes first and
+    leaves out what lies far off, with all stars looked at again afterwards: polynomials of a high order bend to a wrong
+    match, and the more so the brighter its star is.
 
     Parameters
     ----------
@@ -152,6 +154,22 @@ def fit_tan_sip(
     used = np.ones(len(pairs), dtype=bool)
     design = monomials(u, v, settings.max_order)
     floor = 0.0
+    for max_order in sorted({min(1, settings.max_order), settings.max_order}):
+        stage = replace(settings, max_order=max_order)
+        tangent, used, floor = _settled(pairs, design, tangent, frame, used, floor, stage)
+    return _finish(pairs, design, tangent, frame, used, math.hypot(floor, settings.min_error_px), settings)
+
+
+def _settled(
+    pairs: StarPairs,
+    design: F8,
+    tangent: TanSip,
+    frame: Frame,
+    used: NDArray[np.bool_],
+    floor: float,
+    settings: WcsFitSettings,
+) -> tuple[TanSip, NDArray[np.bool_], float]:
+    """Fit and clip until the same stars remain; return the moved tangent, these stars, and the additional error."""
     for _ in range(12):
         target = _target(pairs, tangent)
         sigma = _errors(pairs, tangent, math.hypot(floor, settings.min_error_px))
@@ -165,7 +183,7 @@ def fit_tan_sip(
         if np.array_equal(kept, used) and float(np.hypot(*shift)) < 1e-3:
             break
         used = kept
-    return _finish(pairs, design, tangent, frame, used, math.hypot(floor, settings.min_error_px), settings)
+    return tangent, used, floor
 
 
 class Frame:
