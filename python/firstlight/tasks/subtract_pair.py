@@ -326,7 +326,12 @@ def _require_same_grid(science: Exposure, template: Exposure) -> None:
     ra, dec = science.wcs.pixel_to_sky(x=x, y=y)
     there_x, there_y = template.wcs.sky_to_pixel(ra=ra, dec=dec)
     offset = float(np.max(np.hypot(there_x - x, there_y - y)))
-    if not offset <= MAX_OFFSET:
+    if not np.isfinite(offset):
+        raise KernelError(
+            "The WCS of the science exposure or of the template does not lead from its corners to the sky and back; "
+            "its gates say why it is wrong.",
+        )
+    if offset > MAX_OFFSET:
         raise KernelError(
             f"Science and template lie {offset:.2f} pixels apart by their WCS; align the template first.",
             offset=offset,
