@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from astropy import units as u
-from astropy_healpix.core import healpix_cone_search, lonlat_to_healpix
+from astropy_healpix.core import lonlat_to_healpix
 
 from firstlight.errors import OutputError, ReferenceCatalogError
 from firstlight.images.atomic import write_atomically, write_text_atomically
+from firstlight.images.sky_cells import cells_of_circle
 from firstlight.kernels.arrays import FloatArray, IntArray
 from firstlight.refcats.catalog import ReferenceCatalog, ReferenceStars, StarColumns, stars_of_region
 from firstlight.refcats.formats import TableReferenceCatalog, extract_stars, read_reference_catalog
@@ -136,10 +137,8 @@ class StoredReferenceCatalog(ReferenceCatalog):
             If a shard is missing or damaged, or there is no such column.
         """
         names = self._names(columns or {})
-        cells = healpix_cone_search(
-            ra * u.deg, dec * u.deg, min(radius, 180.0) * u.deg, self._manifest["nside"], order="nested"
-        )
-        parts = [self._shard(str(cell)) for cell in sorted(cells) if str(cell) in self._manifest["shards"]]
+        cells = cells_of_circle(ra=ra, dec=dec, radius=min(radius, 180.0), nside=self._manifest["nside"])
+        parts = [self._shard(str(cell)) for cell in cells if str(cell) in self._manifest["shards"]]
         table, rows = _joined(parts, names)
         found = stars_of_region(table, ra=ra, dec=dec, radius=radius, epoch=epoch)
         return _in_order_of_rows(found, rows)

@@ -14,10 +14,11 @@ import numpy as np
 import sqlalchemy as sa
 from astropy import units as u
 from astropy.table import Column, Table
-from astropy_healpix.core import healpix_cone_search, lonlat_to_healpix
+from astropy_healpix.core import lonlat_to_healpix
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
+from firstlight.images.sky_cells import cells_of_circle
 from firstlight.repo.object_schema import METADATA, associated, detection, sky_object
 
 NSIDE = 2**14
@@ -202,7 +203,7 @@ def cells_touched(ra: NDArray[np.float64], dec: NDArray[np.float64], *, radius: 
     """
     if 4.0 * radius > CELL_ARCSEC:
         found = [
-            healpix_cone_search(a * u.deg, d * u.deg, radius / 3600.0 * u.deg, NSIDE, order="nested")
+            cells_of_circle(ra=float(a), dec=float(d), radius=radius / 3600.0, nside=NSIDE)
             for a, d in zip(ra, dec, strict=True)
         ]
         return np.unique(np.concatenate(found or [np.empty(0, np.int64)])).astype(np.int64)
@@ -228,9 +229,8 @@ def cell_ranges(ra: float, dec: float, *, radius: float) -> list[tuple[int, int]
     radius : [arcsec]
     """
     level = max(0, int(math.log2(NSIDE * CELL_ARCSEC / radius)) + FINER)
-    coarse = healpix_cone_search(ra * u.deg, dec * u.deg, radius / 3600.0 * u.deg, 2**level, order="nested")
+    cells = cells_of_circle(ra=ra, dec=dec, radius=radius / 3600.0, nside=2**level)
     inside = (NSIDE // 2**level) ** 2
-    cells = np.unique(np.asarray(coarse, dtype=np.int64))
     begins = np.flatnonzero(np.diff(cells, prepend=-2) != 1)
     ends = np.append(begins[1:], len(cells)) - 1
     return [(int(cells[a]) * inside, (int(cells[b]) + 1) * inside) for a, b in zip(begins, ends, strict=True)]

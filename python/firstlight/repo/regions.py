@@ -8,13 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import sqlalchemy as sa
-from astropy import units as u
 from astropy.coordinates import angular_separation
-from astropy_healpix.core import healpix_cone_search, healpix_to_lonlat
 
 from firstlight.errors import RepoError
+from firstlight.images.sky_cells import cells_of_circle
 from firstlight.repo.records import VisitRecord, visits
 from firstlight.repo.schema import region, region_bucket, visit
 
@@ -23,12 +21,6 @@ if TYPE_CHECKING:
 
 NSIDE = 64
 """Cells along the side of a HEALPix base tile: a cell is 55' wide."""
-
-CELL_RADIUS = 1.0
-"""No corner of a cell is farther from its middle [deg]."""
-
-WIDE = 10.0
-"""From this radius [deg] on, all cells are looked at, because walking from cell to cell takes longer."""
 
 _AT_ONCE = 1000
 """Cells asked for in one statement."""
@@ -64,12 +56,7 @@ def buckets_of(*, ra: float, dec: float, radius: float) -> list[int]:
     """Return the HEALPix cells (nested) that a circle [deg] touches; one or two more do no harm."""
     if not (math.isfinite(ra) and abs(dec) <= 90 and radius >= 0):
         raise ValueError(f"ra={ra}, dec={dec}, radius={radius} is no circle on the sky.")
-    if radius < WIDE:
-        found = healpix_cone_search(ra * u.deg, dec * u.deg, radius * u.deg, NSIDE, order="nested")
-        return sorted(int(cell) for cell in found)
-    cell_ra, cell_dec = healpix_to_lonlat(np.arange(12 * NSIDE**2), NSIDE, order="nested")
-    apart = angular_separation(math.radians(ra), math.radians(dec), cell_ra.to_value(u.rad), cell_dec.to_value(u.rad))
-    return [int(cell) for cell in np.flatnonzero(apart <= math.radians(radius + CELL_RADIUS))]
+    return [int(cell) for cell in cells_of_circle(ra=ra, dec=dec, radius=radius, nside=NSIDE)]
 
 
 def solve_region(
