@@ -91,7 +91,7 @@ def test_an_image_without_a_star_for_a_psf_says_why(small, name, with_reference)
     assert np.isnan(end.partial["summary"]["zero_point"])
 
 
-@pytest.mark.parametrize("plane", ["BAD", "NO_DATA", "DETECTED", "CR", "SAT"])
+@pytest.mark.parametrize("plane", ["BAD", "NO_DATA", "CR", "SAT"])
 def test_an_image_that_is_masked_all_over_has_no_usable_pixel(small, plane):
     mask = small.exposure.mask.with_plane(plane, np.ones(small.exposure.shape, dtype=bool))
     with pytest.raises(PartialResult, match="usable") as raised:
