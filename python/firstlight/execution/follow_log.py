@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from firstlight.execution.association import VisitOutcome
-from firstlight.images.atomic import write_text_atomically
+from firstlight.execution.entries_file import read_entries, write_entries
 from firstlight.repo.rows import DatasetRow
 
 NAME = "objects.json"
@@ -101,15 +99,8 @@ class FollowLog:
     @classmethod
     def open(cls, path: Path) -> FollowLog:
         """Read the log where there is one; a damaged one is begun anew."""
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["images"]
-            entries = {row["name"]: FollowedImage(**row) for row in rows}
-        except (OSError, ValueError, KeyError, TypeError):
-            entries = {}
-        return cls(path, entries)
+        return cls(path, {each.name: each for each in read_entries(path, "images", FollowedImage)})
 
     def save(self) -> None:
         """Write the log."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows: list[dict[str, Any]] = [asdict(each) for each in self.entries.values()]
-        write_text_atomically(self.path, json.dumps({"images": rows}, indent=1) + "\n")
+        write_entries(self.path, "images", self.entries.values())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from firstlight.images.atomic import write_text_atomically
+from firstlight.execution.entries_file import read_entries, write_entries
 
 NAME = "night.json"
 
@@ -70,12 +68,7 @@ class NightLog:
     @classmethod
     def open(cls, path: Path) -> NightLog:
         """Read the log where there is one; a damaged one is begun anew."""
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["files"]
-            entries = {row["file"]: NightEntry(**row) for row in rows}
-        except (OSError, ValueError, KeyError, TypeError):
-            entries = {}
-        return cls(path, entries)
+        return cls(path, {each.file: each for each in read_entries(path, "files", NightEntry)})
 
     def entry(self, file: str, *, arrived: float) -> NightEntry:
         """Return the entry of a file, a new one where it has none."""
@@ -83,9 +76,7 @@ class NightLog:
 
     def save(self) -> None:
         """Write the log."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        rows: list[dict[str, Any]] = [asdict(each) for each in self.entries.values()]
-        write_text_atomically(self.path, json.dumps({"files": rows}, indent=1) + "\n")
+        write_entries(self.path, "files", self.entries.values())
 
     def counts(self) -> Counter[str]:
         """Return how many files have each status."""

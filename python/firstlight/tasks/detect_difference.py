@@ -16,7 +16,6 @@ from firstlight.algorithms.detection_lists import selected
 from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, peaks_between_pixels
 from firstlight.algorithms.glints import GlintTrail
 from firstlight.algorithms.streaks import Streak
-from firstlight.errors import PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
 from firstlight.images.catalog import with_sky_positions
 from firstlight.images.exposure import Exposure
@@ -28,7 +27,13 @@ from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.calibrated_columns import with_njy_names
 from firstlight.tasks.difference_catalog import with_merging, with_sign
-from firstlight.tasks.difference_checks import require_good_subtraction, residuals_of, scatter_of_empty
+from firstlight.tasks.difference_checks import (
+    difference_funnel,
+    require_good_subtraction,
+    require_psfs,
+    residuals_of,
+    scatter_of_empty,
+)
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
 from firstlight.tasks.difference_significance import FloorSettings, difference_significance
 from firstlight.tasks.glints import GlintTask
@@ -236,9 +241,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         require_good_subtraction(
             left, max_mean=self.config.max_residual_ratio, max_scatter=self.config.max_residual_scatter
         )
-        for name, exposure in (("difference", difference), ("science exposure", science), ("template", template)):
-            if exposure.psf is None:
-                raise PsfError(f"Finding what changed needs PSFs; the {name} has none.")
+        require_psfs({"difference": difference, "science exposure": science, "template": template})
         difference = _prepared(difference)
         streaks: tuple[Streak, ...] = ()
         if self.streaks:
@@ -280,14 +283,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             streaks=streaks,
             glints=glints,
             gates=self._gates(float(cores.mean()), share, left, empty, n_sources=len(sources), n_dipoles=n_dipoles),
-            funnel=Funnel(
-                "difference_sources",
-                (
-                    ("peaks", sum(each.n_peaks for each in found)),
-                    ("merged", len(measured)),
-                    ("clean", len(sources)),
-                ),
-            ),
+            funnel=difference_funnel(found, measured=measured, sources=sources),
         )
 
     def _unusable(self, difference: Exposure) -> tuple[BoolArray, BoolArray]:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
 
-from firstlight.errors import BadSubtractionError
+from firstlight.algorithms.detection import Detections
+from firstlight.errors import BadSubtractionError, PsfError
+from firstlight.framework import Funnel
+from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import FloatArray
 
 LEAST_STARS = 5
 """Fewer stars than this do not condemn a subtraction."""
+
+
+def require_psfs(exposures: Mapping[str, Exposure]) -> None:
+    """Raise where an exposure, given by what it is called in a message, has no PSF.
+
+    Raises
+    ------
+    PsfError
+    """
+    for name, exposure in exposures.items():
+        if exposure.psf is None:
+            raise PsfError(f"Finding what changed needs PSFs; the {name} has none.")
 
 
 def residuals_of(kernel_sources: Table | None) -> NDArray[np.float64] | None:
@@ -48,6 +65,12 @@ def require_good_subtraction(left: FloatArray | None, *, max_mean: float | None,
                 residual_scatter=scatter,
                 n_stars=len(left),
             )
+
+
+def difference_funnel(found: Iterable[Detections], *, measured: Table, sources: Table) -> Funnel:
+    """Return how many peaks of both signs became sources, and how many of those are clean."""
+    peaks = sum(each.n_peaks for each in found)
+    return Funnel("difference_sources", (("peaks", peaks), ("merged", len(measured)), ("clean", len(sources))))
 
 
 def scatter_of_empty(table: Table) -> float:
