@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.algorithms.glints import find_glint_trails
+from firstlight.algorithms.glints import _strips_over, find_glint_trails
 
 SETTINGS = {"radius": 500.0, "width": 5.0, "min_points": 5}
 
@@ -42,6 +42,16 @@ def test_sources_at_random_are_hardly_ever_a_trail():
     assert sum(found) <= 2
 
 
+def test_a_crowd_in_an_image_smaller_than_the_radius_is_no_trail_either():
+    found = [
+        len(find_glint_trails(*at_random(150, seed, 400.0), usable=np.ones(150, bool), **SETTINGS))
+        for seed in range(12)
+    ]
+
+    # By the limit on chance one in a hundred; two of twelve would be one in two hundred.
+    assert sum(found) <= 1
+
+
 def test_what_may_be_no_glint_makes_no_trail():
     x, y = np.linspace(100, 700, 8), np.linspace(100, 400, 8)
     usable = np.arange(8) % 2 == 0
@@ -50,3 +60,33 @@ def test_what_may_be_no_glint_makes_no_trail():
     assert find_glint_trails(x, y, usable=usable, **SETTINGS) == ()
     assert find_glint_trails(x[:0], y[:0], usable=usable[:0], **SETTINGS) == ()
     assert find_glint_trails(np.full(8, np.nan), y, usable=np.ones(8, bool), **SETTINGS) == ()
+
+
+def test_a_line_is_found_among_thousands_of_sources_whatever_their_order():
+    x, y = at_random(1500, 5, side=4000.0)
+    along = np.linspace(-400, 400, 25)
+    x, y = np.append(x, 2000 + along), np.append(y, 2100 + 0.5 * along)
+
+    for order in (slice(None), slice(None, None, -1)):
+        (found, *_) = find_glint_trails(x[order], y[order], usable=np.ones(len(x), bool), **SETTINGS)
+
+        members = set(np.arange(len(x))[order][found.members])
+        assert set(range(1500, 1525)) <= members
+
+
+def test_sources_far_from_all_others_are_no_trail_and_no_error():
+    x = 2000.0 * np.arange(6)
+
+    assert find_glint_trails(x, np.zeros(6), usable=np.ones(6, bool), **SETTINGS) == ()
+    assert find_glint_trails(np.append(x, 0.0), np.zeros(7), usable=np.ones(7, bool), **SETTINGS) == ()
+
+
+def test_sources_on_a_strip_are_those_within_its_width_of_the_line_through_two_of_them():
+    x, y = at_random(60, 8, side=100.0)
+    angle, distance = np.arctan2(y[1:] - y[0], x[1:] - x[0]), np.hypot(x[1:] - x[0], y[1:] - y[0])
+    far = distance > 5.0
+
+    counts = _strips_over(angle[far], np.arcsin(5.0 / distance[far]))
+
+    across = np.abs(np.sin(angle[far, None] - angle[far])) * distance[far]
+    assert (counts == (across <= 5.0).sum(axis=1)).all()

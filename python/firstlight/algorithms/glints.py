@@ -11,8 +11,8 @@ from scipy.stats import binom
 
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
-_MAX_SOURCES = 400
-"""Of more sources the first ones are looked at: pairs grow with the square."""
+_STRIPS_BESIDE = 8
+"""Strips of equal width beside a line, by which the sources about it are counted."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ def find_glint_trails(
     Each pair of sources within a radius gives a line; about the first of them, it collects what lies within the radius
     and near the line. Lines are taken by their number of sources, and each source belongs to one. How many lines as
     rich as this chance would give is the number of pairs times the probability that so many of the neighbours lie in a
-    strip by themselves. LSST looks for such lines by random samples (``findGlintTrails`` of ``ip_diffim``); here all
-    pairs are tried, so that nothing depends on a seed.
+    strip by themselves: the strip's part of the circle or, where more sources than that lie in the strips beside it,
+    the part that these say. LSST looks for such lines by random samples (``findGlintTrails`` of ``ip_diffim``); here
+    all pairs are tried, so that nothing depends on a seed. About each source the others are sorted by their direction:
+    n sources within the radius of each other take a time that grows with n^2 log n.
 
     Parameters
     ----------
@@ -76,7 +78,7 @@ def find_glint_trails(
     max_chance
         A line of which chance would show more than this many is none.
     """
-    left = np.flatnonzero(usable & np.isfinite(x) & np.isfinite(y))[:_MAX_SOURCES]
+    left = np.flatnonzero(usable & np.isfinite(x) & np.isfinite(y))
     found: list[GlintTrail] = []
     while len(left) >= min_points:
         members, chance = _richest(x[left], y[left], radius=radius, width=width)
@@ -89,22 +91,33 @@ def find_glint_trails(
 
 def _richest(x: FloatArray, y: FloatArray, *, radius: float, width: float) -> tuple[NDArray[np.int64], float]:
     """Return the sources of the line with most of them, and how many such lines chance would give."""
-    best, neighbours, pairs = np.zeros(0, dtype=np.int64), 0, 0
+    best, neighbours, beside, pairs = np.zeros(0, dtype=np.int64), 0, 0, 0
     for i in range(len(x)):
         dx, dy = x - x[i], y - y[i]
         distance = np.hypot(dx, dy)
         near = np.flatnonzero((distance < radius) & (distance > width))
         pairs += len(near)
-        if len(near) + 1 <= len(best):
+        if len(near) < max(len(best), 1):
             continue
-        across = np.abs(dx[near, None] * dy[near] - dy[near, None] * dx[near]) / distance[near, None]
-        on = across <= width
-        richest = int(np.argmax(on.sum(axis=1)))
-        if on[richest].sum() + 1 > len(best):
-            best, neighbours = np.sort(np.append(near[on[richest]], i)), len(near)
-    # The first two make the line; a strip takes this part of the circle.
-    share = min(1.0, 4.0 * width * radius / (math.pi * radius**2))
-    return best, 0.5 * pairs * float(binom.sf(len(best) - 3, max(neighbours - 1, 0), share))
+        angle, half = np.arctan2(dy[near], dx[near]), np.arcsin(width / distance[near])
+        counts = _strips_over(angle, half)
+        if counts.max() + 1 > len(best):
+            along = angle[np.argmax(counts)]
+            across = np.abs(np.sin(angle - along)) * distance[near]
+            best, neighbours = np.sort(np.append(near[across <= width], i)), len(near)
+            beside = int(np.sum((across > width) & (across <= (1 + _STRIPS_BESIDE) * width)))
+    # A strip takes this part of the circle, or more of the sources where these lie along it, as in a narrow image.
+    share = max(4.0 * width / (math.pi * radius), beside / (_STRIPS_BESIDE * max(neighbours, 1)))
+    # The first two make the line.
+    return best, 0.5 * pairs * float(binom.sf(len(best) - 3, max(neighbours - 1, 0), min(share, 1.0)))
+
+
+def _strips_over(angle: FloatArray, half: FloatArray) -> NDArray[np.int64]:
+    """Return for each direction how many of them, turned by up to their ``half`` [radian] either way, lead along it."""
+    turned = np.mod(angle, math.pi)
+    begin = np.sort(np.concatenate([turned - half + turn for turn in (-math.pi, 0.0, math.pi)]))
+    end = np.sort(np.concatenate([turned + half + turn for turn in (-math.pi, 0.0, math.pi)]))
+    return np.asarray(np.searchsorted(begin, turned, side="right") - np.searchsorted(end, turned, side="left"))
 
 
 def _trail(x: FloatArray, y: FloatArray, members: NDArray[np.int64], chance: float) -> GlintTrail:
