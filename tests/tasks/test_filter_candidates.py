@@ -4,8 +4,7 @@ import socket
 
 import numpy as np
 import pytest
-from astropy import units as u
-from astropy.table import QTable, Table
+from astropy.table import Table
 
 from firstlight.errors import ConfigError, ReferenceCatalogError
 from firstlight.framework import Layer, build_config
@@ -16,8 +15,6 @@ from firstlight.refcats.known_objects import (
     LocalKnownObjects,
     OnlineKnownObjects,
     SkyRegion,
-    minor_planets_from_skybot,
-    variable_stars_from_vsx,
 )
 from firstlight.tasks.candidate_checks import FlagsCheckConfig
 from firstlight.tasks.filter_candidates import FilterCandidatesConfig, FilterCandidatesTask
@@ -212,16 +209,6 @@ def test_a_table_of_ones_own_goes_before_the_network():
     known = FirstKnownObjects([LocalKnownObjects({"variable_stars": one_place("mine")}), OnlineKnownObjects()])
 
     assert list(known.find("variable_stars", SkyRegion(0.0, DEC, 0.1, MJD))["name"]) == ["mine"]
-
-
-def test_answers_of_the_services_are_read_with_their_units():
-    vsx = Table({"Name": ["T Cet", "X"], "RAJ2000": [1.0, 2.0], "DEJ2000": [3.0, 4.0], "Type": ["SRC", ""]})
-    skybot = QTable({"Name": ["Ceres"], "RA": [600.0] * u.arcmin, "DEC": [5.0] * u.deg, "posunc": [0.002] * u.arcmin})
-
-    assert list(variable_stars_from_vsx(vsx)["name"]) == ["T Cet (SRC)", "X"]
-    planets = minor_planets_from_skybot(skybot)
-    assert (planets["ra"][0], planets["position_error"][0]) == (pytest.approx(10.0), pytest.approx(0.12))
-    assert len(variable_stars_from_vsx(Table())) == len(minor_planets_from_skybot(Table())) == 0
 
 
 def test_a_table_without_positions_is_refused_in_one_line():

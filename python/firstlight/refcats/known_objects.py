@@ -6,22 +6,29 @@ Tables come from the caller, or over the network through astroquery (VSX of the 
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord, angular_separation
+from astropy.io import votable
 from astropy.table import Table
 from astropy.time import Time
+from astropy.utils.exceptions import AstropyWarning
 
 from firstlight.errors import ReferenceCatalogError
 
 VARIABLE_STARS, MINOR_PLANETS = "variable_stars", "minor_planets"
 GEOCENTRE = "500"
 """Code of the Minor Planet Center for the middle of the Earth."""
+
+EMPTY_SKY = "No solar system object was found"
+"""How SkyBoT says that it knows of none."""
 
 
 @dataclass(frozen=True)
@@ -112,52 +119,56 @@ class LocalKnownObjects(KnownObjects):
 class OnlineKnownObjects(KnownObjects):
     """Variable stars from VSX and minor planets from SkyBoT, over the network through astroquery.
 
+    astroquery asks; the answers are read here, so that what a service refuses is told apart from an empty sky.
+
     Parameters
     ----------
-    timeout : [s]
+    timeout : [s], whole
         After so long without an answer a service counts as out of reach.
     """
 
-    def __init__(self, *, timeout: float = 30.0) -> None:
+    def __init__(self, *, timeout: int = 30) -> None:
         self._timeout = timeout
 
     def find(self, kind: str, region: SkyRegion) -> Table:
-        """Ask the service for a region."""
+        """Ask the service for a region; for one without extent none is asked."""
         services: Mapping[str, Callable[[SkyRegion], Table]] = {
             VARIABLE_STARS: self._variable_stars,
             MINOR_PLANETS: self._minor_planets,
         }
         if kind not in services:
             raise ReferenceCatalogError(f"No service on the network is asked for {kind}; give a table of them.")
+        if region.radius <= 0.0:
+            return _nothing()
         try:
             return services[kind](region)
         except ImportError as error:
             raise ReferenceCatalogError(
                 f"Asking for {kind} needs the package astroquery; 'pip install firstlight[online]' brings it."
             ) from error
-        except (OSError, TimeoutError, ValueError) as error:
+        except (OSError, ValueError, LookupError) as error:
             said = str(error).partition("\n")[0][:100]
             raise ReferenceCatalogError(f"The service for {kind} cannot be reached ({said}).") from error
 
     def _variable_stars(self, region: SkyRegion) -> Table:
         from astroquery.vizier import Vizier
 
-        vizier = Vizier(columns=["Name", "RAJ2000", "DEJ2000", "Type"], row_limit=-1, timeout=self._timeout)
-        found = vizier.query_region(_centre(region), radius=region.radius * u.deg, catalog="B/vsx/vsx")
-        return variable_stars_from_vsx(found[0] if len(found) else Table())
+        # VizieR computes _RAJ2000 and _DEJ2000 for every catalogue, in degrees whatever the catalogue has.
+        vizier = Vizier(columns=["Name", "Type", "_RAJ2000", "_DEJ2000"], row_limit=-1, timeout=self._timeout)
+        answer = vizier.query_region_async(
+            _centre(region), radius=region.radius * u.deg, catalog="B/vsx/vsx", cache=False
+        )
+        return variable_stars_from_vsx(_table_of(answer))
 
     def _minor_planets(self, region: SkyRegion) -> Table:
-        from astroquery.imcce import Skybot
+        from astroquery.imcce import Skybot, conf
 
-        Skybot.TIMEOUT = self._timeout
         time = Time(region.mjd, format="mjd", scale="tai").utc
-        try:
-            found = Skybot.cone_search(_centre(region), region.radius * u.deg, time, location=region.observatory)
-        except RuntimeError as error:
-            if "No solar system object" in str(error):
-                return minor_planets_from_skybot(Table())
-            raise OSError(str(error)) from error
-        return minor_planets_from_skybot(found)
+        with conf.set_temp("timeout", self._timeout):
+            answer = Skybot.cone_search_async(
+                _centre(region), region.radius * u.deg, time, location=region.observatory, cache=False
+            )
+        return minor_planets_from_skybot(_table_of(answer))
 
 
 class FirstKnownObjects(KnownObjects):
@@ -184,25 +195,55 @@ class FirstKnownObjects(KnownObjects):
 
 
 def variable_stars_from_vsx(answer: Table) -> Table:
-    """Return the columns that are used of what VizieR answers for ``B/vsx/vsx``: ``name``, ``ra``, ``dec`` [deg]."""
+    """Return ``name``, ``ra``, ``dec`` [deg] of what VizieR answers for ``B/vsx/vsx``."""
     if not len(answer):
         return _nothing()
-    names = [
-        f"{name} ({kind})" if kind else str(name) for name, kind in zip(answer["Name"], answer["Type"], strict=True)
-    ]
-    return Table({"name": names, "ra": _degrees(answer, "RAJ2000"), "dec": _degrees(answer, "DEJ2000")})
-
-
-def minor_planets_from_skybot(answer: Any) -> Table:
-    """Return the columns that are used of what SkyBoT answers: ``name``, ``ra``, ``dec`` [deg], ``position_error``."""
-    if not len(answer):
-        return _nothing()
-    table = Table({"name": np.asarray(answer["Name"], dtype=str)})
-    table["ra"], table["dec"] = _degrees(answer, "RA"), _degrees(answer, "DEC")
-    if "posunc" in answer.colnames:
-        error = answer["posunc"]
-        table["position_error"] = np.asarray(u.Quantity(error, u.arcsec).to_value(u.arcsec), dtype=float)
+    names, kinds = _texts(answer, "Name"), _texts(answer, "Type")
+    table = Table({"name": [f"{name} ({kind})" if kind else name for name, kind in zip(names, kinds, strict=True)]})
+    table["ra"], table["dec"] = _degrees(answer, "_RAJ2000"), _degrees(answer, "_DEJ2000")
     return table
+
+
+def minor_planets_from_skybot(answer: Table) -> Table:
+    """Return ``name``, ``ra``, ``dec`` [deg] and ``position_error`` [arcsec] of what SkyBoT answers."""
+    if not len(answer):
+        return _nothing()
+    places = SkyCoord(_texts(answer, "ra"), _texts(answer, "de"), unit=(u.hourangle, u.deg))
+    table = Table({"name": _texts(answer, "name"), "ra": places.ra.deg, "dec": places.dec.deg})
+    table["position_error"] = np.ma.filled(np.ma.asarray(answer["errpos"], dtype=np.float64), np.nan)
+    table["position_error"].unit = u.arcsec
+    return table
+
+
+def _table_of(answer: Any) -> Table:
+    """Return the table in the answer of a service; an empty one where nothing was found.
+
+    Raises
+    ------
+    OSError
+        If the service was asked in vain, and says so by the status of the answer or inside of it: VizieR by lines that
+        begin with ``****``, SkyBoT by a ``QUERY_STATUS`` that it also uses for an empty sky.
+    ValueError
+        If the answer is no VOTable.
+    """
+    answer.raise_for_status()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        document = votable.parse(BytesIO(answer.content), verify="ignore")
+        for info in document.iter_info():
+            said = " ".join(f"{info.content or ''}".split())
+            if EMPTY_SKY in said:
+                return Table()
+            if info.name == "QUERY_STATUS" and info.value == "ERROR":
+                raise OSError(said or "it gave no reason")
+            if info.ID == "Errors" and "****" in said:
+                raise OSError(said.replace("****", "").strip())
+        tables = list(document.iter_tables())
+        return tables[0].to_table() if tables else Table()
+
+
+def _texts(table: Table, name: str) -> list[str]:
+    return [str(each).strip() for each in np.ma.filled(np.ma.asarray(table[name], dtype=str), "")]
 
 
 def _nothing() -> Table:
