@@ -22,7 +22,7 @@ CAMERA, RUN = "camera", "night/1"
 DIMENSIONS = ("instrument", "visit", "detector")
 SHAPE, CENTRE, SCALE_DEG = (90, 110), (359.999, 80.0), 0.4 / 3600
 NOISE, SIGMA_PX = 3.0, 1.6
-X, Y = np.array([30.0, 75.3, 108.0]), np.array([40.2, 60.0, 8.0])
+X, Y = np.array([30.0, 75.3, 107.0]), np.array([40.2, 60.0, 8.0])
 """The third is so near to the edge that its stamp is cut."""
 
 FLUXES = np.array([[0.0, 900.0, 0.0], [1500.0, -700.0, 0.0], [2200.0, 800.0, 1200.0]])

@@ -61,7 +61,7 @@ def test_places_off_the_image_at_its_edge_and_on_bad_pixels_are_flagged():
     far = np.zeros((SIDE, SIDE), bool)
     far[103, 120] = True
     mask = mask.with_plane("BAD", planes).with_plane("SAT", far)
-    x, y = [60.3, 120.0, 1.0, -40.0, 180.0], [99.8, 100.0, 90.0, 50.0, 180.0]
+    x, y = [60.3, 120.0, 0.5, -40.0, 180.0], [99.8, 100.0, 90.0, 50.0, 180.0]
     found = measured(scene([60.3, 120.0, 180.0], [99.8, 100.0, 180.0], mask=mask), x, y)
 
     # A bad pixel in the wings is left out, one in the core makes the flux doubtful.

@@ -7,14 +7,13 @@ import hashlib
 import numpy as np
 from astropy.table import Table
 
-from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.errors import AlgorithmError, InputError
 from firstlight.images.exposure import Exposure
 from firstlight.repo.light_curves import save_forced_fluxes
 from firstlight.repo.objects import VisitKey, objects_near
 from firstlight.repo.repo import Repo
+from firstlight.tasks.measure_place import MeasurePlaceConfig, MeasurePlaceTask
 
-BAD_PLANES = ("BAD", "NO_DATA", "SAT", "SAT_TEMPLATE", "CR", "EDGE")
 UNIT = "nJy"
 
 
@@ -52,33 +51,17 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
         missing = "WCS" if difference.wcs is None else "PSF"
         raise AlgorithmError(f"Forced fluxes need a {missing}; the difference of visit {key.visit} has none.")
     objects = _objects_in(repo, difference.sky_circle())
-    if not len(objects):
-        save_forced_fluxes(
-            repo, key, band=band, object_ids=np.empty(0, np.int64), flux=np.empty(0), flux_err=np.empty(0)
-        )
-        return 0
-    x, y = difference.wcs.sky_to_pixel(ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"]))
-    ny, nx = difference.shape
-    inside = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
-    planes = (name for name in BAD_PLANES if name in difference.mask.planes)
-    bad = difference.mask.any_of(*planes) | ~np.isfinite(difference.image) | ~(difference.variance > 0)
-    found = measure_psf_flux(
-        np.nan_to_num(difference.image),
-        variance=difference.variance,
-        bad=np.asarray(bad),
-        psf=difference.psf,
-        x=x[inside],
-        y=y[inside],
-        together=False,
+    found = MeasurePlaceTask(MeasurePlaceConfig(aperture_fwhm=None)).run(
+        difference, ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"])
     )
-    good = np.isfinite(found.flux) & np.isfinite(found.flux_err) & ~np.asarray(found.flag, dtype=bool)
+    good = ~found.flag
     save_forced_fluxes(
         repo,
         key,
         band=band,
-        object_ids=np.asarray(objects["id"])[inside][good],
-        flux=np.asarray(found.flux, dtype=np.float64)[good],
-        flux_err=np.asarray(found.flux_err, dtype=np.float64)[good],
+        object_ids=np.asarray(objects["id"])[good],
+        flux=found.flux[good],
+        flux_err=found.flux_err[good],
     )
     return int(good.sum())
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveFloat
 
-from firstlight.algorithms.aperture import aperture_fluxes
+from firstlight.algorithms.aperture import ApertureFluxes, aperture_fluxes
 from firstlight.algorithms.psf_flux import PsfFluxes, measure_psf_flux
 from firstlight.errors import AlgorithmError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
+from firstlight.images.psf import Psf
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
@@ -35,7 +37,8 @@ class PlaceFluxes(Struct):
     """(n,) Its error by the variance of the pixels."""
 
     flag: BoolArray
-    """(n,) True off the image, at its edge, beside saturated light, and where bad pixels hold much of the light."""
+    """(n,) True off the image, where its edge or unusable pixels reach into the core, and where half of the light is
+    lost."""
 
     aperture_flag: BoolArray
     """(n,) True where the circle leaves the image, or has a bad pixel in it."""
@@ -47,12 +50,12 @@ class MeasurePlaceConfig(Config):
     unusable_planes: tuple[str, ...] = ("BAD", "NO_DATA", "SAT", "SAT_TEMPLATE", "CR", "EDGE")
     """Mask planes whose pixels hold no light that can be trusted."""
 
-    aperture_fwhm: PositiveFloat = 1.5
-    """Radius of the circle, in units of the full width at half maximum."""
+    aperture_fwhm: PositiveFloat | None = 1.5
+    """Radius of the circle, in units of the full width at half maximum; None measures in no circle."""
 
     core_fwhm: PositiveFloat = 0.5
-    """Unusable pixels this near set the flag, in units of the full width at half maximum; further out they are only
-    left out."""
+    """Radius of the core, in units of the full width at half maximum, and at least a pixel. Unusable pixels in it set
+    the flag; further out they are only left out."""
 
 
 class MeasurePlaceTask(Task[MeasurePlaceConfig]):
@@ -77,43 +80,21 @@ class MeasurePlaceTask(Task[MeasurePlaceConfig]):
         x, y = exposure.wcs.sky_to_pixel(ra=np.asarray(ra, np.float64), dec=np.asarray(dec, np.float64))
         ny, nx = exposure.shape
         inside = np.isfinite(x) & np.isfinite(y) & (np.abs(2 * x + 1 - nx) < nx) & (np.abs(2 * y + 1 - ny) < ny)
-        bad = self._unusable(exposure)
-        found = measure_psf_flux(
-            np.nan_to_num(exposure.image),
-            variance=exposure.variance,
-            bad=bad,
-            psf=exposure.psf,
-            x=np.where(inside, x, np.nan),
-            y=np.where(inside, y, np.nan),
-            together=False,
-        )
-        near, spoilt = np.zeros(len(x), dtype=bool), ~inside
-        aperture, aperture_err = np.full(len(x), np.nan), np.full(len(x), np.nan)
-        for row in np.flatnonzero(inside):
-            at = {"x": float(x[row]), "y": float(y[row])}
-            fwhm = exposure.psf.fwhm(**at)
-            near[row] = _any_near(bad, **at, radius=self.config.core_fwhm * fwhm)
-            aperture[row], aperture_err[row], spoilt[row] = self._in_circle(exposure, bad, **at, fwhm=fwhm)
-        doubtful = _doubtful(found) | near | ~inside
-        return PlaceFluxes(found.flux, found.flux_err, aperture, aperture_err, doubtful, spoilt)
-
-    def _in_circle(
-        self, exposure: Exposure, bad: BoolArray, *, x: float, y: float, fwhm: float
-    ) -> tuple[float, float, bool]:
-        """Return flux and error in a circle about one place, and whether a bad pixel is in it."""
-        assert exposure.psf is not None  # noqa: S101 - run has made sure
-        radius = self.config.aperture_fwhm * fwhm
-        summed = aperture_fluxes(
-            np.nan_to_num(exposure.image),
-            variance=exposure.variance,
-            bad=bad,
-            x=np.array([x]),
-            y=np.array([y]),
-            radius=radius,
-        )
-        inside = exposure.psf.aperture_flux(radius, x=x, y=y)
-        spoilt = bool(summed.flag[0]) or bool(summed.masked_fraction[0] > 0)
-        return float(summed.flux[0]) / inside, float(summed.flux_err[0]) / inside, spoilt
+        places = _Places(exposure, self._unusable(exposure), x[inside], y[inside])
+        flux, flux_err, circle, circle_err = (np.full(len(x), np.nan) for _ in range(4))
+        flag, circle_flag = ~inside, ~inside
+        if inside.any():
+            fwhm = places.fwhm()
+            found = places.psf_fluxes()
+            flux[inside], flux_err[inside] = found.flux, found.flux_err
+            near = places.circles(max(self.config.core_fwhm * fwhm, 1.0)).masked_fraction > 0
+            flag[inside] = found.flag | near
+        if inside.any() and self.config.aperture_fwhm is not None:
+            radius = self.config.aperture_fwhm * fwhm
+            summed, share = places.circles(radius), places.shares(radius)
+            circle[inside], circle_err[inside] = summed.flux / share, summed.flux_err / share
+            circle_flag[inside] = summed.flag | (summed.masked_fraction > 0)
+        return PlaceFluxes(flux, flux_err, circle, circle_err, flag, circle_flag)
 
     def _unusable(self, exposure: Exposure) -> BoolArray:
         planes = (name for name in self.config.unusable_planes if name in exposure.mask.planes)
@@ -156,17 +137,39 @@ class FluxScale:
         return cls(np.asarray(total if kernel.convolved == "template" else 1.0 / total), error)
 
 
-def _doubtful(found: PsfFluxes) -> BoolArray:
-    return np.asarray(found.flag | found.edge | found.no_good_pixels | ~np.isfinite(found.flux))
+@dataclass(frozen=True)
+class _Places:
+    """Places on an image that has a PSF."""
 
+    exposure: Exposure
+    bad: BoolArray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
 
-def _any_near(bad: BoolArray, *, x: float, y: float, radius: float) -> bool:
-    """Return whether a bad pixel has its middle within the radius, or is the pixel of the place itself."""
-    ny, nx = bad.shape
-    reach = int(np.ceil(radius))
-    column, row = round(x), round(y)
-    left, low = max(column - reach, 0), max(row - reach, 0)
-    cut = bad[low : min(row + reach + 1, ny), left : min(column + reach + 1, nx)]
-    rows, columns = np.nonzero(cut)
-    distance = np.hypot(columns + left - x, rows + low - y)
-    return bool(np.any((distance <= radius) | ((columns + left == column) & (rows + low == row))))
+    @property
+    def _psf(self) -> Psf:
+        assert self.exposure.psf is not None  # noqa: S101 - the task has made sure
+        return self.exposure.psf
+
+    @cached_property
+    def _light(self) -> FloatArray:
+        return np.nan_to_num(self.exposure.image)
+
+    def fwhm(self) -> float:
+        """Return that of the PSF in their midst [pixel]."""
+        return self._psf.fwhm(x=float(self.x.mean()), y=float(self.y.mean()))
+
+    def psf_fluxes(self) -> PsfFluxes:
+        """Fit the PSF, each place by itself."""
+        at, variance = {"x": self.x, "y": self.y}, self.exposure.variance
+        return measure_psf_flux(self._light, variance=variance, bad=self.bad, psf=self._psf, together=False, **at)
+
+    def circles(self, radius: float) -> ApertureFluxes:
+        """Sum circles [pixel]."""
+        at, variance = {"x": self.x, "y": self.y}, self.exposure.variance
+        return aperture_fluxes(self._light, variance=variance, bad=self.bad, radius=radius, **at)
+
+    def shares(self, radius: float) -> NDArray[np.float64]:
+        """Return the share of the light of a star that is within a circle [pixel]."""
+        places = zip(self.x.tolist(), self.y.tolist(), strict=True)
+        return np.array([self._psf.aperture_flux(radius, x=x, y=y) for x, y in places])
