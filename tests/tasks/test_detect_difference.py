@@ -19,6 +19,7 @@ from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDif
 from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.subtract import SubtractResult
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
+from firstlight.tasks.subtract_pair import difference_mask, prepare_pair
 
 from ..algorithms.pairs import Pair, make_pair
 
@@ -172,6 +173,24 @@ def test_saturated_cores_of_either_image_are_left_out_and_their_area_is_told():
     assert gate.value >= core.mean()
     assert gate.value < 0.03
     assert (result.significance[core] == 0).all()
+
+
+def test_candidates_say_where_the_psf_of_the_template_is_that_of_other_inputs():
+    pair, sub, _ = found()
+    half = np.zeros((SIDE, SIDE), dtype=bool)
+    half[:, : SIDE // 2] = True
+    template = pair.template.replace(mask=pair.template.mask.with_plane("INEXACT_PSF", half))
+    ready = prepare_pair(pair.science, template, bad_planes=(), min_overlap=0.1, stamp_fwhm=5.0)
+    mask = difference_mask(ready, (sub.kernel.kernel, sub.kernel.kernel), max_lost_weight=0.01)
+    difference = sub.difference.replace(mask=mask)
+
+    result = detected(pair.science, template, dataclasses.replace(sub, difference=difference))
+
+    x, _ = _places(result.sources)
+    # The kernel carries the plane a little to the right.
+    clear = np.abs(x - SIDE // 2) > sub.kernel.kernel.radius
+    assert clear.sum() > 10
+    assert (result.sources["inexact_psf_center"] == (x < SIDE // 2))[clear].all()
 
 
 def test_the_matched_filter_of_the_difference_serves_where_there_is_no_score():

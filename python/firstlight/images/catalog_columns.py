@@ -113,6 +113,7 @@ FLAGS: Mapping[str, str] = {
     "dipole_flag": "A dipole was fitted and the fit has no result.",
     "dipole_tried": "The footprint has peaks of both signs, and a dipole was fitted.",
     "high_variance": "A pixel much noisier than its surroundings lies in the footprint.",
+    "inexact_psf": "The PSF of a pixel in the footprint is that of other inputs of a coadd than elsewhere.",
     "injected": "An artificial source reaches into the footprint.",
     "injected_core": "The centre of an artificial source lies in the footprint.",
     "injected_template": "An artificial source of the template reaches into the footprint.",

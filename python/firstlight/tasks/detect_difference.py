@@ -19,7 +19,6 @@ from firstlight.algorithms.streaks import Streak
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
 from firstlight.images.catalog import with_sky_positions
 from firstlight.images.exposure import Exposure
-from firstlight.images.mask import Mask
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
@@ -34,6 +33,7 @@ from firstlight.tasks.difference_checks import (
     residuals_of,
     scatter_of_empty,
 )
+from firstlight.tasks.difference_planes import CORES, FURTHER_PLANES, prepared, with_detections
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
 from firstlight.tasks.difference_significance import FloorSettings, difference_significance
 from firstlight.tasks.glints import GlintTask
@@ -50,13 +50,9 @@ from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 from firstlight.tasks.streaks import StreakTask
 
-CORES = ("SAT", "SAT_TEMPLATE")
-FURTHER_PLANES = ("SAT_TEMPLATE", "INJECTED", "INJECTED_CORE", "INJECTED_TEMPLATE", "HIGH_VARIANCE", "SPIKE")
 LEAST_CORNER = 0.6
 """Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
 its corner."""
-
-_CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED")
 
 
 @dataclass(frozen=True)
@@ -242,13 +238,13 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             left, max_mean=self.config.max_residual_ratio, max_scatter=self.config.max_residual_scatter
         )
         require_psfs({"difference": difference, "science exposure": science, "template": template})
-        difference = _prepared(difference)
+        difference = prepared(difference)
         streaks: tuple[Streak, ...] = ()
         if self.streaks:
             marked = self.streaks.run(difference)
             difference, streaks = marked.exposure, marked.streaks
         unusable, cores = self._unusable(difference)
-        significance, share = difference_significance(
+        smoothed, share = difference_significance(
             difference,
             science=science,
             template=template,
@@ -258,11 +254,10 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             cores=cores,
             settings=FloorSettings(self.config.systematic_share, self.config.halo_snr, self.config.halo_fwhm),
         )
-        smoothed = SmoothedImage(flux=significance, sigma=np.ones_like(significance), reach=1)
         sigma = psf_sigma(difference)
         found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
         merged = merge_signs(*found, grow=self.config.grow)
-        difference = difference.replace(mask=_with_detections(difference.mask, *found, grow=self.config.grow))
+        difference = difference.replace(mask=with_detections(difference.mask, *found, grow=self.config.grow))
         scene = DifferenceScene(difference, science, template, kernel, unusable)
         measured = self._measured(scene, found, merged)
         sources = self._cleaned(measured)
@@ -278,7 +273,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         return DetectDifferenceResult(
             difference=difference,
             sources=with_njy_names(sources) if difference.unit == "nJy" else sources,
-            significance=significance,
+            significance=smoothed.snr,
             sky_sources=empty,
             streaks=streaks,
             glints=glints,
@@ -307,12 +302,12 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         )
         sign = -1.0 if negative else 1.0
         height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
+        height /= smoothed.sigma[found.peak_y, found.peak_x]
         return selected(replace(found, peak_snr=sign * height), height > self.config.threshold)
 
     def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
         """Return the catalogue of both signs with everything that is measured."""
-        summary = scene.science.summary or {}
-        radius = summary.get("aperture_radius", 0.0) or self.config.aperture_fwhm * scene.fwhm
+        radius = self._aperture_radius(scene)
         tables = []
         for sign, (own, other) in enumerate((found, found[::-1])):
             factor = np.float32(-1.0 if sign else 1.0)
@@ -333,6 +328,11 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             catalog = with_total_flux(catalog, scene.science)
         return with_sky_positions(catalog, scene.difference.wcs) if "ra" in catalog.colnames else catalog
 
+    def _aperture_radius(self, scene: DifferenceScene) -> float:
+        """Return the radius of the calibration aperture [pixel]: that of the science exposure where it has one."""
+        summary = scene.science.summary or {}
+        return float(summary.get("aperture_radius", 0.0) or self.config.aperture_fwhm * scene.fwhm)
+
     def _cleaned(self, catalog: Table) -> Table:
         rejected = np.zeros(len(catalog), dtype=bool)
         for name in self.config.rejecting_flags:
@@ -349,8 +349,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         exposure = scene.difference.replace(mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable))
         none = selected(found, np.zeros(found.n_peaks, dtype=bool))
         placed = self.sky_sources.run(exposure, none).detections
-        radius = self.config.aperture_fwhm * scene.fwhm
-        table = self.measurement.run(exposure, placed, aperture_radius=radius).catalog
+        table = self.measurement.run(exposure, placed, aperture_radius=self._aperture_radius(scene)).catalog
         return with_njy_names(table) if exposure.unit == "nJy" else table
 
     def _gates(
@@ -378,15 +377,3 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
                 Gate("sky_source_scatter", scatter_of_empty(empty), warn=config.warn_sky_scatter, n=len(empty))
             )
         return tuple(gates)
-
-
-def _prepared(difference: Exposure) -> Exposure:
-    """Return the difference with every plane that is asked for, what an earlier detection set, and no gaps."""
-    mask = difference.mask.with_new_planes(*_CLEARED, *FURTHER_PLANES, "STREAK", "SUSPECT", "CR", "INTRP", "EDGE")
-    return difference.replace(image=np.nan_to_num(difference.image, nan=0.0), mask=mask.without(*_CLEARED))
-
-
-def _with_detections(mask: Mask, positive: Detections, negative: Detections, *, grow: int) -> Mask:
-    for plane, found in (("DETECTED", positive), ("DETECTED_NEGATIVE", negative)):
-        mask = mask.with_plane(plane, grow_mask(found.labels > 0, grow) if grow else found.labels > 0)
-    return mask

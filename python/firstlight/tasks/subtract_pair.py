@@ -33,7 +33,7 @@ _RENAMED = {
     "INJECTED": "INJECTED_TEMPLATE",
     "INJECTED_CORE": "INJECTED_CORE_TEMPLATE",
 }
-_KEPT = ("BAD", "CR", "HIGH_VARIANCE")
+_KEPT = ("BAD", "CR", "HIGH_VARIANCE", "INEXACT_PSF")
 
 
 @dataclass(frozen=True)
