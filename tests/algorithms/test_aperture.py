@@ -87,6 +87,22 @@ def test_errors_of_compensated_fluxes_are_those_of_repeated_measurements():
     assert 0.85 < found.flux.std() / found.flux_err.mean() < 1.03
 
 
+@pytest.mark.parametrize("centre", [(4.4, 20.0), (20.0, 4.4), (34.6, 20.0), (20.0, 34.6)])
+@pytest.mark.parametrize("measure", ["circle", "ellipse"])
+def test_an_aperture_that_leaves_the_image_by_a_tenth_of_a_pixel_is_flagged(centre, measure):
+    image = np.ones((40, 40), dtype=np.float32)
+    inside = np.clip(centre, 4.6, 34.4)
+    x, y = np.transpose([centre, inside])
+    if measure == "circle":
+        found = aperture_fluxes(image, **ask(image), x=x, y=y, radius=5.0)
+    else:
+        shape = {"a": np.full(2, 2.0), "b": np.full(2, 2.0), "theta": np.zeros(2)}
+        nobody = np.zeros(image.shape, np.int32)
+        found = kron_fluxes(image, **ask(image), x=x, y=y, **shape, labels=nobody, factor=0.1, min_radius=5.0)
+
+    assert found.flag.tolist() == [True, False]
+
+
 def test_the_local_sky_ignores_stars_in_the_ring():
     rng = np.random.default_rng(2)
     image = rng.normal(50.0, 2.0, (100, 100)) + gaussian((100, 100), x=62, y=50, sigma=1.5, flux=50_000.0)

@@ -14,9 +14,9 @@ from firstlight.kernels.annulus import annulus_sky
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.planes import as_plane
 
-_TRUNCATED = 0x10
 _HAS_MASKED = 0x20
 _KRON_LIMIT = 6.0
+_AXES = (np.cos, np.sin), (np.sin, np.cos)
 _SKY_ITERATIONS = 5
 
 
@@ -200,7 +200,8 @@ def kron_fluxes(
     scale = np.maximum(factor * known, min_radius / np.maximum(a, 1e-3))
     options = {"mask": bad, "subpix": 5, **segments}
     flux, flux_err, flags = sep.sum_ellipse(image, x, y, a, b, angle, scale, var=variance, **options)
-    failed = (flags & _TRUNCATED) != 0
+    half_x, half_y = (scale * np.hypot(a * along(angle), b * across(angle)) for along, across in _AXES)
+    failed = ~_lies_inside(image.shape, x, y, half_x, half_y)
     return ApertureFluxes(
         flux=np.where(failed, np.nan, flux),
         flux_err=np.where(failed, np.nan, flux_err),
@@ -221,10 +222,23 @@ def _one_radius(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], BoolArray]:
     flux, flux_err, flags = sep.sum_circle(image, x, y, radius, var=variance, mask=bad, subpix=0)
     masked = np.zeros(x.shape)
-    touched = (flags & (_HAS_MASKED | _TRUNCATED)) != 0
+    truncated = ~_lies_inside(image.shape, x, y, radius, radius)
+    touched = ((flags & _HAS_MASKED) != 0) | truncated
     if touched.any():
         whole = np.ones_like(image) if good is None else good
         good_area, _, _ = sep.sum_circle(whole, x[touched], y[touched], radius, subpix=0)
         masked[touched] = np.clip(1.0 - good_area / (np.pi * radius**2), 0.0, 1.0)
-    flag = ((flags & _TRUNCATED) != 0) | (masked > max_masked) | ~np.isfinite(flux) | ~np.isfinite(x) | ~np.isfinite(y)
+    flag = truncated | (masked > max_masked) | ~np.isfinite(flux)
     return np.where(flag, np.nan, flux), np.where(flag, np.nan, flux_err), masked, flag
+
+
+def _lies_inside(
+    shape: tuple[int, ...], x: FloatArray, y: FloatArray, half_x: FloatArray | float, half_y: FloatArray | float
+) -> NDArray[np.bool_]:
+    """Return whether apertures lie on an image, rims included; one without a position does not.
+
+    The flag of sep comes up to a pixel late at the left and at the bottom.
+    """
+    ny, nx = shape
+    left, right, low, high = x - half_x, x + half_x, y - half_y, y + half_y
+    return np.asarray((left >= -0.5) & (right <= nx - 0.5) & (low >= -0.5) & (high <= ny - 0.5))
