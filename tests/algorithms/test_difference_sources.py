@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from firstlight.algorithms.detection import SmoothedImage, detect_sources
 from firstlight.algorithms.difference_sources import (
@@ -11,9 +12,9 @@ from firstlight.algorithms.difference_sources import (
     halo_floor,
     lost_light,
     merge_signs,
+    noise_with_floor,
     peaks_between_pixels,
     systematic_share,
-    with_floor,
 )
 from firstlight.images.spatial_kernel import SpatialKernel
 
@@ -77,7 +78,7 @@ def test_share_of_the_light_that_is_left_is_measured(share):
         assert measured == pytest.approx(share, rel=4 * 1.17 / 60)
     else:
         assert measured < 0.001
-    assert np.std(with_floor(score, share * light)) == pytest.approx(1.0, abs=4 / np.sqrt(2 * score.size))
+    assert np.std(score / noise_with_floor(share * light)) == pytest.approx(1.0, abs=4 / np.sqrt(2 * score.size))
 
 
 def test_dark_images_have_no_floor():
@@ -122,10 +123,31 @@ def test_what_is_left_all_around_a_bright_star_counts_as_noise_and_a_source_besi
     floor = halo_floor(score, x=[60.2], y=[59.8], radius=[24], bad=np.zeros(score.shape, bool), inner=4, width=2)
 
     assert floor[left].min() > 5.0
-    assert np.abs(with_floor(score, floor)[left]).max() < 3.0
+    assert np.abs(score / noise_with_floor(floor))[left].max() < 3.0
     # The median of a ring of 64 pixels or more of noise: an excess is rare, and small where there is one.
     assert (floor[~left] > 0).mean() < 0.05
-    assert with_floor(score, floor)[45:48, 59:62].max() > 15.0
+    assert (score / noise_with_floor(floor))[45:48, 59:62].max() > 15.0
+
+
+def test_a_source_that_covers_much_of_a_ring_about_a_bright_star_is_no_halo():
+    rng = np.random.default_rng(7)
+    score = ndimage.gaussian_filter(rng.normal(size=(81, 81)), 1.4)
+    score /= score.std()
+    y, x = np.indices(score.shape)
+    score += 57.0 * np.exp(-0.5 * np.hypot(x - 46, y - 41) ** 2 / 2.0**2)
+
+    floor = halo_floor(score, x=[40], y=[40], radius=[12], bad=np.zeros(score.shape, bool), inner=4, width=2)
+
+    assert floor.max() == 0.0
+
+
+def test_a_source_on_uneven_noise_has_one_peak_where_its_significance_is_highest():
+    score = bumps((40, 40, 57), (60, 60, 57))
+    floor = np.where(np.arange(80) % 4 < 2, 5.0, 0.0) * np.ones((80, 1))
+
+    found = detect_sources(SmoothedImage(score, noise_with_floor(floor), 1))
+
+    assert sorted(zip(found.peak_x, found.peak_y, strict=True)) == [(40, 40), (60, 60)]
 
 
 def test_bright_stars_are_told_by_their_brightest_pixel_or_the_middle_of_their_core():

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.detection import smooth_for_detection
+from firstlight.algorithms.detection import SmoothedImage, smooth_for_detection
 from firstlight.algorithms.difference_sources import (
     bright_centres,
     halo_floor,
     lost_light,
+    noise_with_floor,
     systematic_share,
-    with_floor,
 )
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
@@ -66,8 +66,10 @@ def difference_significance(
     unusable: BoolArray,
     cores: BoolArray,
     settings: FloorSettings,
-) -> tuple[NDArray[np.float32], float]:
-    """Return the significance of a point source centred on each pixel (ny, nx), 0 where unusable, and the share left.
+) -> tuple[SmoothedImage, float]:
+    """Return the significance of a point source centred on each pixel, 0 where unusable, and the share left.
+
+    Its noise is 1 and what the subtraction leaves behind.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def difference_significance(
         floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
     if settings.halo_snr is not None:
         floor = np.hypot(floor, _halos(found, light, unusable, cores, FWHM_PER_SIGMA * sigma, settings))
-    return with_floor(found, floor), share
+    return SmoothedImage(flux=found, sigma=noise_with_floor(floor), reach=1), share
 
 
 def _halos(
