@@ -25,6 +25,7 @@ from firstlight.repo.light_curves import find_object, light_curve, save_forced_f
 from firstlight.repo.objects import VisitKey
 from firstlight.repo.regions import Region, add_regions
 from firstlight.repo.repo import Repo
+from firstlight.repo.rows import QuantumRow
 from firstlight.tasks.associate import AssociateTask
 
 RA, DEC = 359.99999, -89.0
@@ -103,6 +104,10 @@ def test_json_lines_say_what_is_not_known(repo, capsys):
         (["400", "10"], 2, "RA is 0 to 360"),
         (["M31"], 2, "neither the number of an object nor RA DEC"),
         (["1", "2", "3"], 2, "neither the number of an object nor RA DEC"),
+        (["1", "2", "-i", "night"], 2, "-i chooses images to measure: give --forced TYPE too"),
+        (["1", "2", "-d", "visit = 1"], 2, "-d chooses images to measure: give --forced TYPE too"),
+        (["1", "2", "--forced", "difference_image", "--radius", "2"], 2, "--radius looks for an object"),
+        (["12", "--forced", "difference_image"], 2, "has no object 12"),
     ],
 )
 def test_a_mistake_is_one_line(repo, capsys, what, code, said):
@@ -156,10 +161,14 @@ def differences(tmp_path):
             add_regions(connection, [Region("camera", visit, 0, RA, DEC, 0.01) for visit in range(3)])
         for visit, flux in enumerate((0.0, -500.0, 2000.0)):
             own = {"run": "night", "instrument": "camera", "visit": visit, "detector": 0}
-            made.put(image(flux), "difference_image", **own)
+            made.put(image(flux), "difference_image", producer=f"difference:{visit}", **own)
             made.put(matching, "difference_kernel", **own)
             made.put(stars, "difference_kernel_sources", **own)
-        made.put(image(10_000.0), "template", run="night", skymap="s", tract=0, band="r")
+        for run, flux in (("earlier", 7000.0), ("used", 10_000.0)):
+            made.make_run(run)
+            template = made.put(image(flux), "template", run=run, skymap="s", tract=0, band="r")
+        read = {"inputs": {"template": [{"type": "template", "path": str(template.path)}]}}
+        made.save_quanta("night", [QuantumRow("difference", str(visit), "done", "", read) for visit in range(3)])
         yield made
 
 
@@ -181,6 +190,24 @@ def test_every_image_is_measured_at_a_place_on_the_scale_of_the_template(differe
     assert list(curve["flux_err"]) == pytest.approx([np.hypot(pixels, scale)] * 3, rel=1e-3)
     assert not curve["flag"].any()
     assert plot.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_place_of_an_object_is_measured_by_its_number(differences, capsys):
+    key = VisitKey(61041.3, "camera", 0, 0)
+    add_visit(differences, AssociateTask(), Table({"id": [1], "ra": [RA], "dec": [DEC]}), key=key, band="r")
+
+    number = str(_number(differences)[0])
+    assert run(["lightcurve", number, "-b", str(differences.root), "--forced", "difference_image"]) == 0
+    assert f"3 images at ra {RA:.6f}, dec {DEC:+.6f}, 0 flagged" in capsys.readouterr().out
+
+
+def test_without_the_template_that_was_used_there_is_no_total_flux(differences, capsys):
+    differences.remove_run("used")
+
+    assert run(["lightcurve", str(RA), str(DEC), "-b", str(differences.root), "--forced", "difference_image"]) == 0
+
+    said = capsys.readouterr().out
+    assert "3 without a template that shows the place: no total flux" in said
 
 
 def test_a_place_that_no_image_shows_is_told(differences, capsys):

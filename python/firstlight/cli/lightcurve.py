@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 @click.command(context_settings={"max_content_width": 110, "ignore_unknown_options": True})
 @click.argument("what", metavar="OBJECT|RA DEC", nargs=-1, required=True)
 @repo_option
-@click.option("--radius", type=click.FloatRange(0, 600), default=3.0, metavar="ARCSEC", help="Around RA DEC.  [3]")
-@click.option("--forced", metavar="TYPE", help="Measure these images at RA DEC, seen or not: difference_image.")
+@click.option(
+    "--radius", type=click.FloatRange(0, 600), metavar="ARCSEC", help="How far from RA DEC an object is.  [3]"
+)
+@click.option("--forced", metavar="TYPE", help="Measure these images there, seen or not: difference_image.")
 @collections_option
 @where_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Table: .parquet or .fits.")
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 def lightcurve(
     what: tuple[str, ...],
     root: Path,
-    radius: float,
+    radius: float | None,
     forced: str | None,
     collections: tuple[str, ...],
     where: str,
@@ -45,7 +47,8 @@ def lightcurve(
     taken. Fluxes are those of difference images [nJy]: what was detected, and what was measured at the place of the
     object where nothing was, with the AB magnitude of 5 errors as the limit.
 
-    With --forced no object is needed: every difference image that shows RA DEC is measured there. Fluxes are on the
+    With --forced no object is needed: every difference image, or those of -i and -d, that shows the place is measured
+    there. Fluxes are on the
     scale of the template, which the stars of each image tell, so that no zero point is in them; with the flux of the
     place on the template they make total fluxes and magnitudes, as of a variable star.
 
@@ -57,6 +60,7 @@ def lightcurve(
     Exit code: 0 found, 2 a mistake, 3 nothing there.
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
+    _refuse_idle_options(radius, forced, collections, where)
     from firstlight.cli.tables import print_rows
     from firstlight.images.catalog import write_catalog
     from firstlight.repo.light_curves import light_curve
@@ -66,7 +70,7 @@ def lightcurve(
         if forced is not None:
             curve, title, about = _at_place(repo, what, forced, collections, where)
         else:
-            found = _found(repo, what, radius)
+            found = _found(repo, what, 3.0 if radius is None else radius)
             curve, title, about = light_curve(repo, int(found["id"])), _title(found), _about(found)
             curve.meta["object_id"] = int(found["id"])
     if output is not None:
@@ -78,16 +82,34 @@ def lightcurve(
     print_rows([_plain(row) for row in curve], as_json=as_json)
 
 
+def _refuse_idle_options(radius: float | None, forced: str | None, collections: tuple[str, ...], where: str) -> None:
+    """Refuse an option that would change nothing."""
+    if forced is not None and radius is not None:
+        raise click.UsageError("--radius looks for an object; --forced measures at RA DEC itself. Give one of the two.")
+    if forced is None and (collections or where):
+        idle = "-i" if collections else "-d"
+        raise click.UsageError(
+            f"{idle} chooses images to measure: give --forced TYPE too, as --forced difference_image."
+        )
+
+
 def _at_place(
     repo: Repo, what: tuple[str, ...], forced: str, collections: tuple[str, ...], where: str
 ) -> tuple[Table, str, str]:
     """Return the light curve of a place, its title, and a line about it."""
     from firstlight.cli.place_fluxes import Place, place_light_curve
+    from firstlight.repo.light_curves import find_object
 
-    ra, dec = _place(what)
+    if _is_number(what):
+        found = find_object(repo, int(what[0]))[0]
+        ra, dec = float(found["ra"]), float(found["dec"])
+    else:
+        ra, dec = _place(what)
     runs = collections or tuple(each.name for each in repo.collections() if each.kind == "RUN")
     curve = place_light_curve(repo, Place(ra, dec, forced, runs, where))
     about = f"{len(curve)} images at ra {ra:.6f}, dec {dec:+.6f}, {int(curve['flag'].sum())} flagged"
+    if unknown := sum(value != value for value in curve["template_flux"].tolist()):
+        about += f", {unknown} without a template that shows the place: no total flux"
     return curve, f"ra {ra:.5f}, dec {dec:+.5f}", about
 
 
@@ -104,12 +126,16 @@ def _place(what: tuple[str, ...]) -> tuple[float, float]:
     return ra, dec
 
 
+def _is_number(what: tuple[str, ...]) -> bool:
+    return len(what) == 1 and what[0].removeprefix("-").isdecimal()
+
+
 def _found(repo: Repo, what: tuple[str, ...], radius: float) -> Table.Row:
     """Return the object that is asked for."""
     from firstlight.errors import NoWorkFound
     from firstlight.repo.light_curves import find_object, find_objects
 
-    if len(what) == 1 and what[0].removeprefix("-").isdecimal():
+    if _is_number(what):
         return find_object(repo, int(what[0]))[0]
     ra, dec = _place(what)
     near = find_objects(repo, ra=ra, dec=dec, radius=radius)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from astropy import units as u
@@ -28,7 +29,7 @@ MEANINGS = {
     "snr": ("", "Flux over its error."),
     "scale": ("", "How much brighter stars are on the image than on the template, at the place."),
     "scale_err": ("", "Relative error of the scale, that of all fluxes of the image together."),
-    "template_flux": ("nJy", "Flux of the place on the template."),
+    "template_flux": ("nJy", "Flux of the place on the template that the image was subtracted from."),
     "total_flux": ("nJy", "Flux of the template, and that of the difference in a circle, together."),
     "total_flux_err": ("nJy", "Error of the total flux from image to image; that of the template is common to all."),
     "mag": ("mag", "AB magnitude of the total flux; NaN where it is below 3 errors."),
@@ -86,30 +87,44 @@ def place_light_curve(repo: Repo, place: Place) -> Table:
 
 
 class _Templates:
-    """Flux of the place on the template of each band, measured when it is first asked for."""
+    """Flux of the place on the template that each difference was made with; each template is measured once."""
 
     def __init__(self, repo: Repo, place: Place) -> None:
-        self._repo, self._place, self._task = repo, place, MeasurePlaceTask()
-        self._known: dict[str, float] = {}
+        self._repo, self._place = repo, place
+        self._known: dict[Path, float] = {}
+        self._used: dict[str, dict[str | None, Path]] = {}
+        runs = [each.name for each in repo.collections() if each.kind == "RUN"]
+        kept = repo.datasets(TEMPLATE, collections=runs, find_first=False) if TEMPLATE in repo.type_names() else []
+        self._kept = {row.path: row for row in kept}
 
-    def flux(self, band: str) -> float:
-        """Return the flux [nJy]; NaN if no template shows the place."""
-        if band not in self._known:
-            self._known[band] = self._measured(band)
-        return self._known[band]
-
-    def _measured(self, band: str) -> float:
-        if TEMPLATE not in self._repo.type_names():
+    def flux(self, difference: DatasetRow) -> float:
+        """Return the flux [nJy]; NaN if the template is not known, is gone, or does not show the place."""
+        if difference.run not in self._used:
+            self._used[difference.run] = _inputs_of(self._repo, difference.run, TEMPLATE)
+        path = self._used[difference.run].get(difference.producer)
+        if path is None or path not in self._kept:
             return float("nan")
-        for row in self._repo.datasets(TEMPLATE, collections=self._place.collections):
-            if str(row.data_id.get("band", "")) != band:
-                continue
-            template = self._repo.read(row)
-            if isinstance(template, Exposure) and template.unit == "nJy":
-                found = self._task.run(template, ra=np.array([self._place.ra]), dec=np.array([self._place.dec]))
-                if np.isfinite(found.flux[0]) and not found.flag[0]:
-                    return float(found.flux[0])
-        return float("nan")
+        if path not in self._known:
+            self._known[path] = self._measured(self._kept[path])
+        return self._known[path]
+
+    def _measured(self, row: DatasetRow) -> float:
+        template = self._repo.read(row)
+        if not isinstance(template, Exposure) or template.unit != "nJy":
+            return float("nan")
+        found = MeasurePlaceTask().run(template, ra=np.array([self._place.ra]), dec=np.array([self._place.dec]))
+        return float("nan") if found.flag[0] else float(found.flux[0])
+
+
+def _inputs_of(repo: Repo, run: str, type_name: str) -> dict[str | None, Path]:
+    """Return the file of a type that each piece of work of a run read."""
+    return {
+        f"{each.label}:{each.data_key}": Path(one["path"])
+        for each in repo.quanta(run)
+        for several in each.record.get("inputs", {}).values()
+        for one in several
+        if one["type"] == type_name
+    }
 
 
 def _measured(
@@ -122,7 +137,7 @@ def _measured(
     if not np.isfinite(found.flux[0]):
         return None
     scale = _scale(repo, place, row, difference)
-    base = templates.flux(visit.band or "") if difference.unit == "nJy" else float("nan")
+    base = templates.flux(row) if difference.unit == "nJy" else float("nan")
     factor, doubt = (1.0 / scale.scale[0], scale.error) if scale else (1.0, float("nan"))
     common = float(np.nan_to_num(base * doubt))
     flux, error = float(found.flux[0]) * factor, float(np.hypot(found.flux_err[0] * factor, common))
