@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from firstlight.execution.alerts import AlertSource
-from firstlight.execution.follow import CheckedCandidates, Follower, FollowSettings
+from firstlight.execution.follow import LATE, CheckedCandidates, Follower, FollowSettings
 from firstlight.execution.follow_log import FollowLog
+from firstlight.repo.dataset_types import DatasetType
 from firstlight.repo.object_schema import detection, forced_flux, sky_object
 from firstlight.repo.objects import select_rows
 from firstlight.tasks.associate import AssociateTask
 
-from .difference_nights import RUN, add_images, make_repo
+from .difference_nights import DIMENSIONS, RUN, add_images, make_repo
 
 
 def take_all(candidates, mjd):
     return CheckedCandidates(candidates, np.ones(len(candidates), dtype=bool))
 
 
-def follower_in(repo):
-    settings = FollowSettings(AssociateTask(), take_all, AlertSource((RUN,)), forced="difference_image", alerts=False)
+def follower_in(repo, *, forced="difference_image"):
+    settings = FollowSettings(AssociateTask(), take_all, AlertSource((RUN,)), forced=forced, alerts=False)
     return Follower(repo, RUN, settings, FollowLog.open(repo.root / "objects.json"))
 
 
@@ -63,7 +66,53 @@ def test_a_night_that_has_ended_needs_nothing_more(tmp_path):
         follower = follower_in(repo)
 
         assert len(follower.follow()) == 3
-        assert follower.finish() > 0
-        assert follower.finish() == 0
+        assert len(follower.finish()) > 0
+        assert follower.finish() == []
         assert follower_in(repo).follow() == []
-        assert follower_in(repo).finish() == 0
+        assert follower_in(repo).finish() == []
+
+
+def test_an_image_that_cannot_be_read_at_the_end_of_a_night_holds_up_no_other_one(tmp_path, in_time):
+    with make_repo(tmp_path / "repo") as repo:
+        follower = follower_in(repo)
+        follower.follow()
+        row = repo.find("difference_image", collections=RUN, instrument="camera", visit=0, detector=0)
+        whole = row.path.read_bytes()
+        row.path.chmod(0o644)
+        row.path.write_bytes(whole[: len(whole) // 3])
+
+        ended = {image.visit: image for image in follower.finish()}
+        assert "is cut off" in ended[0].late_error
+        assert ended[0].late_error.startswith(LATE)
+        assert {number for number, image in ended.items() if image.late_error} == {0}
+        assert FollowLog.open(follower.log.path).entries["camera_0_0"].late_error == ended[0].late_error
+
+        row.path.write_bytes(whole)
+        assert [image.late_error for image in follower_in(repo).finish()] == [""]
+        assert kept(repo) == in_time
+
+
+def test_the_images_that_are_measured_at_once_are_those_that_are_measured_in_the_end(tmp_path):
+    def fluxes(repo):
+        with repo.database.read() as connection:
+            rows = select_rows(connection, forced_flux)
+        return {(int(row["object_id"]), int(row["visit"])): float(row["flux"]) for row in rows}
+
+    found = []
+    for name in ("difference_image", "brighter_image"):
+        with make_repo(tmp_path / name) as repo:
+            repo.register_type(DatasetType("brighter_image", DIMENSIONS, "exposure"))
+            for row in repo.datasets("difference_image", collections=RUN):
+                image = repo.read(row)
+                brighter = replace(image, image=2 * image.image, variance=4 * image.variance)
+                repo.put(brighter, "brighter_image", run=RUN, **row.data_id)
+            follower = follower_in(repo, forced=name)
+            follower.follow()
+            at_once = fluxes(repo)
+            follower.finish()
+            found.append((at_once, fluxes(repo)))
+
+    (at_once, in_the_end), (brighter_at_once, brighter_in_the_end) = found
+    assert brighter_at_once == pytest.approx({key: 2 * flux for key, flux in at_once.items()}, rel=1e-5)
+    assert brighter_in_the_end == pytest.approx({key: 2 * flux for key, flux in in_the_end.items()}, rel=1e-5)
+    assert len(at_once) > 1

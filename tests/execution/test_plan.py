@@ -74,7 +74,7 @@ def test_a_damaged_plan_is_one_line(saved, data, tmp_path_factory):
     [
         lambda lines: lines[:-1],
         lambda lines: [*lines, lines[-1]],
-        lambda lines: [lines[0].replace('"format":2', '"format":99'), *lines[1:]],
+        lambda lines: [lines[0].replace('"format":3', '"format":99'), *lines[1:]],
         lambda lines: [*lines[:-1], lines[-1].replace("[[", "[[-999999,", 1)],
         lambda lines: [*lines[:-1], lines[-1].replace("[[", "[[999999,", 1)],
         lambda lines: [*lines[:-1], json.dumps([99, *json.loads(lines[-1])[1:]])],

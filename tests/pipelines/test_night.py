@@ -134,13 +134,14 @@ def test_a_night_that_is_not_there_is_one_line(folder, more, code, words):
     assert words in said
 
 
-def test_an_image_whose_objects_are_not_noted_is_done_again_with_the_same_result(folder):
+def test_an_image_whose_objects_are_not_noted_is_done_again_by_a_saved_plan_with_the_same_result(folder):
     before, [first] = kept(folder / "R"), folder.glob("R/night/alerts/20250701/*.avro")
     alerts = first.read_bytes()
     (folder / "R/night/objects.json").unlink()
     command = watch(folder).replace("watch", "run", 1).replace(f"{folder}/incoming ", "").partition(" --once")[0]
+    assert call(f"{command} --dry-run --save-plan {folder}/night.plan")[0] == 0
 
-    code, said = call(command)
+    code, said = call(f"run -b {folder}/R -o night --load-plan {folder}/night.plan")
 
     assert code == 0
     assert "everything is done" in said
@@ -156,6 +157,25 @@ def test_nothing_is_done_twice(folder):
 
     assert call(watch(folder))[0] == 0
     assert (folder / "R/night/objects.json").stat().st_mtime_ns == before
+
+
+def test_an_old_difference_that_cannot_be_read_fails_its_image_and_not_the_night(folder):
+    log = folder / "R/night/objects.json"
+    log.write_text(log.read_text().replace('"objects": "', '"objects": "other'))
+    first, _ = sorted(folder.glob("R/night/*/difference_image/**/*.fits"))
+    whole = first.read_bytes()
+    first.write_bytes(whole[:5000])
+    code, said = call(watch(folder))
+    [told] = [line for line in said.splitlines() if "failed" in line and "files" not in line and ".fits  " in line]
+
+    assert (code, said.count("is cut off")) == (1, 1)
+    assert "0.fits  failed" in told
+    assert [bool(image["late_error"]) for image in followed(folder)] == [True, False]
+    assert "is cut off" in (folder / "R/night/pages/20250701/index.html").read_text()
+
+    first.write_bytes(whole)
+    assert "0.fits  done" in call(watch(folder))[1]
+    assert {row["status"] for row in json.loads((folder / "R/night/night.json").read_text())["files"]} == {"done"}
 
 
 def test_a_night_without_a_template_says_what_was_left_out(folder):
@@ -186,6 +206,8 @@ def test_what_follows_is_shown_and_can_be_given_back(tmp_path, capsys):
         ("known.stars=absent.parquet", "absent.parquet"),
         ("forced_days=-1", "forced_days"),
         ("filter:cheks=1", "did you mean 'checks'"),
+        ("forced=diference_image", "makes no image 'diference_image'; did you mean 'difference_image'? (from -c"),
+        ("forced=dia_source", "makes no image 'dia_source'; it makes preliminary_visit_image, "),
     ],
 )
 def test_a_mistake_in_what_follows_is_told_before_anything_is_done(folder, setting, words):

@@ -9,10 +9,13 @@ import numpy as np
 from astropy.table import Table
 from pydantic import Field, NonNegativeFloat, PositiveFloat, field_validator
 
-from firstlight.errors import InputError, ReferenceCatalogError
+from firstlight.errors import ConfigError, InputError, ReferenceCatalogError
 from firstlight.execution.follow import Check, CheckedCandidates
-from firstlight.framework import Config, Subtask, plugins_of, subtask
+from firstlight.framework import BuiltPipeline, Config, Subtask, did_you_mean, plugins_of, subtask
+from firstlight.framework.connection_check import is_kind
+from firstlight.framework.connections import Connections
 from firstlight.images.catalog import read_catalog
+from firstlight.images.exposure import Exposure
 from firstlight.refcats.known_objects import (
     GEOCENTRE,
     MINOR_PLANETS,
@@ -80,13 +83,43 @@ class AfterwardsConfig(AssociateImagesConfig):
     """Whether VSX and SkyBoT are asked for what no table knows."""
 
     forced: str | None = "difference_image"
-    """Dataset type that is measured at the places of all objects; empty for none."""
+    """Dataset type of images, made by the pipeline, that are measured at the places of all objects; empty for none."""
 
     forced_days: PositiveFloat = 30.0
     """At the end of a night, images of so many days are measured at the objects that were found after them [d]."""
 
     alerts: AlertSettings | None = AlertSettings()
     """What alerts contain; empty to write none."""
+
+
+def settled_afterwards(pipeline: BuiltPipeline) -> AfterwardsConfig | None:
+    """Return the settings of what follows the tasks of a pipeline; None where nothing does.
+
+    Raises
+    ------
+    ConfigError
+        If a setting does not fit, or what is to be measured is no image that the pipeline makes.
+    """
+    if pipeline.afterwards is None:
+        return None
+    config = pipeline.afterwards.settled(AfterwardsConfig)
+    if config.forced is not None:
+        made = images_made(pipeline)
+        if config.forced not in made:
+            hint = did_you_mean(config.forced, made) or f"; it makes {', '.join(made) or 'none'}"
+            origin = config.origin("forced")
+            raise ConfigError(f"forced: the pipeline makes no image {config.forced!r}{hint} (from {origin})")
+    return config
+
+
+def images_made(pipeline: BuiltPipeline) -> list[str]:
+    """Return the dataset types of the images that all tasks of a pipeline, selected or not, make of each detector."""
+    found = []
+    for slot in pipeline.settings.tasks.values():
+        connections = Connections.of(slot.task, slot.config)
+        if {"visit", "detector"} <= set(connections.dimensions):
+            found += [each.name for each in connections.outputs.values() if is_kind(each.type, Exposure)]
+    return found
 
 
 def known_objects(given: Sequence[str], *, online: bool) -> KnownObjects:

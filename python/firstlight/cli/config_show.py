@@ -72,9 +72,9 @@ def _afterwards(built: BuiltPipeline) -> Config | None:
     """Return the settings of what follows the tasks; None where nothing does."""
     if built.afterwards is None:
         return None
-    from firstlight.cli.candidate_steps import AfterwardsConfig
+    from firstlight.cli.candidate_steps import settled_afterwards
 
-    return built.afterwards.settled(AfterwardsConfig)
+    return settled_afterwards(built)
 
 
 def _shown(value: object) -> str:

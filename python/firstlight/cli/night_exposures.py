@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from firstlight.execution.follow_log import FollowedImage, FollowLog
 from firstlight.execution.night_log import NightEntry, NightLog
 from firstlight.execution.run import runs_of
 from firstlight.execution.run_folder import RunFolder
-from firstlight.execution.watch import ILL
+from firstlight.execution.watch import ILL, OBJECTS
 from firstlight.qa.night import DONE, FAILED, SET_ASIDE, NightExposure
 from firstlight.repo.records import VisitRecord, exposures, visits
 from firstlight.repo.repo import Repo
@@ -109,8 +109,11 @@ def _of_quanta(place: Place, rows: Sequence[QuantumRow]) -> NightExposure:
 
 
 def _with_facts(
-    exposure: NightExposure, record: VisitRecord | None, summary: VisitSummary | None, images: Iterable[FollowedImage]
+    exposure: NightExposure, record: VisitRecord | None, summary: VisitSummary | None, images: Sequence[FollowedImage]
 ) -> NightExposure:
+    trouble = next((image.trouble for image in images if image.trouble), "")
+    if trouble and exposure.status == DONE:
+        exposure = replace(exposure, status=FAILED, reason=f"{OBJECTS}{trouble}")
     images = [image for image in images if not image.error]
     if record is not None:
         exposure = replace(

@@ -102,11 +102,12 @@ class NightPages:
         numbers = sorted({exposure for _, exposure in places if exposure is not None})
         few = f"visit in ({', '.join(map(str, numbers))})" if 0 < len(numbers) <= FEW else ""
         nights = {each.day_obs for each in visits(self.repo, few) if (each.instrument, each.visit) in places}
-        images = {f"{instrument}_{exposure}" for instrument, exposure in places}
         for day_obs in sorted(night for night in nights if night is not None):
-            self.write(day_obs, images=images)
+            self.write(day_obs, places=places)
 
-    def write(self, day_obs: int, folder: Path | None = None, *, images: Collection[str] | None = None) -> Path:
+    def write(
+        self, day_obs: int, folder: Path | None = None, *, places: Collection[tuple[str, int | None]] | None = None
+    ) -> Path:
         """Write the pages of a night and return the first one.
 
         Parameters
@@ -114,8 +115,8 @@ class NightPages:
         day_obs
         folder
             Where they go; below `folder` when left out.
-        images
-            Instrument and number of the exposures (``INSTRUMENT_NUMBER``) whose objects get a page; None for all.
+        places
+            Instrument and number of the exposures whose objects get a page; None for all.
 
         Raises
         ------
@@ -131,11 +132,9 @@ class NightPages:
         if not content.is_followed:
             return folder / "index.html"
         write_text_atomically(folder / "candidates.html", candidates_page(content))
-        wanted = {
-            each.object_id
-            for each in content.candidates
-            if each.object_id and (images is None or each.image.rpartition("_")[0] in images)
-        }
+        followed = FollowLog.open(self.repo.root / self.output / follow_log.NAME).entries.values()
+        images = {each.name for each in followed if places is None or (each.instrument, each.visit) in places}
+        wanted = {each.object_id for each in content.candidates if each.object_id and each.image in images}
         if wanted:
             (folder / "objects").mkdir(exist_ok=True)
         for one in self._objects(wanted, content.curves):

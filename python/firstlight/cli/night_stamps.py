@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from firstlight.execution.follow import SeenImage, image_name
+from firstlight.execution.follow import SeenImage
+from firstlight.execution.follow_log import image_name
 from firstlight.images.alert_packet import STAMPS
 from firstlight.images.atomic import write_text_atomically
 from firstlight.qa.stamps import Triplet, half_side, triplet
@@ -37,7 +38,8 @@ def draw_stamps(folder: Path, seen: SeenImage) -> None:
         if stamps is not None:
             drawn[str(int(one["id"]))] = asdict(stamps)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(folder / f"{image_name(seen.key)}.json", json.dumps(drawn))
+    name = image_name(seen.key.instrument, seen.key.visit, seen.key.detector)
+    write_text_atomically(folder / f"{name}.json", json.dumps(drawn))
 
 
 def read_stamps(folder: Path, name: str) -> dict[int, Triplet]:

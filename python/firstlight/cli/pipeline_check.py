@@ -26,9 +26,9 @@ def check(location: str, given: SettingsOptions) -> None:
     built.make_tasks()
     followed = ""
     if built.afterwards is not None:
-        from firstlight.cli.candidate_steps import AfterwardsConfig
+        from firstlight.cli.candidate_steps import settled_afterwards
 
-        built.afterwards.settled(AfterwardsConfig)
+        settled_afterwards(built)
         followed = " Objects and alerts follow."
     outside = ", ".join(built.graph.outside) or "nothing"
     tasks = "1 task" if len(built.graph) == 1 else f"{len(built.graph)} tasks"

@@ -6,10 +6,10 @@ import cProfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -20,13 +20,18 @@ from firstlight.errors import RepoError
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor, InProcessExecutor
 from firstlight.execution.follow import Follower
-from firstlight.execution.freshness import load_fresh_plan
+from firstlight.execution.freshness import fresh_plan
 from firstlight.execution.local import LocalExecutor
 from firstlight.execution.plan import Plan
 from firstlight.execution.run import Prepared, RunOutcome, RunRequest, plan_for, prepare, run_pipeline
 from firstlight.execution.startup import loading
 from firstlight.execution.work import Record
+from firstlight.framework import BuiltPipeline
+from firstlight.framework.files import config_from_yaml
 from firstlight.repo.repo import Repo
+
+if TYPE_CHECKING:
+    from firstlight.cli.candidate_steps import AfterwardsConfig
 
 READERS = {"raw": "firstlight.instruments.raw_images:read_raw"}
 """How workers read what only instruments understand."""
@@ -93,22 +98,48 @@ def run_job(job: RunJob) -> int:
 
 
 def _planning(repo: Repo, job: RunJob) -> tuple[Callable[[], Plan], Follower | None]:
-    """Return what makes the plan, or reads it, once it is wanted, and what follows; mistakes in settings are told now.
+    """Return what makes the plan, or looks whether a saved one still fits, once it is wanted, and what follows.
 
-    A plan that was saved knows its tasks only, so that nothing follows it.
+    Mistakes in settings are told now.
     """
     if job.load_plan is not None:
-        return partial(load_fresh_plan, job.load_plan, repo), None
+        saved = Plan.load(job.load_plan)
+        config = _saved_afterwards(saved, job.load_plan) if saved.afterwards else None
+        return partial(fresh_plan, saved, repo, path=job.load_plan), _follower(repo, config, job.output)
     source = str(job.pipeline)
     with loading():
         pipeline = built_pipeline(source, job.given)
-    plan = partial(plan_for, repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
-    if pipeline.afterwards is None:
-        return plan, None
+    config = None if pipeline.afterwards is None else _settled_afterwards(pipeline)
+    text = "" if config is None else config.to_yaml(history=True)
+
+    def plan() -> Plan:
+        made = plan_for(repo, pipeline, output=job.output, inputs=job.inputs, where=job.where, source=source)
+        return replace(made, afterwards=text)
+
+    return plan, _follower(repo, config, job.output)
+
+
+def _settled_afterwards(pipeline: BuiltPipeline) -> AfterwardsConfig | None:
+    with loading():
+        from firstlight.cli.candidate_steps import settled_afterwards
+
+    return settled_afterwards(pipeline)
+
+
+def _saved_afterwards(plan: Plan, path: Path) -> AfterwardsConfig:
+    with loading():
+        from firstlight.cli.candidate_steps import AfterwardsConfig
+
+    return config_from_yaml(AfterwardsConfig, plan.afterwards, source=f"afterwards of {path}")
+
+
+def _follower(repo: Repo, config: AfterwardsConfig | None, output: str) -> Follower | None:
+    if config is None:
+        return None
     with loading():
         from firstlight.cli.night_follower import follower_of
 
-    return plan, follower_of(repo, pipeline, job.output)
+    return follower_of(repo, config, output)
 
 
 def _follow(console: Console, follower: Follower | None) -> bool:
@@ -116,10 +147,11 @@ def _follow(console: Console, follower: Follower | None) -> bool:
     if follower is None:
         return True
     images = follower.follow()
-    follower.finish()
+    late = follower.finish()
     bad = [image for image in images if image.error]
-    for image in bad:
-        console.print(f"objects of {image.name}: {image.error}", highlight=False, markup=False, soft_wrap=True)
+    ill = [*bad, *(image for image in late if image.late_error)]
+    for image in ill:
+        console.print(f"objects of {image.name}: {image.trouble}", highlight=False, markup=False, soft_wrap=True)
     for name, why in {name: why for image in images for name, why in image.not_done.items()}.items():
         console.print(f"{name} not checked: {why}", highlight=False, markup=False, soft_wrap=True)
     if images:
@@ -127,7 +159,7 @@ def _follow(console: Console, follower: Follower | None) -> bool:
         told = f"{kept} candidates of {len(images) - len(bad)} images are kept, {new} new objects"
         told += f", {sum(image.n_alerts for image in images)} alerts" if follower.settings.alerts else ""
         console.print(f"{told}.", highlight=False, soft_wrap=True)
-    return not bad
+    return not ill
 
 
 def _executor(job: RunJob) -> Executor:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from firstlight.cli.candidate_steps import settled_afterwards
 from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA
 from firstlight.cli.night_follower import follower_of
 from firstlight.cli.night_pages import PAGES, NightPages
@@ -60,6 +61,7 @@ def watch_folder(job: WatchJob) -> int:
     """
     console = Console(stderr=True)
     built = built_pipeline(job.pipeline, job.given)
+    afterwards = settled_afterwards(built)
     with Repo.open(job.root) as repo, _stopping() as stop:
         log = NightLog.open(repo.root / job.output / night_log.NAME)
         watcher = Watcher(
@@ -78,7 +80,7 @@ def watch_folder(job: WatchJob) -> int:
             translate=partial(translate_file, instrument=_camera(job.given)),
             executor=partial(_executor, job.jobs),
             tell=partial(_say, console),
-            follower=follower_of(repo, built, job.output),
+            follower=None if afterwards is None else follower_of(repo, afterwards, job.output),
             changed=NightPages(repo, job.output).update,
         )
         _say_line(console, f"watching {job.folder}; Ctrl-C ends the night")

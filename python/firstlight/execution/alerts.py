@@ -97,7 +97,7 @@ def night_alerts(repo: Repo, day_obs: int, source: AlertSource) -> Iterator[dict
         if not _is_seen(repo, key):
             continue
         images, runs = read_images(repo, key, source)
-        table, run = _found(repo, source.candidates, key, source)
+        table, run = find_product(repo, source.candidates, key, source.collections)
         runs = sorted({*runs, *([run] if run else [])})
         subject = AlertSubject(key, day_obs, table if isinstance(table, Table) else None, images, runs)
         yield from image_alerts(repo, subject, source)
@@ -180,19 +180,19 @@ def read_images(repo: Repo, key: VisitKey, source: AlertSource) -> tuple[dict[st
     """Return the images that are there, by kind of stamp, and the runs that made them."""
     images, runs = {}, []
     for kind, name in zip(STAMPS, (source.science, source.template, source.difference), strict=True):
-        found, run = _found(repo, name, key, source)
+        found, run = find_product(repo, name, key, source.collections)
         if isinstance(found, Exposure):
             images[kind] = found
             runs.append(run)
     return images, runs
 
 
-def _found(repo: Repo, type_name: str, key: VisitKey, source: AlertSource) -> tuple[object, str]:
-    """Return a dataset of an image and its run; None where there is none."""
+def find_product(repo: Repo, type_name: str, key: VisitKey, collections: Sequence[str]) -> tuple[object, str]:
+    """Return what was made of an image, and the run that made it; None where there is nothing."""
     if type_name not in repo.type_names():
         return None, ""
     where = f"instrument = '{key.instrument}' and visit = {key.visit} and detector = {key.detector}"
-    rows = repo.datasets(type_name, collections=source.collections, where=where)
+    rows = repo.datasets(type_name, collections=collections, where=where)
     return (repo.read(rows[0]), rows[0].run) if rows else (None, "")
 
 

@@ -14,9 +14,9 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from firstlight.errors import FirstlightError, InputError, RepoError
-from firstlight.execution.alerts import AlertSource, AlertSubject, image_alerts, read_images
-from firstlight.execution.association import Associate, VisitOutcome, add_visit, require_same_settings
-from firstlight.execution.follow_log import FollowedImage, FollowLog
+from firstlight.execution.alerts import AlertSource, AlertSubject, find_product, image_alerts, read_images
+from firstlight.execution.association import Associate, VisitOutcome, add_visit
+from firstlight.execution.follow_log import FollowedImage, FollowLog, image_name, place_of
 from firstlight.execution.forced_fluxes import add_forced_fluxes, objects_key
 from firstlight.images.alert_file import write_alerts
 from firstlight.images.alert_packet import DIFFERENCE
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 ALERTS, CANDIDATES = "alerts", "candidates"
 """Folders beside the RUNs of an output: files of alerts by night, and candidates with what was found out about them."""
+
+LATE = "not measured at the objects that were found after it"
+"""What is wrong with an image whose fluxes are those of a part of the objects."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class FollowSettings:
     source
         Names of the dataset types, and what alerts contain.
     forced
-        Dataset type that is measured at the places of all objects; None for none.
+        Dataset type of images that are measured at the places of all objects; None for none.
     forced_days : [d]
         At the end, images of so many days are measured at the objects that were found after them.
     alerts
@@ -120,16 +123,6 @@ class Follower:
     log: FollowLog
     _tried: dict[str, str] = field(default_factory=dict)
 
-    def require_settings(self) -> None:
-        """Refuse settings of association that differ from those by which the objects of the repository were found.
-
-        Raises
-        ------
-        RepoError
-            If they differ.
-        """
-        require_same_settings(self.repo, self.settings.associate)
-
     def follow(self) -> list[FollowedImage]:
         """Do the images whose candidates are new, in the order of time, and return what became of each."""
         new = [row for row in self._candidates() if self._is_new(row)]
@@ -139,34 +132,42 @@ class Follower:
         done = []
         for row in sorted(new, key=lambda row: _time_of(row, records)):
             done.append(self._follow(row, records))
-            self._tried[name_of(row)] = row.checksum
+            self._tried[_name_of(row)] = row.checksum
             self.log.save()
         return done
 
-    def finish(self) -> int:
-        """Measure recent images at the objects that were found after them; return the number of fluxes.
+    def finish(self) -> list[FollowedImage]:
+        """Measure recent images at the objects that were found after them, and return these images.
 
-        Raises
-        ------
-        UserError, AlgorithmError
-            If an image cannot be read or measured.
+        One that cannot be measured says why (`FollowedImage.late_error`), and is tried again by the next call.
         """
         name = self.settings.forced
         followed = [each for each in self.log.entries.values() if each.mjd is not None and not each.error]
         if name is None or name not in self.repo.type_names() or not followed:
-            return 0
+            return []
         since = max(each.mjd or 0.0 for each in followed) - self.settings.forced_days
         records = {(each.instrument, each.visit): each for each in visits(self.repo)}
-        total = 0
+        done = []
         for row in self.repo.datasets(name, collections=self.output):
-            entry = self.log.entries.get(name_of(row))
+            entry = self.log.entries.get(_name_of(row))
             if entry is None or entry.error or not entry.circle or (entry.mjd or 0.0) < since:
                 continue
             ra, dec, radius = entry.circle
             if objects_key(self.repo, (ra, dec, radius)) != entry.objects:
-                total += self._measure(self.repo.read(row), entry, key_of(row, records))
+                self._measure_late(row, entry, records)
+                done.append(entry)
                 self.log.save()
-        return total
+        return done
+
+    def _measure_late(
+        self, row: DatasetRow, entry: FollowedImage, records: Mapping[tuple[str, int], VisitRecord]
+    ) -> None:
+        try:
+            entry.n_forced = self._measure(self.repo.read(row), entry, key_of(row, records))
+        except FirstlightError as error:
+            entry.late_error = f"{LATE}: {_first_line(error)}"
+        else:
+            entry.late_error = ""
 
     def _candidates(self) -> list[DatasetRow]:
         name = self.settings.source.candidates
@@ -175,18 +176,18 @@ class Follower:
         return self.repo.datasets(name, collections=self.output)
 
     def _is_new(self, row: DatasetRow) -> bool:
-        entry = self.log.entries.get(name_of(row))
+        entry = self.log.entries.get(_name_of(row))
         if entry is not None and entry.checksum == row.checksum and not entry.error:
             return False
-        return self._tried.get(name_of(row)) != row.checksum
+        return self._tried.get(_name_of(row)) != row.checksum
 
     def _follow(self, row: DatasetRow, records: Mapping[tuple[str, int], VisitRecord]) -> FollowedImage:
-        entry = FollowedImage.of(name_of(row), row)
+        entry = FollowedImage.of(row)
         self.log.entries[entry.name] = entry
         try:
             self._do(row, records, entry)
         except FirstlightError as error:
-            entry.error = str(error).partition("\n")[0]
+            entry.error = _first_line(error)
         return entry
 
     def _do(self, row: DatasetRow, records: Mapping[tuple[str, int], VisitRecord], entry: FollowedImage) -> None:
@@ -201,9 +202,9 @@ class Follower:
             outcome = associate_candidates(self.repo, self.settings.associate, checked, key=key, band=record.band)
             table = self._with_objects(checked, key)
         with _timed(entry, "measure objects"):
-            difference = images.get(DIFFERENCE)
-            if self.settings.forced is not None and difference is not None:
-                entry.n_forced = self._measure(difference, entry, key)
+            image = self._forced_image(key, images)
+            if image is not None:
+                entry.n_forced = self._measure(image, entry, key)
         with _timed(entry, "write alerts"):
             if self.settings.alerts:
                 subject = AlertSubject(key, entry.day_obs, table, images, tuple(sorted({*runs, row.run})))
@@ -215,6 +216,13 @@ class Follower:
             if self.settings.draw is not None:
                 self.settings.draw(SeenImage(key, images, table))
         entry.count(len(candidates), outcome, rejected_counts(checked), checked.not_done)
+
+    def _forced_image(self, key: VisitKey, images: Mapping[str, Exposure]) -> object:
+        """Return the image that is measured at the places of objects; None where there is none."""
+        name = self.settings.forced
+        if name is None or name == self.settings.source.difference:
+            return None if name is None else images.get(DIFFERENCE)
+        return find_product(self.repo, name, key, self.settings.source.collections)[0]
 
     def _measure(self, image: object, entry: FollowedImage, key: VisitKey) -> int:
         if not isinstance(image, Exposure):
@@ -280,11 +288,11 @@ def key_of(row: DatasetRow, records: Mapping[tuple[str, int], VisitRecord]) -> V
     RepoError
         If its time is not known.
     """
-    instrument, visit = str(row.data_id.get("instrument", "")), int(row.data_id.get("visit") or 0)
+    instrument, visit, detector = place_of(row)
     record = records.get((instrument, visit))
     if record is None or record.mjd_tai is None:
         raise RepoError(f"The time of {instrument} visit {visit} is not known, so its candidates cannot be associated.")
-    return VisitKey(record.mjd_tai, instrument, visit, int(row.data_id.get("detector") or 0))
+    return VisitKey(record.mjd_tai, instrument, visit, detector)
 
 
 def rejected_counts(checked: CheckedCandidates) -> dict[str, int]:
@@ -295,20 +303,17 @@ def rejected_counts(checked: CheckedCandidates) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
-def name_of(row: DatasetRow) -> str:
-    """Return the name of the image that a dataset is of (`image_name`)."""
-    about = row.data_id
-    return f"{about.get('instrument', '')}_{about.get('visit') or 0}_{about.get('detector') or 0}"
-
-
-def image_name(key: VisitKey) -> str:
-    """Return a name for an image that can be part of a path."""
-    return f"{key.instrument}_{key.visit}_{key.detector}"
+def _name_of(row: DatasetRow) -> str:
+    return image_name(*place_of(row))
 
 
 def _time_of(row: DatasetRow, records: Mapping[tuple[str, int], VisitRecord]) -> tuple[float, str]:
-    record = records.get((str(row.data_id.get("instrument", "")), int(row.data_id.get("visit") or 0)))
-    return (record.mjd_tai if record is not None and record.mjd_tai is not None else 0.0), name_of(row)
+    record = records.get(place_of(row)[:2])
+    return (record.mjd_tai if record is not None and record.mjd_tai is not None else 0.0), _name_of(row)
+
+
+def _first_line(error: FirstlightError) -> str:
+    return str(error).partition("\n")[0]
 
 
 @contextmanager

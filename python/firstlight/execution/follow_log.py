@@ -43,6 +43,8 @@ class FollowedImage:
         Step -> how long it took [s].
     error
         Why it could not be followed; empty if it was.
+    late_error
+        Why it could not be measured at the objects that were found after it; empty if nothing is wrong.
     """
 
     name: str
@@ -66,19 +68,18 @@ class FollowedImage:
     not_done: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    late_error: str = ""
 
     @classmethod
-    def of(cls, name: str, row: DatasetRow) -> FollowedImage:
+    def of(cls, row: DatasetRow) -> FollowedImage:
         """Return the entry of candidates of which nothing is known yet."""
-        about = row.data_id
-        return cls(
-            name,
-            instrument=str(about.get("instrument", "")),
-            visit=int(about.get("visit") or 0),
-            detector=int(about.get("detector") or 0),
-            run=row.run,
-            checksum=row.checksum,
-        )
+        instrument, visit, detector = place_of(row)
+        return cls(image_name(instrument, visit, detector), instrument, visit, detector, row.run, row.checksum)
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with what is kept of it; empty if nothing is."""
+        return self.error or self.late_error
 
     def count(
         self, n_candidates: int, outcome: VisitOutcome, rejected: Mapping[str, int], not_done: Mapping[str, str]
@@ -104,3 +105,14 @@ class FollowLog:
     def save(self) -> None:
         """Write the log."""
         write_entries(self.path, "images", self.entries.values())
+
+
+def place_of(row: DatasetRow) -> tuple[str, int, int]:
+    """Return instrument, visit and detector of the image that a dataset is of."""
+    about = row.data_id
+    return str(about.get("instrument", "")), int(about.get("visit") or 0), int(about.get("detector") or 0)
+
+
+def image_name(instrument: str, visit: int, detector: int) -> str:
+    """Return a name for an image that can be part of a path."""
+    return f"{instrument}_{visit}_{detector}"

@@ -13,15 +13,20 @@ from firstlight.repo.reference_catalogs import refcats
 from firstlight.repo.repo import Repo
 
 
-def load_fresh_plan(path: Path, repo: Repo) -> Plan:
-    """Read a saved plan that is to be run now.
+def fresh_plan(plan: Plan, repo: Repo, *, path: Path) -> Plan:
+    """Return a saved plan that is to be run now.
+
+    Parameters
+    ----------
+    plan, repo
+    path
+        Where the plan was read from.
 
     Raises
     ------
     RepoError
-        If the file is no plan, an input is gone or has changed, or the tasks are of other versions than then.
+        If an input is gone or has changed, or the tasks are of other versions than then.
     """
-    plan = Plan.load(path)
     now = versions_of(plan.steps)
     if now != plan.versions:
         then_text, now_text = (

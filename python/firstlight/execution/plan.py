@@ -18,7 +18,7 @@ from firstlight.errors import ConfigError, RepoError
 from firstlight.framework.dimensions import DataId, Value
 from firstlight.images.atomic import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 OUTPUTS = 64
 """Most outputs of a task; the place of a planned output is one number made of its quantum and its position."""
 
@@ -126,6 +126,9 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     """What a user should know about inputs that are optional and not there."""
 
+    afterwards: str = ""
+    """Settings of what follows the tasks, as YAML with their history; empty where nothing does."""
+
     def __len__(self) -> int:
         return len(self.quanta)
 
@@ -185,6 +188,7 @@ class Plan:
             "found": self.found,
             "dropped": [asdict(line) for line in self.dropped],
             "notes": self.notes,
+            "afterwards": self.afterwards,
             "inputs": len(self.inputs),
             "quanta": len(self.quanta),
         }
@@ -216,6 +220,7 @@ class Plan:
                     found=head["found"],
                     dropped=[Dropped(**values) for values in head["dropped"]],
                     notes=head["notes"],
+                    afterwards=str(head["afterwards"]),
                 )
                 for _ in range(head["inputs"]):
                     kind, data_id, place, key, storage = json.loads(next(file))

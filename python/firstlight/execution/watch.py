@@ -10,7 +10,7 @@ from pathlib import Path
 
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor
-from firstlight.execution.follow import Follower
+from firstlight.execution.follow import LATE, Follower
 from firstlight.execution.follow_log import FollowedImage
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.night_log import DONE, FAILED, SET_ASIDE, WAITING, NightEntry, NightLog
@@ -25,6 +25,9 @@ from firstlight.repo.translated import Translate, Translated
 
 ILL = frozenset({*BAD, "partial", "blocked"})
 """How work ends on an image that something is wrong with."""
+
+OBJECTS = "objects: "
+"""Stands before the reason why an image could not be followed."""
 
 Place = tuple[str, int]
 """Instrument and number of an exposure; a visit of one exposure has the same number."""
@@ -96,8 +99,6 @@ class Watcher:
         OSError
             If the folder cannot be read.
         """
-        if self._is_first and self.follower is not None:
-            self.follower.require_settings()
         files = self.inbox.finished(time.time())
         added = self._ingest(files) if files else 0
         if added or (self._is_first and self.repo.collections("raw/*")):
@@ -108,15 +109,33 @@ class Watcher:
     def close(self) -> None:
         """Say that the night is over: the RUN is finished, and what comes later goes into another one.
 
-        Images are measured at the objects that were found after them.
+        Images are measured at the objects that were found after them; one that cannot be has failed.
         """
-        if self.follower is not None:
-            self.follower.finish()
+        if self.follower is not None and (late := self.follower.finish()):
+            self._note_late({(image.instrument, image.visit) for image in late}, self.follower.log.entries.values())
         self._changed(list(self.log.entries.values()))
         for run in runs_of(self.repo, self.settings.output)[:1]:
             folder = RunFolder(self.repo.root, run)
             if not folder.is_finished:
                 folder.finish(self.log.counts())
+
+    def _note_late(self, places: set[Place], images: Iterable[FollowedImage]) -> None:
+        """Write down which images could not be measured at the end of the night, and which can be again."""
+        why: dict[Place, str] = {}
+        for image in images:
+            if image.late_error:
+                why.setdefault((image.instrument, image.visit), f"{OBJECTS}{image.late_error}")
+        for entry in self.log.entries.values():
+            place = _place_of(entry)
+            if place not in places:
+                continue
+            if place in why and entry.status == DONE:
+                entry.status, entry.reason = FAILED, why[place]
+                self.tell(entry)
+            elif place not in why and entry.reason.startswith(f"{OBJECTS}{LATE}"):
+                entry.status, entry.reason = DONE, ""
+                self.tell(entry)
+        self.log.save()
 
     def _ingest(self, files: Sequence[Path]) -> int:
         report = ingest(
@@ -265,7 +284,7 @@ class _Round:
         self.tried.discard(place)
         records, followed = self.told.get(place, []), self.followed.get(place, [])
         ill = [record for record in records if record["status"] in ILL]
-        errors = [f"objects: {image.error}" for image in followed if image.error]
+        errors = [f"{OBJECTS}{image.trouble}" for image in followed if image.trouble]
         entry.status = FAILED if ill or errors or ILL.intersection(self.before.get(place, ())) else DONE
         left_out = (f"{label} left out: {reason}" for label, reason in self.missing.get(place, {}).items())
         entry.reason = _reason(ill) or next(iter(errors), "") or next(left_out, "")
