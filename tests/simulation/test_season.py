@@ -17,6 +17,7 @@ from firstlight.cli.simulate import simulate
 from firstlight.errors import ConfigError
 from firstlight.simulation import SeasonSettings, SimulationSettings, plan_season
 from firstlight.simulation.season_objects import magnitudes_of, places_at
+from firstlight.simulation.season_weather import schedule
 
 IMAGE = SimulationSettings(shape=(160, 192)).varied(margin_arcmin=1.0, star_density=60_000.0)
 SETTINGS = SeasonSettings(
@@ -46,6 +47,16 @@ def test_exposures_come_in_the_order_of_time_with_templates_long_before(plan):
         assert (visit.mjd_tai < first_night - SETTINGS.template_lead + 0.1) == visit.is_template
     assert len(plan.visits) == SETTINGS.n_fields * SETTINGS.n_templates + per_night * len(observed)
     assert set(observed) < set(range(SETTINGS.n_nights))
+
+
+@pytest.mark.parametrize("fields", [5, 6, 41])
+def test_no_two_exposures_are_taken_at_the_same_time(fields):
+    settings = SeasonSettings(n_nights=3, n_fields=fields, n_templates=2, visits_per_night=3)
+    visits = schedule(settings, centres=[(10.0, 0.0)] * fields, seed=1)
+    times = np.array([visit.mjd_tai for visit in visits])
+
+    # The shortest exposure of the simulator and its readout take a minute.
+    assert np.diff(times).min() > 60 / 86400
 
 
 def test_fields_lie_across_right_ascension_zero_and_at_declination_80(plan):
@@ -133,29 +144,33 @@ def test_movers_keep_their_rate_and_are_in_their_field_at_the_time_they_are_mean
 
 
 def test_the_truth_says_where_and_how_bright_objects_are_on_the_image(plan):
-    visit = next(each for each in plan.visits if not each.is_template)
     quiet = SeasonSettings(**{**vars(SETTINGS), "image": IMAGE.varied(noise=False, cosmic_rays=0, hot_pixels=0)})
     changing = plan_season(quiet, seed=2)
     still = plan_season(SeasonSettings(**{**vars(quiet), "n_supernovae": 0, "n_movers": 0}), seed=2)
-    exposure = changing.expose(visit)
-    added = exposure.light - still.expose(visit).light
-    truth = changing.truth(visit, exposure)
-    shining = truth[(truth["kind"] != "variable") & truth["on_image"] & (truth["snr"] > 3)]
+    n_checked = 0
+    for visit in [each for each in plan.visits if not each.is_template][::3]:
+        exposure = changing.expose(visit)
+        added = exposure.light - still.expose(visit).light
+        for row in _alone(changing.truth(visit, exposure), shape=added.shape, reach=12):
+            x, y = round(row["x"]), round(row["y"])
+            around = added[y - 12 : y + 13, x - 12 : x + 13]
+            rows, columns = np.mgrid[y - 12 : y + 13, x - 12 : x + 13]
+            counts = 10 ** (-0.4 * (row["mag"] - exposure.zero_point))
+            # Half a per cent of the light lies outside; images are drawn in single precision over a sky of hundreds.
+            assert around.sum() == pytest.approx(counts, rel=0.01)
+            assert np.average(columns, weights=around) == pytest.approx(row["x"], abs=0.01)
+            assert np.average(rows, weights=around) == pytest.approx(row["y"], abs=0.01)
+            assert row["flux"] == pytest.approx(10 ** (-0.4 * (row["mag"] - 31.4)))
+            n_checked += 1
+    assert n_checked >= 5
 
-    assert len(shining) >= 3
-    for row in shining:
-        x, y = round(row["x"]), round(row["y"])
-        around = added[y - 12 : y + 13, x - 12 : x + 13]
-        rows, columns = np.mgrid[y - 12 : y + 13, x - 12 : x + 13]
-        alone = np.hypot(shining["x"] - row["x"], shining["y"] - row["y"]) < 40
-        if alone.sum() > 1:
-            continue
-        counts = 10 ** (-0.4 * (row["mag"] - exposure.zero_point))
-        # A twentieth of the light of a Moffat profile lies outside.
-        assert around.sum() == pytest.approx(counts, rel=0.08)
-        assert np.average(columns, weights=around) == pytest.approx(row["x"], abs=0.1)
-        assert np.average(rows, weights=around) == pytest.approx(row["y"], abs=0.1)
-        assert row["flux"] == pytest.approx(10 ** (-0.4 * (row["mag"] - 31.4)))
+
+def _alone(truth, *, shape, reach):
+    """Return what shines with its stamp on the image, and nothing else, however faint, that would reach into it."""
+    added = truth[truth["kind"] != "variable"]
+    apart = np.hypot(*(np.subtract.outer(added[axis], added[axis]) for axis in "xy"))
+    inside = [np.abs(2 * added[axis] + 1 - n) < n - 2 * reach - 2 for axis, n in zip("xy", shape[::-1], strict=True)]
+    return added[((apart < 3 * reach).sum(axis=1) == 1) & np.logical_and(*inside) & (added["snr"] > 3)]
 
 
 def test_the_command_writes_frames_and_the_tables_that_go_with_them(tmp_path):
@@ -202,6 +217,7 @@ def test_a_season_that_cannot_be_is_refused(tmp_path, arguments, said):
         {"mover_magnitudes": (20.0, 17.0)},
         {"n_fields": 1, "centres": ((0.0, 0.0), (1.0, 1.0))},
         {"centres": ((0.0, 95.0),)},
+        {"n_fields": 63, "visits_per_night": 2},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(setting):

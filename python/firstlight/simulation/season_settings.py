@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from firstlight.errors import ConfigError
 from firstlight.simulation.settings import SimulationSettings
 
+BETWEEN_FIELDS = 0.004
+"""Time from one exposure to the next [day]."""
+
+LONGEST_NIGHT = 0.5
+"""Time in which all exposures of a night are taken [day]."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeasonSettings:
@@ -22,7 +28,7 @@ class SeasonSettings:
     """Right ascension and declination of the first fields [deg]; the others are drawn."""
 
     visits_per_night: int = 1
-    """Exposures of each field in a night, half an hour apart."""
+    """Exposures of each field in a night, half an hour apart, or as long as all fields take."""
 
     n_templates: int = 6
     """Exposures of each field long before the season, one a night, of which a template can be made."""
@@ -80,6 +86,8 @@ class SeasonSettings:
             low, high = getattr(self, name)
             _require(0 < low <= high, name, (low, high), "above 0, the smaller first")
         _require(self.visits_per_night <= 6, "visits_per_night", self.visits_per_night, "at most 6")
+        most = int(LONGEST_NIGHT / BETWEEN_FIELDS / self.visits_per_night)
+        _require(self.n_fields <= most, "n_fields", self.n_fields, f"at most {most}, for a night of half a day")
         _require(self.template_lead >= 0, "template_lead", self.template_lead, "at least 0 days")
         _require(len(self.centres) <= self.n_fields, "centres", self.centres, "at most one for each field")
         for _, dec in self.centres:

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.time import Time
 
 from firstlight.simulation.conditions import Conditions
-from firstlight.simulation.season_settings import SeasonSettings
+from firstlight.simulation.season_settings import BETWEEN_FIELDS, SeasonSettings
 from firstlight.simulation.streams import Stream, random_stream
 
 MONTH = 29.53
@@ -20,8 +20,8 @@ MOONLIGHT = 2.0
 SEEING_SCATTER = 0.15
 """Scatter of the logarithm of the seeing from night to night."""
 
-BETWEEN_FIELDS, BETWEEN_VISITS = 0.004, 0.02
-"""Time from one exposure to the next, and between those of one field [day]."""
+BETWEEN_VISITS = 0.02
+"""Least time between two exposures of a field [day]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,8 @@ class _Night:
         always = random_stream(seed, Stream.OPTICS, epoch=2)
         rotation = settings.image.optics.rotation
         self._rotation = always.uniform(-3.0, 3.0) if rotation is None else rotation
+        # All fields are observed before the first comes again.
+        self._round = max(BETWEEN_VISITS, settings.n_fields * BETWEEN_FIELDS)
         self._start = number - (settings.template_lead if number < 0 else 0.0) + self._rng.uniform(0.0, 0.02)
         self._seeing = float(np.exp(SEEING_SCATTER * self._rng.normal()))
         is_cloudy = number >= 0 and self._rng.random() < settings.cloudy_nights
@@ -109,7 +111,7 @@ class _Night:
         east, north = image.dither * rng.normal(size=2) / 3600.0
         direction = 2.0 * np.pi * rng.random()
         cloud = self._cloud * rng.uniform(0.5, 1.5)
-        days = self._start + field * BETWEEN_FIELDS + turn * BETWEEN_VISITS
+        days = self._start + field * BETWEEN_FIELDS + turn * self._round
         ra, dec = centre
         return Conditions(
             epoch=epoch,
