@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.stamps import cut_squares, local_noise, network_channels, significance_of_points
+from firstlight.algorithms.stamps import local_noise, network_channels, significance_of_points
 
 from .candidates import SIGMA, field_of, stamps_of
-
-
-def test_squares_that_reach_beyond_the_image_are_filled():
-    image = np.arange(12.0).reshape(3, 4)
-
-    cut = cut_squares(image, row=np.array([0, 1]), column=np.array([0, 2]), half=1, fill=np.nan)
-
-    np.testing.assert_array_equal(cut[0], [[np.nan, np.nan, np.nan], [np.nan, 0, 1], [np.nan, 4, 5]])
-    np.testing.assert_array_equal(cut[1], image[0:3, 1:4])
 
 
 def test_a_gaussian_source_has_its_significance_in_the_middle():

@@ -58,3 +58,21 @@ def test_a_box_around_a_position_has_its_pixel_in_the_middle():
 def test_a_box_cannot_have_a_negative_side():
     with pytest.raises(ValueError, match="-1"):
         Box(0, 0, -1, 3)
+
+
+def test_a_stamp_that_reaches_beyond_the_image_is_filled():
+    image = np.arange(12.0).reshape(3, 4)
+
+    corner = Box.around(x=0.2, y=-0.4, radius=1).cut(image, fill=np.nan)
+
+    np.testing.assert_array_equal(corner, [[np.nan, np.nan, np.nan], [np.nan, 0, 1], [np.nan, 4, 5]])
+    np.testing.assert_array_equal(Box.around(x=2.0, y=1.0, radius=1).cut(image, fill=np.nan), image[0:3, 1:4])
+    assert (Box.around(x=-50.0, y=1e6, radius=1).cut(image > 3, fill=True)).all()
+
+
+def test_a_stamp_is_a_copy():
+    image = np.zeros((3, 3))
+
+    Box.of_shape(image.shape).cut(image, fill=0.0)[:] = 1.0
+
+    assert not image.any()

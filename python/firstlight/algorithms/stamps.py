@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from firstlight.images.box import Box, PixelT
 from firstlight.kernels.arrays import BoolArray, FloatArray
-
-PixelT = TypeVar("PixelT", bound=np.generic)
 
 CHANNELS = ("science", "template", "difference", "significance")
 """What `network_channels` stacks, in order."""
@@ -64,8 +63,8 @@ class CandidateStamps:
     def radius(self) -> NDArray[np.float64]:
         """(n, s, s) Distance of each pixel from the candidate [pixel]."""
         steps = np.arange(-self.half, self.half + 1)
-        dx = steps[None, None, :] - (self.x - np.rint(self.x))[:, None, None]
-        dy = steps[None, :, None] - (self.y - np.rint(self.y))[:, None, None]
+        dx = steps[None, None, :] - (self.x - np.floor(self.x + 0.5))[:, None, None]
+        dy = steps[None, :, None] - (self.y - np.floor(self.y + 0.5))[:, None, None]
         return np.asarray(np.hypot(dx, dy))
 
     def cropped(self, half: int) -> Self:
@@ -128,46 +127,31 @@ def cut_candidates(
     half : [pixel]
         Half size of the stamps.
     """
-    row, column = np.rint(y).astype(np.intp), np.rint(x).astype(np.intp)
+    side = 2 * half + 1
+    boxes = [Box.around(x=at_x, y=at_y, radius=half) for at_x, at_y in zip(x, y, strict=True)]
     cut: dict[str, NDArray[np.float32]] = {}
     for name, image in images.items():
-        values = cut_squares(np.asarray(image, dtype=np.float32), row=row, column=column, half=half, fill=np.nan)
-        spread = cut_squares(
-            np.asarray(variances[name], dtype=np.float32), row=row, column=column, half=half, fill=np.nan
-        )
+        values = _cut(np.asarray(image, dtype=np.float32), boxes, side=side, fill=np.nan)
+        spread = _cut(np.asarray(variances[name], dtype=np.float32), boxes, side=side, fill=np.nan)
         lost = ~(np.isfinite(values) & np.isfinite(spread) & (spread > 0))
         if name == "difference":
-            lost |= cut_squares(unusable, row=row, column=column, half=half, fill=True)
+            lost |= _cut(unusable, boxes, side=side, fill=True)
         cut[name] = np.where(lost, np.float32(0.0), values)
         cut[f"{name}_variance"] = np.where(lost, np.float32(np.inf), spread)
     return CandidateStamps(
         **cut,
         x=np.asarray(x, dtype=np.float64),
         y=np.asarray(y, dtype=np.float64),
-        masks={name: cut_squares(mask, row=row, column=column, half=half, fill=False) for name, mask in masks.items()},
+        masks={name: _cut(mask, boxes, side=side, fill=False) for name, mask in masks.items()},
     )
 
 
-def cut_squares(
-    image: NDArray[PixelT], *, row: NDArray[np.intp], column: NDArray[np.intp], half: int, fill: Any
-) -> NDArray[PixelT]:
-    """Return (n, 2 half + 1, 2 half + 1) squares about pixels; ``fill`` where they reach beyond the image.
-
-    Parameters
-    ----------
-    image : (ny, nx)
-    row, column : (n,) [pixel]
-        Middles, on the image or beyond it.
-    half : [pixel]
-    fill
-    """
-    ny, nx = image.shape
-    steps = np.arange(-half, half + 1)
-    rows, columns = row[:, None, None] + steps[None, :, None], column[:, None, None] + steps[None, None, :]
-    outside = (rows < 0) | (rows >= ny) | (columns < 0) | (columns >= nx)
-    cut = image[np.clip(rows, 0, ny - 1), np.clip(columns, 0, nx - 1)]
-    cut[outside] = fill
-    return np.asarray(cut)
+def _cut(image: NDArray[PixelT], boxes: Sequence[Box], *, side: int, fill: Any) -> NDArray[PixelT]:
+    """Return the (n, side, side) pixels of square boxes; ``fill`` where they reach beyond the image."""
+    stamps = np.empty((len(boxes), side, side), dtype=image.dtype)
+    for stamp, box in zip(stamps, boxes, strict=True):
+        stamp[:] = box.cut(image, fill=fill)
+    return stamps
 
 
 def significance_of_points(image: FloatArray, variance: FloatArray, *, sigma: float) -> NDArray[np.float32]:

@@ -50,14 +50,9 @@ class StampMaker:
         if not (math.isfinite(x) and math.isfinite(y)):
             return None
         box = Box.around(x=x, y=y, radius=self.size // 2)
-        inside = box.clip(self.exposure.box)
-        if inside.width == 0 or inside.height == 0:
+        if not box.clip(self.exposure.box).area:
             return None
-        pixels = np.full((self.size, self.size), np.nan, dtype=np.float32)
-        rows = slice(inside.y0 - box.y0, inside.y0 - box.y0 + inside.height)
-        columns = slice(inside.x0 - box.x0, inside.x0 - box.x0 + inside.width)
-        pixels[rows, columns] = self.exposure.image[inside.slices]
-        parts = [self._header_at(box), _padded(pixels)]
+        parts = [self._header_at(box), _padded(box.cut(self.exposure.image, fill=np.nan))]
         if self.exposure.psf is not None:
             psf = self.exposure.psf.kernel_image(x=x, y=y).astype(np.float32)
             if psf.shape not in self._psf_headers:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from firstlight.kernels.arrays import BoolArray
+
+PixelT = TypeVar("PixelT", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,24 @@ class Box:
         return Box.between(
             x=(max(self.x0, other.x0), min(self.x1, other.x1)), y=(max(self.y0, other.y0), min(self.y1, other.y1))
         )
+
+    def cut(self, image: NDArray[PixelT], *, fill: Any) -> NDArray[PixelT]:
+        """Return a copy of the pixels of an image that lie in the box, a stamp of the shape of the box.
+
+        Parameters
+        ----------
+        image : (ny, nx)
+            Its first pixel is that of x = y = 0.
+        fill
+            What stands where the box reaches beyond the image.
+        """
+        inside = self.clip(Box.of_shape(image.shape))
+        if inside == self:
+            return image[self.slices].copy()
+        stamp = np.full(self.shape, fill, dtype=image.dtype)
+        if inside.area:
+            stamp[inside.shifted(x=-self.x0, y=-self.y0).slices] = image[inside.slices]
+        return stamp
 
     def grow(self, margin: int) -> Box:
         """Return the box with ``margin`` more pixels on each side; a negative margin shrinks it, at most to nothing."""

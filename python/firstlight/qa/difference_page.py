@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from firstlight.framework import Gate
 from firstlight.images.atomic import write_atomically
+from firstlight.images.box import Box
 from firstlight.images.exposure import Exposure
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import FloatArray, IntArray
-from firstlight.qa.stamps import cut_stamp
 
 SIZE_INCHES = (17.0, 17.5)
 DPI = 90
@@ -243,10 +243,11 @@ def _triplets(figure: Figure, place: SubplotSpec, content: DifferenceContent, ro
 
 def _triplet(panels: Sequence[Axes], content: DifferenceContent, *, x: float, y: float, title: str) -> None:
     noise = float(np.sqrt(np.median(content.difference.variance)))
+    box = Box.around(x=x, y=y, radius=HALF_STAMP)
     for index, (axes, exposure) in enumerate(
         zip(panels, (content.science, content.matched_template, content.difference), strict=True)
     ):
-        stamp = cut_stamp(exposure.image, x=x, y=y, half=HALF_STAMP)
+        stamp = box.cut(exposure.image, fill=np.nan)
         if index == 2:
             axes.imshow(stamp, origin="lower", cmap="RdBu_r", norm=Normalize(-8 * noise, 8 * noise))
         else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.images.box import Box
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import FloatArray
 
@@ -65,9 +66,9 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float, half: int 
     if not there or not (np.isfinite(x) and np.isfinite(y)):
         return None
     half = half_side(there[-1]) if half is None else half
-    cut = [None if image is None else cut_stamp(image.image, x=x, y=y, half=half) for image in images]
-    variance = cut_stamp(there[-1].variance, x=x, y=y, half=half)
-    noise = _noise(variance)
+    box = Box.around(x=x, y=y, radius=half)
+    cut = [None if image is None else box.cut(image.image, fill=np.nan) for image in images]
+    noise = _noise(box.cut(there[-1].variance, fill=np.nan))
     core = slice(half - CORE, half + CORE + 1)
     peaks = [np.abs(stamp[core, core]) for stamp in cut if stamp is not None]
     known = np.concatenate([peak[np.isfinite(peak)] for peak in peaks])
@@ -84,7 +85,7 @@ def half_side(exposure: Exposure) -> int:
     return int(np.clip(round(HALF_FWHM * exposure.psf.fwhm(x=x, y=y)), LEAST_HALF, LARGEST_HALF))
 
 
-def encode_stamp(values: NDArray[np.float64], *, high: float) -> str:
+def encode_stamp(values: FloatArray, *, high: float) -> str:
     """Return a stamp as PNG in base64.
 
     Parameters
@@ -118,18 +119,6 @@ def _png(indices: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def _noise(variance: NDArray[np.float64]) -> float:
+def _noise(variance: FloatArray) -> float:
     good = variance[np.isfinite(variance) & (variance > 0)]
     return float(np.sqrt(np.median(good))) if good.size else 1.0
-
-
-def cut_stamp(image: FloatArray, *, x: float, y: float, half: int) -> NDArray[np.float64]:
-    """Return the square about a position, NaN beyond the image, (2 half + 1, 2 half + 1)."""
-    stamp = np.full((2 * half + 1, 2 * half + 1), np.nan)
-    ny, nx = image.shape
-    top, left = round(y) - half, round(x) - half
-    rows, columns = slice(max(top, 0), min(top + 2 * half + 1, ny)), slice(max(left, 0), min(left + 2 * half + 1, nx))
-    if rows.start < rows.stop and columns.start < columns.stop:
-        inner = image[rows, columns]
-        stamp[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = inner
-    return stamp
