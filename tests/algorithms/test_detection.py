@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from firstlight.algorithms.background import fit_mesh_background
-from firstlight.algorithms.detection import detect_sources, smooth_for_detection
+from firstlight.algorithms.detection import detect_sources, smooth_for_detection, variance_slope
 from firstlight.algorithms.noise import estimate_variance, measure_significance_scale
 
 from .frames import gaussian, star_frame
@@ -72,6 +72,19 @@ def test_light_on_a_dark_sky_makes_sources_no_rarer_than_holes():
         found = detect_sources(smoothed, threshold=4.0, negative=negative)
         assert oracle > 50
         assert found.n_footprints == pytest.approx(oracle, abs=3 * np.sqrt(oracle))
+
+
+def test_a_few_pixels_of_huge_variance_do_not_change_what_light_adds_to_the_noise():
+    rng = np.random.default_rng(7)
+    raw = rng.poisson(40.0 + rng.exponential(20.0, (300, 300))).astype(np.float32)  # photons, of one electron
+    variance = raw.copy()
+    beside = rng.random(raw.shape) < 1e-3
+    variance[beside] = 1e5
+    raw[beside] += 50.0
+
+    slope = variance_slope(raw - 40.0, variance, np.zeros(raw.shape, bool))
+
+    assert slope == pytest.approx(1.0, abs=0.05)
 
 
 def test_pixels_beside_unknown_ones_make_no_false_detections():

@@ -16,6 +16,7 @@ _KERNEL_REACH = 3.5
 _PIXEL_VARIANCE = 1.0 / 12.0
 _FAINT = 5.0
 _SLOPE_SAMPLE = 40_000
+_LEVELS = 20
 _BLOCK_ROWS = 64
 
 
@@ -147,6 +148,8 @@ def variance_slope(image: FloatArray, variance: FloatArray, unknown: BoolArray) 
     """Return by how much the variance rises with the light of a pixel: one over the gain for photon noise.
 
     From a sample of pixels within some standard deviations of the sky, so that saturation and flat fields play no part.
+    The line goes through the medians of the variance at each level of the light: the few pixels beside defects and
+    saturated stars whose variance is thousands of times larger would otherwise make all of the slope.
 
     Parameters
     ----------
@@ -159,10 +162,20 @@ def variance_slope(image: FloatArray, variance: FloatArray, unknown: BoolArray) 
     light, noise = image.ravel()[chosen].astype(np.float64), variance.ravel()[chosen].astype(np.float64)
     if len(chosen) < 2:
         return 0.0
-    near = np.abs(light) < 2.0 * _FAINT * np.sqrt(np.median(noise))
+    reach = 2.0 * _FAINT * np.sqrt(np.median(noise))
+    near = np.abs(light) < reach
     light, noise = light[near], noise[near]
+    level = np.floor(0.5 * _LEVELS * light / reach)
+    light, noise = _medians_of_levels(light, level), _medians_of_levels(noise, level)
     spread = float(np.var(light)) if len(light) > 1 else 0.0
     return max(0.0, float(np.mean((light - light.mean()) * (noise - noise.mean()))) / spread) if spread > 0.0 else 0.0
+
+
+def _medians_of_levels(values: NDArray[np.float64], level: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return for each pixel the median of the values of its level."""
+    _, index, count = np.unique(level, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - count + count // 2
+    return np.asarray(values[np.lexsort((values, level))][middle][index])
 
 
 def detect_sources(
