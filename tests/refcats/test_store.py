@@ -19,7 +19,6 @@ from firstlight.refcats.formats import TableReferenceCatalog
 from firstlight.refcats.store import (
     StoredReferenceCatalog,
     manifest_checksum,
-    open_reference_catalog,
     write_store,
 )
 
@@ -183,17 +182,3 @@ def test_tycho_2_is_stored_in_shards_and_found_again(tmp_path):
     assert 12 < len(manifest["shards"]) < 200
     assert len(found) > 100
     assert_same(found, table.stars(**region))
-
-
-def test_a_place_is_opened_as_what_lies_there(table, tmp_path):
-    write_store(table, tmp_path / "store")
-    Table({"ra": [1.0], "dec": [2.0], "r": [15.0]}).write(tmp_path / "table.csv")
-    (tmp_path / "folder").mkdir()
-
-    place = {"ra": 10.0, "dec": 20.0, "radius": 30.0}
-    assert_same(open_reference_catalog(tmp_path / "store").stars(**place), table.stars(**place))
-    assert isinstance(open_reference_catalog(tmp_path / "table.csv"), TableReferenceCatalog)
-    with pytest.raises(ReferenceCatalogError, match="is no store of reference stars: it has no"):
-        open_reference_catalog(tmp_path / "folder")
-    with pytest.raises(ReferenceCatalogError):
-        open_reference_catalog(tmp_path / "nothing.parquet")

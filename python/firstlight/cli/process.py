@@ -19,10 +19,13 @@ FILE = click.Path(path_type=Path)
 @click.option(
     "--refcat",
     type=FILE,
-    metavar="TABLE|STORE",
-    help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes, or what 'refcat ingest' made.",
+    metavar="TABLE|STORE|NAME",
+    help="Reference stars: Parquet, FITS, CSV with ra, dec, magnitudes; what 'refcat ingest' made; or gaia_dr3, "
+    "refcat2, ps1_dr1, of which what is needed is downloaded and kept.",
 )
-@click.option("--photometry-refcat", type=FILE, metavar="TABLE|STORE", help="Other reference stars for the zero point.")
+@click.option(
+    "--photometry-refcat", type=FILE, metavar="TABLE|STORE|NAME", help="Other reference stars for the zero point."
+)
 @click.option("--instrument", metavar="NAME|FILE", help="Camera; without it, recognised from the header.")
 @click.option("--ra", type=click.FloatRange(0, 360), metavar="DEG", help="Where the image is: right ascension.")
 @click.option("--dec", type=click.FloatRange(-90, 90), metavar="DEG", help="Where the image is: declination.")

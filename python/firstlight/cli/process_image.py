@@ -30,7 +30,7 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.fits import read_header
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import GENERIC, find_instrument, get_instrument
-from firstlight.refcats.store import open_reference_catalog
+from firstlight.refcats.opening import open_reference_catalog
 from firstlight.tasks.astrometry import Pointing
 from firstlight.tasks.single_frame import SingleFrameConfig, SingleFrameTask
 

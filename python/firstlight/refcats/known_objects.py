@@ -6,29 +6,23 @@ Tables come from the caller, or over the network through astroquery (VSX of the 
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from astropy import units as u
 from astropy.coordinates import SkyCoord, angular_separation
-from astropy.io import votable
 from astropy.table import Table
 from astropy.time import Time
-from astropy.utils.exceptions import AstropyWarning
 
 from firstlight.errors import ReferenceCatalogError
+from firstlight.refcats.service_answers import table_of
 
 VARIABLE_STARS, MINOR_PLANETS = "variable_stars", "minor_planets"
 GEOCENTRE = "500"
 """Code of the Minor Planet Center for the middle of the Earth."""
-
-EMPTY_SKY = "No solar system object was found"
-"""How SkyBoT says that it knows of none."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ class OnlineKnownObjects(KnownObjects):
         answer = vizier.query_region_async(
             _centre(region), radius=region.radius * u.deg, catalog="B/vsx/vsx", cache=False
         )
-        return variable_stars_from_vsx(_table_of(answer))
+        return variable_stars_from_vsx(table_of(answer))
 
     def _minor_planets(self, region: SkyRegion) -> Table:
         from astroquery.imcce import Skybot, conf
@@ -168,7 +162,7 @@ class OnlineKnownObjects(KnownObjects):
             answer = Skybot.cone_search_async(
                 _centre(region), region.radius * u.deg, time, location=region.observatory, cache=False
             )
-        return minor_planets_from_skybot(_table_of(answer))
+        return minor_planets_from_skybot(table_of(answer))
 
 
 class FirstKnownObjects(KnownObjects):
@@ -213,33 +207,6 @@ def minor_planets_from_skybot(answer: Table) -> Table:
     table["position_error"] = np.ma.filled(np.ma.asarray(answer["errpos"], dtype=np.float64), np.nan)
     table["position_error"].unit = u.arcsec
     return table
-
-
-def _table_of(answer: Any) -> Table:
-    """Return the table in the answer of a service; an empty one where nothing was found.
-
-    Raises
-    ------
-    OSError
-        If the service was asked in vain, and says so by the status of the answer or inside of it: VizieR by lines that
-        begin with ``****``, SkyBoT by a ``QUERY_STATUS`` that it also uses for an empty sky.
-    ValueError
-        If the answer is no VOTable.
-    """
-    answer.raise_for_status()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        document = votable.parse(BytesIO(answer.content), verify="ignore")
-        for info in document.iter_info():
-            said = " ".join(f"{info.content or ''}".split())
-            if EMPTY_SKY in said:
-                return Table()
-            if info.name == "QUERY_STATUS" and info.value == "ERROR":
-                raise OSError(said or "it gave no reason")
-            if info.ID == "Errors" and "****" in said:
-                raise OSError(said.replace("****", "").strip())
-        tables = list(document.iter_tables())
-        return tables[0].to_table() if tables else Table()
 
 
 def _texts(table: Table, name: str) -> list[str]:

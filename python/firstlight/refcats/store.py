@@ -20,7 +20,7 @@ from firstlight.images.atomic import write_atomically, write_text_atomically
 from firstlight.images.sky_cells import cells_of_circle
 from firstlight.kernels.arrays import FloatArray, IntArray
 from firstlight.refcats.catalog import ReferenceCatalog, ReferenceStars, StarColumns, stars_of_region
-from firstlight.refcats.formats import TableReferenceCatalog, extract_stars, read_reference_catalog
+from firstlight.refcats.formats import TableReferenceCatalog, extract_stars
 
 MANIFEST = "store.json"
 FORMAT = 1
@@ -165,17 +165,6 @@ class StoredReferenceCatalog(ReferenceCatalog):
             raise ReferenceCatalogError(f"{path} was changed or cut off since it was written; ingest the table again.")
         table = pq.read_table(pa.BufferReader(content))
         return {name: table[name].to_numpy() for name in table.column_names}
-
-
-def open_reference_catalog(path: str | Path) -> ReferenceCatalog:
-    """Return the reference catalogue at a place: a folder that `write_store` wrote, or a table.
-
-    Raises
-    ------
-    ReferenceCatalogError
-        If it is neither.
-    """
-    return StoredReferenceCatalog(path) if Path(path).is_dir() else read_reference_catalog(path)
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
