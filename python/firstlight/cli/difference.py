@@ -13,7 +13,8 @@ FILE = click.Path(path_type=Path)
 
 @click.command(context_settings={"max_content_width": 110})
 @click.argument("science", metavar="SCIENCE", type=FILE)
-@click.argument("template", metavar="TEMPLATE", type=FILE)
+@click.argument("template", metavar="[TEMPLATE]", type=FILE, required=False)
+@click.option("--survey", metavar="NAME", help="In place of TEMPLATE: a survey on the network, or auto.")
 @click.option(
     "-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for the results; made if missing."
 )
@@ -31,7 +32,8 @@ FILE = click.Path(path_type=Path)
 @log_options
 def difference(
     science: Path,
-    template: Path,
+    template: Path | None,
+    survey: str | None,
     output: Path,
     instrument: str | None,
     hdu: str | None,
@@ -62,6 +64,12 @@ def difference(
       firstlight difference new.fits old.fits -o diff
 
     \b
+    No template at hand: a cutout of LS, SDSS, DES, PS1, SkyMapper or 2MASS, here the first that shows the sky in the
+    band of SCIENCE, or one by name. It stays in DIR as NAME_survey.fits:
+      firstlight difference new.fits --survey auto -o diff
+      firstlight difference new.fits --survey SDSS/r -o diff
+
+    \b
     The WCS of one is wrong or missing; another method; another threshold:
       firstlight difference new.fits old.fits -o diff -c difference:align.task=PatternAlignTask
       firstlight difference new.fits old.fits -o diff -c difference:subtract.task=ZogySubtractTask
@@ -81,12 +89,20 @@ def difference(
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     # Everything heavy loads here, so that --help stays quick.
-    from firstlight.cli.difference_images import DifferenceJob, run_difference
+    from firstlight.cli.difference_images import DifferenceJob, run_difference, survey_path
     from firstlight.cli.image_job import ImageFiles
 
+    if (template is None) == (survey is None):
+        raise click.UsageError("Give either TEMPLATE or --survey.")
+    if survey is not None and (template_hdu or template_mask or template_variance):
+        raise click.UsageError("--template-hdu, --template-mask and --template-variance belong to TEMPLATE.")
+    files = ImageFiles(science, hdu=hdu, mask=mask, variance=variance)
     job = DifferenceJob(
-        science=ImageFiles(science, hdu=hdu, mask=mask, variance=variance),
-        template=ImageFiles(template, hdu=template_hdu, mask=template_mask, variance=template_variance),
+        science=files,
+        template=ImageFiles(
+            template or survey_path(output, files), hdu=template_hdu, mask=template_mask, variance=template_variance
+        ),
+        survey=survey,
         output=output,
         instrument=instrument,
         stop_after=stop_after,

@@ -20,15 +20,18 @@ from firstlight.cli.pipeline_options import layers_of
 from firstlight.cli.products import prepare_folder
 from firstlight.cli.progress import pass_lines
 from firstlight.cli.report import gate_table, gates_text, report_console
-from firstlight.errors import AlgorithmError, PartialResult
+from firstlight.errors import AlgorithmError, InputError, PartialResult
 from firstlight.framework import Layer, PassEvent, build_config, observe_passes, run_until
 from firstlight.framework.metadata import Stopwatch
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import FORMAT_KEYWORD, read_exposure, read_image
 from firstlight.images.hdu_files import open_hdus
 from firstlight.images.instrument import Instrument
+from firstlight.images.pixel_grid import PixelGrid
 from firstlight.instruments import find_instrument, get_instrument
 from firstlight.qa.difference_page import DifferenceContent, write_difference_page
+from firstlight.refcats.cutouts import fetch_cutout, kept_cutout, write_cutout
+from firstlight.refcats.surveys import survey_bands
 from firstlight.tasks.difference_pair import DifferencePairConfig, DifferencePairTask
 
 
@@ -42,6 +45,8 @@ class DifferenceJob:
         Their files.
     output
         Folder for the results.
+    survey
+        What is cut out to be the template, under the name of its file; None if that is there.
     instrument
         Name of an instrument or path of a file that describes one; None to recognise it from each header.
     stop_after
@@ -55,6 +60,7 @@ class DifferenceJob:
     science: ImageFiles
     template: ImageFiles
     output: Path
+    survey: str | None = None
     instrument: str | None = None
     stop_after: str | None = None
     config_files: tuple[str, ...] = ()
@@ -100,7 +106,9 @@ def run_difference(job: DifferenceJob) -> int:
     with pass_lines(console):
         watch = Stopwatch()
         science, camera = _read(job.science, instrument)
-        template, _ = _read(job.template, instrument)
+        if job.survey is not None:
+            _provide_cutout(job, science, job.survey)
+        template, _ = _read(job.template, instrument if job.survey is None else None)
         run.times.append(StepTime("read", round(watch.wall_s, 4), round(watch.cpu_s, 4)))
         if instrument is None and camera is not None:
             task, stop_after = _task(layers, camera, job.stop_after)
@@ -128,6 +136,21 @@ def _read(files: ImageFiles, instrument: Instrument | None) -> tuple[Exposure, I
         return read_exposure(files.path), None
     camera = instrument or find_instrument(read_image(files.path, hdu=files.hdu).header)
     return camera.read(files.path, hdu=files.hdu, mask=files.mask, variance=files.variance), camera
+
+
+def survey_path(folder: Path, science: ImageFiles) -> Path:
+    """Return where the cutout of a survey is kept; a second call with the same science image finds it there."""
+    return folder / f"{science.stem}_survey.fits"
+
+
+def _provide_cutout(job: DifferenceJob, science: Exposure, survey: str) -> None:
+    """Leave the cutout of a survey in the file of the template."""
+    if science.wcs is None:
+        raise InputError(f"{job.science.path} has no WCS to cut a survey out for; solve it with 'firstlight process'.")
+    grid = PixelGrid.of(science)
+    choices = survey_bands(survey, band=science.observation.band, dec=grid.sky_circle()[1])
+    if not kept_cutout(job.template.path, grid, choices):
+        write_cutout(fetch_cutout(grid, choices), job.template.path)
 
 
 def _is_exposure(path: Path) -> bool:

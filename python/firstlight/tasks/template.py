@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from astropy.table import Table
-from pydantic import PositiveInt
 from typing_extensions import TypeVar
 
 from firstlight.framework import (
@@ -52,9 +51,6 @@ class TemplateResult(Struct):
 
 class TemplateConfig(PipelineTaskConfig):
     """What every template can be told."""
-
-    min_inputs: PositiveInt = 1
-    """Fewer exposures than this make no template."""
 
 
 TemplateConfigT = TypeVar("TemplateConfigT", bound=TemplateConfig, covariant=True, default=TemplateConfig)

@@ -46,6 +46,9 @@ FORGOTTEN = ("DETECTED_NEGATIVE", "NOT_DEBLENDED")
 class CoaddTemplateConfig(TemplateConfig):
     """Settings of `CoaddTemplateTask`."""
 
+    min_inputs: PositiveInt = 1
+    """Fewer exposures than this make no template."""
+
     select: Subtask[InputSelectTask] = subtask(BestInputSelectTask)
     """Chooses the exposures."""
 
