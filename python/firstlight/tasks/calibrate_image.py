@@ -179,7 +179,11 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         state.measured["psf_detection_multiplier"] = found.include_multiplier
         self._subtract_sky(state)
         self._scale_variance(state)
-        state.psf_stars = with_calibration_flags(self._measure(self.psf_measurement, state))
+        return self._fit_psf(state)
+
+    def _fit_psf(self, state: CalibrateImageState, light: SourceLight | None = None) -> Mapping[str, Fact]:
+        """Measure what was detected last, and model the PSF with the stars among it."""
+        state.psf_stars = with_calibration_flags(self._measure(self.psf_measurement, state, light))
         model = self.psf.run(state.exposure, state.psf_stars, state.found)
         state.exposure = state.exposure.replace(psf=model.psf)
         for name, flag in zip(PSF_FLAGS, (model.candidate, model.used, model.reserved), strict=True):
@@ -189,17 +193,22 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
 
     def _psf_stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Repair cosmic rays for good, mark trails, and measure the PSF stars with the PSF that they made."""
+        """Repair cosmic rays for good, mark trails, and measure the PSF stars with the PSF that they made.
+
+        In a crowd the PSF is fitted once more, now that the light of the hidden stars is known.
+        """
         state.psf_is_fitted = True
         state.aperture_radius = self._aperture_radius(state)
         self._repair(state, interpolate=True)
         if self.streaks:
             state.exposure = self.streaks.run(state.exposure).exposure
         light = self._light_in_a_crowd(state)
+        if light is not None:
+            self._fit_psf(state, light)
+            state.aperture_radius = self._aperture_radius(state)
         measured = with_calibration_flags(self._measure(self.psf_measurement, state, light))
-        unknown = np.zeros(len(measured) - len(state.psf_stars), dtype=bool)
         for name in PSF_FLAGS:
-            measured[name] = np.append(state.psf_stars[name], unknown)
+            measured[name] = state.psf_stars[name]
         state.psf_stars = with_highest_pixel(measured, state.exposure, among=measured["calib_psf_candidate"])
         if state.wants("psf_stars_footprints"):
             state.psf_stars_footprints = footprints_of(state.found, measured)
