@@ -215,7 +215,7 @@ class KronFluxPlugin(MeasurementPlugin[KronFluxConfig]):
             a=np.where(known, np.sqrt(np.abs(middle + spread)), scene.psf_sigma),
             b=np.where(known, np.sqrt(np.maximum(middle - spread, 1e-2)), scene.psf_sigma),
             theta=np.where(known, np.degrees(0.5 * np.arctan2(2.0 * shape["ixy"], shape["ixx"] - shape["iyy"])), 0.0),
-            labels=scene.tiles.numbers,
+            labels=scene.tiles.numbers(),
             factor=self.config.factor,
             min_radius=self.config.least_fwhm * scene.fwhm,
         )

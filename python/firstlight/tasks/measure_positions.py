@@ -52,13 +52,13 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
         measured = measure_centroids(
             tiles.image,
             variance=tiles.variance,
-            bad=scene.bad(*UNUSABLE) | tiles.foreign,
+            bad=scene.bad(*UNUSABLE) | scene.foreign(),
             x=start_x,
             y=start_y,
             snr=np.abs(values(catalog, "peak_snr")),
             psf_sigma=sigma,
             size=size,
-            labels=tiles.numbers,
+            labels=tiles.numbers(),
             own_label=tiles.own,
         )
         x, y = np.asarray(measured.x - tiles.shift_x), np.asarray(measured.y - tiles.shift_y)

@@ -40,7 +40,7 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
         """Measure ``ixx``, ``iyy``, ``ixy``, ``gaussian_inst_flux`` with errors and flags, and ``psf_ixx`` ..."""
         bad = scene.bad(*UNUSABLE)
         every = np.arange(len(catalog))
-        found = self._measure(scene, catalog, bad | scene.tiles.foreign, every)
+        found = self._measure(scene, catalog, bad | scene.foreign(), every)
         again = np.flatnonzero((found["status"] == kernel.MASKED) & scene.has_foreign)
         if len(again):
             for name, column in self._measure(scene, catalog, bad, again).items():
@@ -60,7 +60,7 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
             x=at["x"][rows],
             y=at["y"][rows],
             sigma_guess=scene.psf_sigma,
-            labels=tiles.numbers,
+            labels=tiles.numbers(),
             own_label=tiles.own[rows],
             own_only=True,
             kurtosis=scene.psf_kurtosis,

@@ -92,27 +92,27 @@ class MeasurementScene:
         )
         least = self.tile_reach + 2.0
         half = np.ceil(np.clip(_REGION_GROWTH * span + 2.0, least, max(least, _MAX_HALF))).astype(np.int64)
-        number = np.arange(1, found.n_peaks + 1)
-        tiles = Tiles.cut(
+        return Tiles.cut(
             self.sky_image,
             variance=self.exposure.variance,
-            mask=self.exposure.mask.array,
             x=found.peak_x.astype(np.float64),
             y=found.peak_y.astype(np.float64),
             half=half,
-            labels=found.labels,
-            own_label=number if self.light is None else np.where(self.light.skipped, number, 0),
-            outside=self.exposure.mask.bits("NO_DATA"),
+            light=self.light,
         )
-        return tiles if self.light is None else tiles.with_light(self.light)
 
     @cached_property
     def has_foreign(self) -> BoolArray:
         """Whether pixels of other sources lie on the tile of each source."""
-        tiles = self.tiles
-        found = np.zeros(len(tiles) + 1, dtype=bool)
-        found[tiles.numbers[tiles.foreign]] = True
+        found = np.zeros(len(self.tiles) + 1, dtype=bool)
+        found[self.tiles.numbers()[self.foreign()]] = True
         return found[1:]
+
+    def foreign(self) -> BoolArray:
+        """Return the pixels of the tiles that belong to other sources, where these were not told apart."""
+        number = np.arange(1, self.detections.n_peaks + 1)
+        own_label = number if self.light is None else np.where(self.light.skipped, number, 0)
+        return self.tiles.foreign(self.detections.labels, own_label)
 
     @cached_property
     def gaussian_share(self) -> float:
@@ -141,7 +141,8 @@ class MeasurementScene:
 
     def bad(self, *planes: str) -> BoolArray:
         """Return which pixels of the tiles have any of the mask planes set, or lie off the image."""
-        return np.asarray((self.tiles.mask & self.exposure.mask.bits(*planes)) != 0) | self.tiles.off
+        mask = self.exposure.mask
+        return self.tiles.marked(mask.array, mask.bits(*planes))
 
 
 def psf_sigma(exposure: Exposure) -> float:
