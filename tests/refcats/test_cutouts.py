@@ -200,7 +200,9 @@ def test_without_a_network_one_line_says_what_to_do(service, monkeypatch):
 
     monkeypatch.setattr(hips2fitsClass, "server", OFFLINE)
 
-    with pytest.raises(InputError, match=r"cannot be reached .*Give a template file") as caught:
+    with pytest.raises(
+        InputError, match=r"cannot be reached \(.*Connection refused\)\. Give a template file"
+    ) as caught:
         fetch_cutout(grid(), CHOICES)
     assert "\n" not in str(caught.value)
 

@@ -27,6 +27,7 @@ from firstlight.images.fits import RawImage, read_image
 from firstlight.images.hdu_files import write_hdus
 from firstlight.images.pixel_grid import PixelGrid
 from firstlight.images.wcs import SkyWcs, TanSip
+from firstlight.refcats.service_answers import LONGEST_REASON, why_in_vain
 from firstlight.refcats.surveys import SurveyBand
 
 SURVEY, HIPS, SERVICE, AVERAGED = "SURVEY", "HIPSID", "HIPSURL", "NAVERAGE"
@@ -186,8 +187,7 @@ class _Fetcher:
                 cmap="Greys_r",
             )
         except OSError as error:
-            why = str(error).partition("\n")[0][:100]
-            raise InputError(f"{self._service.server} cannot be reached ({why}). {ADVICE}") from error
+            raise InputError(f"{self._service.server} cannot be reached ({why_in_vain(error)}). {ADVICE}") from error
         if answer.status_code != 200:
             raise _NoCutoutError(_refusal(answer))
         return _known(_pixels(answer.content, grid.shape))
@@ -240,4 +240,4 @@ def _refusal(answer: Any) -> str:
         text = ": ".join(str(said[name]) for name in ("title", "description") if said.get(name))
     except (ValueError, AttributeError):
         text = ""
-    return f"{answer.status_code} {' '.join(text.split())[:200] or answer.reason}"
+    return f"{answer.status_code} {' '.join(text.split())[:LONGEST_REASON] or answer.reason}"

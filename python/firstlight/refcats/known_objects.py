@@ -18,7 +18,7 @@ from astropy.table import Table
 from astropy.time import Time
 
 from firstlight.errors import ReferenceCatalogError
-from firstlight.refcats.service_answers import table_of
+from firstlight.refcats.service_answers import table_of, why_in_vain
 
 VARIABLE_STARS, MINOR_PLANETS = "variable_stars", "minor_planets"
 GEOCENTRE = "500"
@@ -141,8 +141,7 @@ class OnlineKnownObjects(KnownObjects):
                 f"Asking for {kind} needs the package astroquery; 'pip install firstlight[online]' brings it."
             ) from error
         except (OSError, ValueError, LookupError) as error:
-            said = str(error).partition("\n")[0][:100]
-            raise ReferenceCatalogError(f"The service for {kind} cannot be reached ({said}).") from error
+            raise ReferenceCatalogError(f"The service for {kind} cannot be reached ({why_in_vain(error)}).") from error
 
     def _variable_stars(self, region: SkyRegion) -> Table:
         from astroquery.vizier import Vizier

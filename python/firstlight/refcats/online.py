@@ -20,7 +20,7 @@ from firstlight.errors import OutputError, ReferenceCatalogError
 from firstlight.images.atomic import write_text_atomically
 from firstlight.refcats.catalog import ReferenceCatalog, ReferenceStars
 from firstlight.refcats.formats import TableReferenceCatalog
-from firstlight.refcats.service_answers import table_of
+from firstlight.refcats.service_answers import table_of, why_in_vain
 from firstlight.refcats.store import MANIFEST, StoredReferenceCatalog, write_store
 
 REGION = "region.json"
@@ -239,8 +239,9 @@ def _asked(name: str, ra: float, dec: float, radius: float, timeout: int) -> Tab
             f"Downloading {name} needs the package astroquery; 'pip install firstlight[online]' brings it."
         ) from error
     except (OSError, ValueError, LookupError) as error:
-        said = str(error).partition("\n")[0][:100]
-        raise ReferenceCatalogError(f"{name} cannot be had from VizieR ({said}); bring a table of stars.") from error
+        raise ReferenceCatalogError(
+            f"{name} cannot be had from VizieR ({why_in_vain(error)}); bring a table of stars."
+        ) from error
     if wanted.epoch is not None and len(table):
         table["epoch"] = wanted.epoch
     return table

@@ -1,4 +1,4 @@
-"""What VizieR and SkyBoT answer: a table, an empty sky, or why they refuse."""
+"""What services of the network answer: a table, an empty sky, or why they refuse."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from astropy.utils.exceptions import AstropyWarning
 
 EMPTY_SKY = "No solar system object was found"
 """How SkyBoT says that it knows of none."""
+
+LONGEST_REASON = 200
+"""Letters that are repeated of what a service or the network says."""
 
 
 def table_of(answer: Any) -> Table:
@@ -39,3 +42,11 @@ def table_of(answer: Any) -> Table:
                 raise OSError(said.replace("****", "").strip())
         tables = list(document.iter_tables())
         return tables[0].to_table() if tables else Table()
+
+
+def why_in_vain(error: BaseException) -> str:
+    """Return why a service was asked in vain, in a few words: of a chain of errors, what the first one says."""
+    while error.__context__ is not None:
+        error = error.__context__
+    said = " ".join(str(error).split()) or type(error).__name__
+    return said[:LONGEST_REASON]
