@@ -14,6 +14,7 @@ from firstlight.repo.dataset_types import DatasetType
 from firstlight.repo.object_schema import detection, forced_flux, sky_object
 from firstlight.repo.objects import select_rows
 from firstlight.tasks.associate import AssociateTask
+from firstlight.tasks.measure_place import MeasurePlaceTask
 
 from .difference_nights import DIMENSIONS, RUN, add_images, make_repo
 
@@ -23,7 +24,9 @@ def take_all(candidates, mjd):
 
 
 def follower_in(repo, *, forced="difference_image"):
-    settings = FollowSettings(AssociateTask(), take_all, AlertSource((RUN,)), forced=forced, alerts=False)
+    settings = FollowSettings(
+        AssociateTask(), take_all, AlertSource((RUN,)), MeasurePlaceTask(), forced=forced, alerts=False
+    )
     return Follower(repo, RUN, settings, FollowLog.open(repo.root / "objects.json"))
 
 

@@ -17,6 +17,7 @@ from firstlight.refcats.known_objects import KnownObjects
 from firstlight.repo.objects import VisitKey
 from firstlight.repo.records import VisitRecord, visits
 from firstlight.repo.repo import Repo
+from firstlight.tasks.measure_place import MeasurePlaceTask
 
 Counts = dict[str, object]
 
@@ -72,12 +73,16 @@ def associate_images(
         reasons |= checked.not_done
     notes = [f"{name} not checked: {why}" for name, why in reasons.items()]
     if images.forced:
-        notes.append(_measured(repo, images.forced, images, records))
+        notes.append(_measured(repo, config.measure.make(), images.forced, images, records))
     return rows, notes
 
 
 def _measured(
-    repo: Repo, type_name: str, images: ImagesToAssociate, records: dict[tuple[str, int], VisitRecord]
+    repo: Repo,
+    measure: MeasurePlaceTask,
+    type_name: str,
+    images: ImagesToAssociate,
+    records: dict[tuple[str, int], VisitRecord],
 ) -> str:
     """Measure images at all objects, once these are all there; return how much was done."""
     total = 0
@@ -86,7 +91,7 @@ def _measured(
         key, image = key_of(row, records), repo.read(row)
         if not isinstance(image, Exposure):
             raise InputError(f"{type_name} holds no images.")
-        total += add_forced_fluxes(repo, key, image, band=records[key.instrument, key.visit].band)
+        total += add_forced_fluxes(repo, measure, key, image, band=records[key.instrument, key.visit].band)
     return f"{total} fluxes measured at the places of objects, on {len(found)} images"
 
 

@@ -32,6 +32,7 @@ from firstlight.tasks.candidate_checks import (
     VariableStarsCheckTask,
 )
 from firstlight.tasks.filter_candidates import FilterCandidatesTask, region_of
+from firstlight.tasks.measure_place import MeasurePlaceTask
 
 
 class AssociateImagesConfig(Config):
@@ -54,6 +55,9 @@ class AssociateImagesConfig(Config):
 
     associate: Subtask[AssociateTask] = subtask(AssociateTask)
     """Finds objects."""
+
+    measure: Subtask[MeasurePlaceTask] = subtask(MeasurePlaceTask, aperture_fwhm=None)
+    """Measures images at the places of objects."""
 
 
 class AlertSettings(Config):

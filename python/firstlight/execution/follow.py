@@ -17,7 +17,7 @@ from firstlight.errors import FirstlightError, InputError, RepoError
 from firstlight.execution.alerts import AlertSource, AlertSubject, find_product, image_alerts, read_images
 from firstlight.execution.association import Associate, VisitOutcome, add_visit
 from firstlight.execution.follow_log import FollowedImage, FollowLog, image_name, place_of
-from firstlight.execution.forced_fluxes import add_forced_fluxes, objects_key
+from firstlight.execution.forced_fluxes import MeasurePlaces, add_forced_fluxes, objects_key
 from firstlight.images.alert_file import write_alerts
 from firstlight.images.alert_packet import DIFFERENCE
 from firstlight.images.catalog import write_catalog
@@ -81,6 +81,8 @@ class FollowSettings:
         Says which candidates are kept.
     source
         Names of the dataset types, and what alerts contain.
+    measure
+        Measures places on an image.
     forced
         Dataset type of images that are measured at the places of all objects; None for none.
     forced_days : [d]
@@ -94,6 +96,7 @@ class FollowSettings:
     associate: Associate
     check: Check
     source: AlertSource
+    measure: MeasurePlaces
     forced: str | None = None
     forced_days: float = 30.0
     alerts: bool = True
@@ -228,7 +231,7 @@ class Follower:
         if not isinstance(image, Exposure):
             raise InputError(f"{self.settings.forced} holds no images.")
         circle = image.sky_circle()
-        n = add_forced_fluxes(self.repo, key, image, band=entry.band or None)
+        n = add_forced_fluxes(self.repo, self.settings.measure, key, image, band=entry.band or None)
         entry.circle, entry.objects = list(circle), objects_key(self.repo, circle)
         return n
 

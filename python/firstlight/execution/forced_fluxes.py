@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import numpy as np
 from astropy.table import Table
+from numpy.typing import NDArray
 
 from firstlight.errors import AlgorithmError, InputError
 from firstlight.images.exposure import Exposure
 from firstlight.repo.light_curves import save_forced_fluxes
 from firstlight.repo.objects import VisitKey, objects_near
 from firstlight.repo.repo import Repo
-from firstlight.tasks.measure_place import MeasurePlaceConfig, MeasurePlaceTask
 
 UNIT = "nJy"
 
 
-def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: str | None) -> int:
+class PlaceFluxes(Protocol):
+    """What a `MeasurePlaces` returns, such as the result of ``MeasurePlaceTask``."""
+
+    @property
+    def flux(self) -> NDArray[np.float64]:
+        """(n,) Flux of the PSF at each place [unit of the image]."""
+
+    @property
+    def flux_err(self) -> NDArray[np.float64]:
+        """(n,) Its error."""
+
+    @property
+    def flag(self) -> NDArray[np.bool_]:
+        """(n,) Whether it is not to be trusted."""
+
+
+class MeasurePlaces(Protocol):
+    """Anything that measures places on an image, such as ``MeasurePlaceTask``."""
+
+    def run(self, exposure: Exposure, *, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> PlaceFluxes:
+        """Measure the places ra, dec [deg]."""
+
+
+def add_forced_fluxes(
+    repo: Repo, measure: MeasurePlaces, key: VisitKey, difference: Exposure, *, band: str | None
+) -> int:
     """Measure one difference image at the objects of the repository that lie on it, and keep what is found.
 
     Fluxes of this image at places that objects had before are forgotten, so that what is kept depends on the objects
@@ -26,6 +52,8 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
     Parameters
     ----------
     repo
+    measure
+        Fluxes that it flags are not kept.
     key
         The image.
     difference
@@ -51,9 +79,7 @@ def add_forced_fluxes(repo: Repo, key: VisitKey, difference: Exposure, *, band: 
         missing = "WCS" if difference.wcs is None else "PSF"
         raise AlgorithmError(f"Forced fluxes need a {missing}; the difference of visit {key.visit} has none.")
     objects = _objects_in(repo, difference.sky_circle())
-    found = MeasurePlaceTask(MeasurePlaceConfig(aperture_fwhm=None)).run(
-        difference, ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"])
-    )
+    found = measure.run(difference, ra=np.asarray(objects["ra"]), dec=np.asarray(objects["dec"]))
     good = ~found.flag
     save_forced_fluxes(
         repo,
