@@ -20,7 +20,7 @@ from firstlight.images.summary_columns import SUMMARY
 from firstlight.tasks.background import ConstantBackgroundTask
 from firstlight.tasks.summarize import SummarizeTask
 
-from .frames import NOISE, PSF, exposure_of, members, noise
+from .frames import NOISE, PSF, add_stars, exposure_of, members, noise
 
 SHAPE = (300, 320)
 every_summary = pytest.mark.parametrize("task_class", members(SummarizeTask))
@@ -75,6 +75,23 @@ def test_the_sky_is_what_was_put_in(task_class):
     assert summary["mean_var"] == pytest.approx(NOISE**2, rel=1e-5)
     assert summary["variance_ratio"] == pytest.approx(1.0, abs=0.04)
     assert abs(summary["sky_slope"]) < 0.05
+
+
+@every_summary
+def test_light_of_stars_too_faint_to_be_detected_is_no_noise_of_the_sky(task_class):
+    rng, n = np.random.default_rng(5), SHAPE[0] * SHAPE[1] // 25
+    x, y = (rng.uniform(0, size - 1, n) for size in reversed(SHAPE))
+    light = add_stars(np.zeros(SHAPE), Table({"x": x, "y": y, "flux": np.full(n, 80.0)}))
+    plain = whole()
+    crowd = plain.replace(image=np.asarray(plain.image + light - light.mean(), np.float32))
+    summary, alone = (task_class().run(exposure, None).summary for exposure in (crowd, plain))
+
+    share = light.var() / (light.var() + NOISE**2)
+    assert share > 0.1
+    assert alone["sky_light"] < 0.02
+    assert summary["sky_light"] == pytest.approx(share, rel=0.25)
+    assert summary["sky_noise"] == pytest.approx(NOISE, rel=0.03)
+    assert summary["mag_lim"] == pytest.approx(alone["mag_lim"], abs=0.03)
 
 
 @every_summary

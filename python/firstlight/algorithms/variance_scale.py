@@ -43,6 +43,11 @@ class VarianceScale:
     n_pixels: int
     """Number of pixels it was measured on."""
 
+    @property
+    def noise(self) -> float:
+        """`factor` without that light, which explains no more than what the stated variance does not."""
+        return max(self.factor * (1.0 - self.light), min(self.factor, 1.0))
+
 
 def measure_variance_scale(
     image: FloatArray, *, variance: FloatArray, bad: BoolArray, bin_size: int = 32, fwhm: float | None = None

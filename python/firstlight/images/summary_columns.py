@@ -54,13 +54,18 @@ SUMMARY: Mapping[str, ColumnMeaning] = {
     "psf_detection_multiplier": ColumnMeaning("", "Their peaks exceeded the threshold times this."),
     "aperture_radius": ColumnMeaning("pix", "Radius of the calibration aperture."),
     "sky_bg": ColumnMeaning("ct", "Sky that was subtracted: sum of the medians of the models."),
-    "sky_noise": ColumnMeaning("ct", "Clipped standard deviation of the pixels where nothing was detected."),
-    "sky_mean": ColumnMeaning("ct", "Clipped mean of the same: what is left of the sky."),
+    "sky_noise": ColumnMeaning(
+        "ct", "Clipped standard deviation of the pixels where nothing was detected, freed of sky_light."
+    ),
+    "sky_light": ColumnMeaning(
+        "", "Share of their variance that is light of stars too faint to be detected, as in crowded fields."
+    ),
+    "sky_mean": ColumnMeaning("ct", "Clipped mean of these pixels: what is left of the sky."),
     "sky_slope": ColumnMeaning("", "Change of what is left of the sky from edge to edge, over sky_noise."),
     "sky_source_flux_median": ColumnMeaning("ct", "Median aperture flux of empty positions."),
     "sky_source_flux_scatter": ColumnMeaning("ct", "Robust standard deviation of the same."),
     "mean_var": ColumnMeaning("ct2", "Mean of the variance plane where nothing was detected."),
-    "variance_ratio": ColumnMeaning("", "Measured variance of the sky over that of the variance plane."),
+    "variance_ratio": ColumnMeaning("", "Square of sky_noise over the variance plane."),
     "variance_factor": ColumnMeaning("", "What the variance plane was multiplied with, since the sky scattered so."),
     "ra": ColumnMeaning("deg", "Right ascension of the centre, ICRS."),
     "dec": ColumnMeaning("deg", "Declination of the centre, ICRS."),

@@ -103,11 +103,9 @@ class ScaleVarianceTask(Task[ScaleVarianceConfig]):
         """Return what the variance is to be multiplied with."""
         if not np.isfinite(measured.factor) or measured.factor <= 0:
             return 1.0
-        too_large = measured.factor < 1.0
-        if too_large and measured.correlation > self.config.max_correlation:
+        if measured.factor < 1.0 and measured.correlation > self.config.max_correlation:
             return 1.0
-        factor = measured.factor if too_large else max(1.0, measured.factor * (1.0 - measured.light))
-        return 1.0 if abs(factor - 1.0) <= self.config.tolerance else factor
+        return 1.0 if abs(measured.noise - 1.0) <= self.config.tolerance else measured.noise
 
     def _gates(self, measured: VarianceScale) -> tuple[Gate, ...]:
         if not np.isfinite(measured.factor):

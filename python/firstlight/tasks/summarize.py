@@ -15,9 +15,10 @@ from typing_extensions import TypeVar
 
 from firstlight.algorithms.background import fit_mesh_background
 from firstlight.algorithms.noise import measure_sky_noise
+from firstlight.algorithms.variance_scale import measure_variance_scale
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
-from firstlight.images.psf import Psf
+from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.tasks.aperture_correction import CALIBRATED
 
@@ -120,7 +121,7 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         summary |= self._psf_star_residuals(psf_stars)
         summary |= self._higher_shapes(stars)
         summary |= _distance_to_psf_stars(exposure, psf_stars)
-        summary |= self._sky(exposure)
+        summary |= self._sky(exposure, summary["psf_sigma"])
         summary |= _where(exposure)
         summary["zero_point"] = exposure.photo_calib.zero_point if exposure.photo_calib else NAN
         summary["mag_lim"] = self._depth(exposure, summary)
@@ -196,9 +197,9 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         change = float(np.ptp(flux)) if np.all(flux >= 0) else NAN
         return dict(zip(names, (float(np.nanmax(trace) - np.nanmin(trace)), change, factor / sigma), strict=True))
 
-    def _sky(self, exposure: Exposure) -> dict[str, float]:
+    def _sky(self, exposure: Exposure, sigma: float) -> dict[str, float]:
         """Level of the subtracted sky, and noise, level and slope of what is left where nothing was detected."""
-        names = ("sky_noise", "sky_mean", "sky_slope", "mean_var", "variance_ratio")
+        names = ("sky_noise", "sky_light", "sky_mean", "sky_slope", "mean_var", "variance_ratio")
         level = float(sum(model.level for model in exposure.background)) if len(exposure.background) else NAN
         step = max(1, round(exposure.image.size / self.config.max_sky_pixels))
         rows = slice(step // 2 if exposure.shape[0] > step else 0, None, step)
@@ -207,9 +208,13 @@ class ExposureSummaryTask(SummarizeTask[ExposureSummaryConfig]):
         if np.count_nonzero(~occupied) < MIN_SKY_PIXELS:
             return {"sky_bg": level, **dict.fromkeys(names, NAN)}
         sky = measure_sky_noise(image, bad=occupied, variance=variance)
-        slope = _slope(image, ~occupied) / sky.sigma if sky.sigma > 0 else NAN
+        fwhm = FWHM_PER_SIGMA * sigma if math.isfinite(sigma) else None
+        scale = measure_variance_scale(image, variance=variance, bad=occupied, fwhm=fwhm)
+        light = 1.0 - scale.noise / scale.factor if scale.factor > 0 else 0.0
+        noise = sky.sigma * math.sqrt(1.0 - light)
+        slope = _slope(image, ~occupied) / noise if noise > 0 else NAN
         mean_var = float(np.mean(variance[~occupied]))
-        values = (sky.sigma, sky.level, slope, mean_var, sky.variance_ratio)
+        values = (noise, light, sky.level, slope, mean_var, sky.variance_ratio * (1.0 - light))
         return {"sky_bg": level, **dict(zip(names, values, strict=True))}
 
     def _effective_time(self, exposure: Exposure, summary: Mapping[str, float]) -> dict[str, float]:
