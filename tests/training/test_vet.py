@@ -15,7 +15,7 @@ from firstlight.images.fits import write_exposure
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.training import vet_network
 from firstlight.training.vet import VetRecipe, choose_threshold, train_features
-from firstlight.training.vet_examples import draw_positions, injected, make_examples
+from firstlight.training.vet_examples import THRESHOLD, as_bright, draw_positions, injected, make_examples
 from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
 from firstlight.training.vet_network import augmented
 from firstlight.training.vet_pool import FieldOrigin, gather_examples
@@ -61,6 +61,20 @@ def test_both_kinds_are_found_and_real_ones_are_as_bright_as_said():
     # log_snr is that of the fit; both have the scatter of the noise, and the PSF is up to 2 % off.
     measured = np.exp(found.features[found.real, 0])
     assert np.median(np.abs(measured - found.snr[found.real])) < 2.0 + 0.1 * np.median(found.snr[found.real])
+
+
+def test_on_an_artefact_only_noise_and_psf_excuse_another_brightness():
+    expected = np.array([4.0, 4.0, 60.0, 60.0, 60.0])
+    height = np.array([6.0, 8.0, 65.0, 85.0, 95.0])
+
+    alone, overlaid = (as_bright(height, expected, overlaid=np.full(5, way)) for way in (False, True))
+
+    np.testing.assert_array_equal(alone, [True, True, True, True, False])
+    np.testing.assert_array_equal(overlaid, [True, False, True, False, False])
+
+
+def test_every_example_is_as_significant_as_it_was_looked_for():
+    assert examples().peak_snr.min() >= THRESHOLD
 
 
 def test_the_same_seed_gives_the_same_examples():

@@ -15,9 +15,13 @@ from scipy.special import expit
 from firstlight.algorithms.boosted_trees import BoostedTrees, Calibration, fit_boosted_trees, fit_calibration
 from firstlight.errors import InputError
 from firstlight.kernels.arrays import FloatArray
+from firstlight.tasks.detect_difference import DetectDifferenceConfig
 from firstlight.tasks.vet_models import FEATURE_MODEL, FeatureModel
 from firstlight.training.vet_examples import VetExamples
 from firstlight.training.vet_pool import FieldOrigin, gather_examples
+
+HANDED_ON = DetectDifferenceConfig().threshold
+"""Significance from which the detection hands candidates on [standard deviation]; fainter ones only teach."""
 
 _LOG = structlog.get_logger()
 _EASY = 0.02
@@ -76,7 +80,7 @@ class VetTraining:
     learned
         With the importance that hard ones got.
     judged
-        Of other fields, just as they were found.
+        Of other fields, just as the detection hands them on.
     model
     n_fields
         That could be used.
@@ -106,6 +110,7 @@ def train_features(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]] = (), *
     """
     judged_by, groups = _divided(_origins(recipe, pairs), recipe)
     judged, learned = (_gathered(origins, recipe, jobs) for origins in (judged_by, groups[0]))
+    judged = judged[judged.peak_snr >= HANDED_ON]
     _require_both(learned, "learn from")
     _require_both(judged, "judge by")
     trees = _fit(learned, recipe)

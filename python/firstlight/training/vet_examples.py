@@ -18,14 +18,14 @@ from firstlight.algorithms.warping import PositionMap
 from firstlight.framework import Layer, build_config
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
-from firstlight.kernels.arrays import FloatArray
+from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.tasks.align import LanczosAlignTask, both_wcs, sky_map
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
 from firstlight.tasks.vet import candidate_stamps
 from firstlight.tasks.vet_features import SMALLEST_HALF
-from firstlight.training.vet_fields import TrainingField
+from firstlight.training.vet_fields import OVERLAYS, TrainingField
 
 NETWORK_HALF = 12
 """Half size of what the network looks at [pixel]."""
@@ -50,6 +50,8 @@ class VetExamples:
     real : (n,)
     snr : (n,)
         True significance of real ones, measured one of false ones.
+    peak_snr : (n,)
+        Measured significance of every one, by which the detection hands it on.
     kind : (n,)
         What an artefact is; ``real`` for others.
     number : (n,)
@@ -63,6 +65,7 @@ class VetExamples:
     channels: NDArray[np.float16]
     real: NDArray[np.bool_]
     snr: NDArray[np.float32]
+    peak_snr: NDArray[np.float32]
     kind: NDArray[np.str_]
     number: NDArray[np.int64]
     fwhm: NDArray[np.float32]
@@ -182,6 +185,23 @@ def injected(
     )
 
 
+def as_bright(height: FloatArray, expected: FloatArray, *, overlaid: BoolArray) -> BoolArray:
+    """Return (n,) which detections are as significant as the sources injected there: others are neither real nor false.
+
+    What the subtraction leaves may take half away from a source or add half to it. On an artefact only the noise and
+    the PSF excuse a difference, for then the artefact may be most of what was detected.
+
+    Parameters
+    ----------
+    height, expected : (n,)
+        Significance measured, and that of the injected source.
+    overlaid : (n,)
+        Whether an artefact lies there.
+    """
+    change = height - expected
+    return np.asarray(np.where(overlaid, np.abs(change) < 3.0 + 0.1 * expected, np.abs(change) < 3.0 + 0.5 * expected))
+
+
 def _rough_errors(field: TrainingField, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
     """Return the expected error of a faint flux on the difference, from the skies of both exposures."""
     science = field.science
@@ -243,12 +263,12 @@ def _labelled(
     )
     truth = np.nan_to_num(flux / errors, nan=0.0)
     gap, nearest = KDTree(np.column_stack([x, y])).query(np.column_stack([at_x, at_y]))
+    kinds = field.kinds(at_x, at_y)
     sign = np.asarray(sources["is_negative"], dtype=bool)
     height = np.abs(np.nan_to_num(np.asarray(sources["peak_snr"], dtype=np.float64)))
     expected = truth[nearest]
-    # What is far brighter than the injected source is an artefact on top of it, and neither real nor false.
-    alike = (height < 1.5 * expected + 3.0) & (height > 0.5 * expected - 3.0)
-    real = (gap < max(_LABEL_RADIUS, 0.5 * fwhm)) & (sign == negative) & alike
+    real = (gap < max(_LABEL_RADIUS, 0.5 * fwhm)) & (sign == negative)
+    real &= as_bright(height, expected, overlaid=np.isin(kinds, OVERLAYS))
     kept = real | (gap > max(3.0 * fwhm, 8.0))
     half = max(NETWORK_HALF + 1, SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
     stamps = candidate_stamps(science, template, difference, x=at_x, y=at_y, half=half)
@@ -257,7 +277,6 @@ def _labelled(
     kept &= (~stamps.known & core).sum(axis=(1, 2)) < 0.25 * core.sum(axis=(1, 2))
     stamps = stamps[kept].upright(sign[kept])
     own = max(SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
-    kinds = np.where(real, "real", field.kinds(at_x, at_y))
     return VetExamples(
         features=candidate_features(stamps.cropped(own), psf=difference.psf, fwhm=fwhm).astype(np.float32),
         channels=network_channels(
@@ -265,7 +284,8 @@ def _labelled(
         ).astype(np.float16),
         real=real[kept],
         snr=np.where(real, expected, height)[kept].astype(np.float32),
-        kind=kinds[kept].astype("U10"),
+        peak_snr=height[kept].astype(np.float32),
+        kind=np.where(real, "real", kinds)[kept].astype("U10"),
         number=np.full(int(kept.sum()), field.number, dtype=np.int64),
         fwhm=np.full(int(kept.sum()), fwhm, dtype=np.float32),
         weight=np.ones(int(kept.sum()), dtype=np.float32),

@@ -35,6 +35,9 @@ _BITS = {
     "bad_column": TruthBit.BAD_COLUMN,
     "saturated": TruthBit.SATURATED,
 }
+OVERLAYS = tuple(_BITS)
+"""Artefacts that may lie on top of a new source."""
+
 _EDGE = 16.0
 _STAR_SNR = 15.0
 
@@ -211,15 +214,16 @@ def _truth_classifier(
         {name: ndimage.binary_dilation((truth.mask & bit) > 0, iterations=reach[name]) for name, bit in _BITS.items()}
         for truth in truths
     ]
-    bright = {"star": at[~galaxy & (snr > _STAR_SNR)], "galaxy": at[galaxy & (snr > _STAR_SNR)]}
+    # Wings fall about with the fourth power of the distance: what is left of a brighter star lies farther out.
+    reach_of = 1.5 * fwhm * np.maximum(snr / _STAR_SNR, 0.0) ** 0.25
+    bright = {"star": ~galaxy & (snr > _STAR_SNR), "galaxy": galaxy & (snr > _STAR_SNR)}
 
     def classify(x: FloatArray, y: FloatArray) -> NDArray[np.str_]:
         positions = (np.asarray(x), np.asarray(y)), to_template(np.asarray(x), np.asarray(y))
         kinds = np.full(len(x), "noise", dtype="U10")
         for name in ("galaxy", "star"):
-            if len(bright[name]):
-                gap = np.hypot(x[:, None] - bright[name][None, :, 0], y[:, None] - bright[name][None, :, 1])
-                kinds[gap.min(axis=1) < 1.5 * fwhm] = name
+            gap = np.hypot(*(axis[:, None] - at[bright[name], k] for k, axis in enumerate((x, y))))
+            kinds[(gap < reach_of[bright[name]]).any(axis=1)] = name
         for (at_x, at_y), truth in zip(positions, truths, strict=True):
             ny, nx = truth.mask.shape
             kinds[(np.minimum(at_x, at_y) < _EDGE) | (at_x > nx - _EDGE) | (at_y > ny - _EDGE)] = "edge"
