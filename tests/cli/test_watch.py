@@ -104,20 +104,43 @@ def test_a_damaged_file_is_set_aside_with_its_reason_and_taken_when_it_is_replac
     assert night(folder)[name] == ("done", "")
 
 
-def test_killed_in_the_middle_it_goes_on_and_loses_nothing(folder):
-    for minute in range(1, 9):
+@pytest.mark.parametrize(
+    ("signals", "code", "asked"),
+    [((signal.SIGKILL,), -9, 0), ((signal.SIGINT,), 0, 1), ((signal.SIGINT, signal.SIGTERM), 130, 1)],
+)
+def test_stopped_in_the_middle_it_goes_on_and_loses_nothing(folder, signals, code, asked):
+    for minute in range(1, 17):
         frame(folder / f"incoming/{minute}.fits", minute)
-    with subprocess.Popen(OWN_PROCESS, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(OWN_PROCESS, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
         while not list((folder / "R").glob("night/1/.quanta/*/*.json")) and time.monotonic() < until:
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        for each in signals:
+            process.send_signal(each)
+            time.sleep(0.05)
+        said = process.stderr.read()
 
+    assert process.returncode == code
+    assert said.count("finishing the exposure in work; Ctrl-C again to stop now\n") == asked
+    assert said.count("  done  ") < 16
     assert call(f"{WATCH} --once")[0] == 0
-
-    assert len(results(folder)) == 8
-    assert [status for status, _ in night(folder).values()] == ["done"] * 8
+    assert len(results(folder)) == 16
+    assert [status for status, _ in night(folder).values()] == ["done"] * 16
     assert call("repo check R")[0] == 0
+
+
+def test_nothing_to_run_on_is_told_and_is_no_success(folder):
+    code, errors = call(f"{WATCH} --once")
+    assert (code, errors.count("nothing to run on\n")) == (3, 1)
+
+    frame(folder / "incoming/1.fits", 1)
+    code, errors = call(f"{WATCH} --once -d 'exposure < 0'")
+
+    assert code == 3
+    assert "1.fits  waiting: nothing is done for it with -d 'exposure < 0'" in errors
+    assert "isr: 0 found -> 0 quanta" in errors
+    assert call(f"{WATCH} --once")[0] == 0
+    assert night(folder)["1.fits"] == ("done", "")
 
 
 def test_an_interrupt_ends_the_night(folder):

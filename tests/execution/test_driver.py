@@ -100,12 +100,17 @@ def where(number):
     return DataId(instrument="x", visit=number)
 
 
-def drive(plan, executor, *, ended=None, **options):
+def drive(plan, executor, *, ended=None, save=None, **options):
     """Take a plan through an executor; return the driver, the schedule and the records that were saved."""
     saved = []
     schedule = Schedule(plan, ended=ended or {}, path_of=lambda name, at: f"/{name}/{at}", record_path_of=lambda *_: "")
     driver = Driver(
-        plan, schedule, executor, DriverOptions(**options), save=saved.extend, tell=lambda record: told.append(record)
+        plan,
+        schedule,
+        executor,
+        DriverOptions(**options),
+        save=save or saved.extend,
+        tell=lambda record: told.append(record),
     )
     told: list[object] = []
     with executor:
@@ -183,6 +188,15 @@ def test_fail_fast_sends_nothing_after_the_first_failure_and_keeps_what_was_fini
     assert len(driver.saved) == len(executor.tried) + driver.counts["blocked"]
 
 
+def test_asked_to_stop_it_finishes_the_exposure_in_work_and_begins_no_other_one():
+    executor = Scripted()
+    driver = drive(chain_plan(5), executor, stop=lambda: len(executor.tried) >= 4)
+
+    assert [name for name, _ in executor.tried] == [(label, number) for number in (0, 1) for label in "abc"]
+    assert len(driver.saved) == 6
+    assert driver.schedule.left == 9
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the executor broke")])
 def test_an_interruption_keeps_what_was_finished(error):
     executor = Scripted({("b", 1): [error]})
@@ -191,6 +205,19 @@ def test_an_interruption_keeps_what_was_finished(error):
 
     finished = {name for name, _ in executor.tried} - {("b", 1)}
     assert set(states(executor.driver)) == finished
+
+
+def test_what_was_being_saved_when_an_interruption_came_is_not_saved_again():
+    saved = []
+
+    def save(records):
+        saved.extend((record["label"], record["data_key"]) for record in records)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drive(chain_plan(40), Scripted(), save=save)
+
+    assert len(saved) == len(set(saved)) >= 100
 
 
 def test_what_ended_before_is_not_run_and_is_read_by_what_hangs_on_it():

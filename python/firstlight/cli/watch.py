@@ -56,8 +56,8 @@ def watch(
 
     A file is taken when it is whole and at rest, in whatever order files come; masks that lie beside their image then
     go in with it. One that is damaged is set aside with its reason, and taken when it is replaced. Each image is told
-    with its seeing, zero point, depth, and the time from its arrival to its results. Stopped or killed, the same
-    command goes on where it was; Ctrl-C ends the night.
+    with its seeing, zero point, depth, and the time from its arrival to its results. Ctrl-C finishes the exposure in
+    work and ends the night, a second one stops at once. Stopped or killed, the same command goes on where it was.
 
     \b
       firstlight watch incoming/ -b repo -p single_frame.yaml -o 2026-01-03
@@ -68,7 +68,7 @@ def watch(
     With 'night.yaml' the candidates of each image become objects and alerts. After each image REPO/NAME/pages shows the
     night and its candidates; REPO/NAME/night.json tells what became of each file.
 
-    Exit code: 0 all is well, 1 an image failed or was set aside.
+    Exit code: 0 all is well, 1 an image failed or was set aside, 3 nothing to run on (--once), 130 stopped at once.
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     with loading():

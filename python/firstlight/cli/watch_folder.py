@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from firstlight.cli.candidate_steps import settled_afterwards
-from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA
+from firstlight.cli.exit_codes import DONE, FAILED_ON_DATA, NOTHING_TO_DO
 from firstlight.cli.night_follower import follower_of
 from firstlight.cli.night_pages import PAGES, NightPages
 from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
@@ -25,6 +25,8 @@ from firstlight.execution.executor import Executor, InProcessExecutor
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.local import LocalExecutor
 from firstlight.execution.night_log import NightEntry, NightLog
+from firstlight.execution.plan import Plan
+from firstlight.execution.stopping import StopRequest
 from firstlight.execution.watch import Watcher, WatchSettings
 from firstlight.images.instrument import Instrument
 from firstlight.instruments import get_instrument
@@ -82,9 +84,10 @@ def watch_folder(job: WatchJob) -> int:
             tell=partial(_say, console),
             follower=None if afterwards is None else follower_of(repo, afterwards, job.output),
             changed=NightPages(repo, job.output).update,
+            stop=stop,
         )
         _say_line(console, f"watching {job.folder}; Ctrl-C ends the night")
-        while not stop.is_set():
+        while not stop.is_asked():
             watcher.look()
             if job.once and not watcher.inbox.n_waiting:
                 break
@@ -92,7 +95,19 @@ def watch_folder(job: WatchJob) -> int:
         watcher.close()
     _say_night(console, log, job)
     counts = log.counts()
-    return FAILED_ON_DATA if counts[night_log.FAILED] or counts[night_log.SET_ASIDE] else DONE
+    if counts[night_log.FAILED] or counts[night_log.SET_ASIDE]:
+        return FAILED_ON_DATA
+    return _say_nothing(console, watcher.plan) if job.once and not watcher.plan else DONE
+
+
+def _say_nothing(console: Console, plan: Plan | None) -> int:
+    """Say why there was nothing to run on, and return the exit code for it."""
+    for line in plan.ledger() if plan is not None else ():
+        _say_line(console, line)
+    _say_line(
+        console, "nothing to run on" + ("; the lines above say which step found nothing" if plan is not None else "")
+    )
+    return NOTHING_TO_DO
 
 
 def _camera(given: SettingsOptions) -> Instrument | None:
@@ -104,14 +119,17 @@ def _executor(jobs: int) -> Executor:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """Let Ctrl-C and a termination end the loop after the image that is being worked on; a second one ends at once."""
-    stop = threading.Event()
+def _stopping() -> Iterator[StopRequest]:
+    """Let Ctrl-C and a termination end the loop after the exposure in work; a second one ends at once."""
+    stop = StopRequest()
 
     def ask(number: int, frame: object) -> None:
-        if stop.is_set():
+        stop.ask()
+        if stop.at_once:
             raise KeyboardInterrupt
-        stop.set()
+        if not stop.is_waiting:
+            # What is interrupted may be writing to the same stream, whose buffer must not be entered twice.
+            os.write(2, b"finishing the exposure in work; Ctrl-C again to stop now\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

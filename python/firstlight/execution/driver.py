@@ -42,6 +42,8 @@ class DriverOptions:
         Whether the first failure ends the run.
     readers
         Storage -> ``module:function`` for what only higher floors can read.
+    stop
+        Once it returns true, only exposures that are begun are finished; None for never.
     """
 
     jobs: int = 1
@@ -50,6 +52,7 @@ class DriverOptions:
     memory_bytes: int | None = None
     fail_fast: bool = False
     readers: Mapping[str, str] = field(default_factory=dict)
+    stop: Callable[[], bool] | None = None
 
 
 class Driver:
@@ -153,14 +156,17 @@ class Driver:
         self._seconds[record["label"]] = (number + 1, seconds + record.get("wall_s", 0.0))
 
     def _submit(self) -> None:
-        """Keep every worker busy, and one batch more for each in the queue."""
+        """Keep every worker busy, and one batch more for each in the queue; a single one does an exposure at a time."""
         if self._stopping:
             return
-        room = 2 * self._options.jobs - self._in_flight
+        jobs = self._options.jobs
+        room = (2 * jobs if jobs > 1 else 1) - self._in_flight
         while room > 0 and self._alone:
             number = self._alone.popleft()
             self._send(self._plan.quanta[number].step, self._schedule.again(number), tries=self._tries[number])
             room -= 1
+        if self._options.stop is not None and self._options.stop():
+            self._schedule.keep_begun()
         for step in reversed(range(len(self._plan.steps))):
             while room > 0 and self._schedule.ready[step]:
                 self._send(step, self._schedule.take(step, self._batch_size(step)))
@@ -207,7 +213,8 @@ class Driver:
                 self._unsaved.append(arrived)
 
     def _flush(self) -> None:
-        if self._unsaved:
-            self._save(self._unsaved)
-        self._unsaved = []
+        # Saving may be interrupted, and must not be done twice then; what is lost here is taken over from its files.
+        records, self._unsaved = self._unsaved, []
+        if records:
+            self._save(records)
         self._saved_at = time.monotonic()

@@ -126,8 +126,14 @@ class Follower:
     log: FollowLog
     _tried: dict[str, str] = field(default_factory=dict)
 
-    def follow(self) -> list[FollowedImage]:
-        """Do the images whose candidates are new, in the order of time, and return what became of each."""
+    def follow(self, *, stop: Callable[[], bool] | None = None) -> list[FollowedImage]:
+        """Do the images whose candidates are new, in the order of time, and return what became of each.
+
+        Parameters
+        ----------
+        stop
+            Once it returns true, images that are not begun are left for another time; None for never.
+        """
         new = [row for row in self._candidates() if self._is_new(row)]
         if not new:
             return []
@@ -137,6 +143,8 @@ class Follower:
             done.append(self._follow(row, records))
             self._tried[_name_of(row)] = row.checksum
             self.log.save()
+            if stop is not None and stop():
+                break
         return done
 
     def finish(self) -> list[FollowedImage]:

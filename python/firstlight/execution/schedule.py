@@ -15,6 +15,9 @@ from firstlight.repo.dataset_types import data_key
 PathOf = Callable[[str, DataId], str]
 """Dataset type, data id -> path of a file to be written."""
 
+Place = tuple[str, int]
+"""Instrument and number of an exposure; a visit of one exposure has the same number."""
+
 
 @dataclass(frozen=True)
 class Made:
@@ -47,6 +50,7 @@ class Schedule:
         self._record_path_of = record_path_of
         self._waiting: dict[int, int] = {}
         self._after: dict[int, list[int]] = {}
+        self._begun: set[Place | None] = set()
         self.ready: dict[int, deque[int]] = {number: deque() for number in range(len(plan.steps))}
         """Number of a step -> quanta that can start."""
 
@@ -78,8 +82,16 @@ class Schedule:
         """Return up to ``most`` quanta of a step that can start; they are not offered again."""
         taken: list[Quantum] = []
         while self.ready[step] and len(taken) < most:
-            taken.append(self._described(self.ready[step].popleft()))
+            number = self.ready[step].popleft()
+            self._begun.add(place_of(self._plan.quanta[number].data_id))
+            taken.append(self._described(number))
         return taken
+
+    def keep_begun(self) -> None:
+        """Offer only what belongs to an exposure of which something was taken, now and later."""
+        for step, numbers in self.ready.items():
+            kept = (number for number in numbers if place_of(self._plan.quanta[number].data_id) in self._begun)
+            self.ready[step] = deque(kept)
 
     def again(self, number: int) -> list[Quantum]:
         """Return one quantum that was taken before, to be tried again."""
@@ -172,3 +184,9 @@ class Schedule:
                     "path": made["path"],
                     "data_id": made["data_id"],
                 }
+
+
+def place_of(data_id: Mapping[str, Any]) -> Place | None:
+    """Return which exposure a piece of work belongs to; None for one of no exposure."""
+    number = data_id.get("exposure", data_id.get("visit"))
+    return None if number is None else (str(data_id["instrument"]), int(number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from firstlight.execution.driver import BAD, DriverOptions
@@ -14,8 +14,11 @@ from firstlight.execution.follow import LATE, Follower
 from firstlight.execution.follow_log import FollowedImage
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.night_log import DONE, FAILED, SET_ASIDE, WAITING, NightEntry, NightLog
+from firstlight.execution.plan import Plan
 from firstlight.execution.run import Prepared, RunRequest, plan_for, run_pipeline, runs_of
 from firstlight.execution.run_folder import RunFolder
+from firstlight.execution.schedule import Place, place_of
+from firstlight.execution.stopping import StopRequest
 from firstlight.execution.work import Record
 from firstlight.framework import BuiltPipeline
 from firstlight.repo.ingest import Mode, ingest
@@ -26,11 +29,11 @@ from firstlight.repo.translated import Translate, Translated
 ILL = frozenset({*BAD, "partial", "blocked"})
 """How work ends on an image that something is wrong with."""
 
+NO_STEP = "no step of the pipeline takes it"
+"""Why an image waits of which nothing says why it is left out."""
+
 OBJECTS = "objects: "
 """Stands before the reason why an image could not be followed."""
-
-Place = tuple[str, int]
-"""Instrument and number of an exposure; a visit of one exposure has the same number."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Watcher:
         Finds objects and writes alerts; None where nothing follows the tasks.
     changed
         Called with the entries whose status has changed, once their results are kept.
+    stop
+        Whether somebody wants the end.
     """
 
     repo: Repo
@@ -86,6 +91,10 @@ class Watcher:
     tell: Callable[[NightEntry], None]
     follower: Follower | None = None
     changed: Callable[[Sequence[NightEntry]], None] | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
+    plan: Plan | None = None
+    """The last one that was made."""
+
     _headers: dict[Path, Sequence[Translated]] = field(default_factory=dict)
     _is_first: bool = True
 
@@ -165,6 +174,11 @@ class Watcher:
     def _run(self) -> None:
         """Plan everything and do what is left of it."""
         work = _Round()
+
+        def begin(prepared: Prepared) -> None:
+            self.plan = prepared.plan
+            work.begin(prepared)
+
         request = RunRequest(self.settings.output, stays_open=True)
         run_pipeline(
             self.repo,
@@ -178,17 +192,32 @@ class Watcher:
             ),
             request,
             self.executor(),
-            self.settings.options,
-            planned=work.begin,
+            replace(self.settings.options, stop=self.stop.is_asked),
+            planned=begin,
             tell=work.note,
             saved=lambda: self._settle(work),
         )
         self._settle(work)
+        self._tell_left_out(work)
+
+    def _tell_left_out(self, work: _Round) -> None:
+        """Say of images that are waited for, and of which the plan has nothing, why they wait."""
+        where, dropped = self.settings.where, self.plan.dropped if self.plan is not None else ()
+        why = f"nothing is done for it with -d {where!r}" if where else str(next(iter(dropped), NO_STEP))
+        for entry in self.log.entries.values():
+            place = _place_of(entry)
+            if entry.status == WAITING and place is not None and place not in work.missing and entry.reason != why:
+                entry.reason = why
+                self.tell(entry)
+        self.log.save()
 
     def _settle(self, work: _Round) -> None:
         """Follow images that are through, and write down what became of those that were waited for or tried again."""
+        if self.stop.at_once:
+            return
         if self.follower is not None:
-            work.note_followed(self.follower.follow(), all_of=self.follower.log.entries.values())
+            followed = self.follower.follow(stop=self.stop.is_asked)
+            work.note_followed(followed, all_of=self.follower.log.entries.values())
         through = [
             (entry, place)
             for entry in self.log.entries.values()
@@ -246,7 +275,7 @@ class _Round:
         reasons = {line.label: line.reason for line in plan.dropped}
         steps = [step.label for step in plan.steps if {"exposure", "visit"}.intersection(step.dimensions)]
         for number, quantum in enumerate(plan.quanta):
-            if (place := _place(dict(quantum.data_id))) is None:
+            if (place := place_of(quantum.data_id)) is None:
                 continue
             missing = self.missing.setdefault(place, {label: reasons[label] for label in steps if label in reasons})
             missing.pop(plan.label(quantum), None)
@@ -256,7 +285,7 @@ class _Round:
                 self.left[place] += 1
 
     def note(self, record: Record) -> None:
-        if (place := _place(record["data_id"])) is not None:
+        if (place := place_of(record["data_id"])) is not None:
             self.told.setdefault(place, []).append(record)
             self.ended[place] = time.time()
             self.left[place] -= 1
@@ -299,14 +328,6 @@ class _Round:
 
 def _place_of(entry: NightEntry) -> Place | None:
     return None if entry.exposure is None else (entry.instrument, entry.exposure)
-
-
-def _place(data_id: object) -> Place | None:
-    """Return which exposure a piece of work belongs to; None for one of no exposure."""
-    if not isinstance(data_id, dict):
-        return None
-    number = data_id.get("exposure", data_id.get("visit"))
-    return None if number is None else (str(data_id["instrument"]), int(number))
 
 
 def _reason(ill: Sequence[Record]) -> str:
