@@ -62,6 +62,26 @@ def test_sky_of_the_difference_is_white_noise_of_the_stated_size(method):
         assert abs(np.nanmean(pairs)) < max(0.02, 4 / np.sqrt(n))
 
 
+def test_rows_that_the_readout_shifted_are_level_again_and_told():
+    pair, clean = subtracted(AlardLuptonSubtractTask)
+    sigma = float(np.sqrt(np.median(pair.science.variance)))
+    shifts = 0.4 * sigma * np.random.default_rng(4).normal(size=pair.science.shape[0])
+    science = pair.science.replace(image=pair.science.image + shifts[:, None].astype(np.float32))
+    result = AlardLuptonSubtractTask().run(science, pair.template)
+
+    of_clean, of_shifted = (
+        {gate.name: gate.value for gate in each.gates}["difference_line_noise"] for each in (clean, result)
+    )
+    assert of_clean < 0.05
+    # The sky is the sum of both images' noise, whose ratio is that of the variances.
+    expected = 0.4 * sigma / float(np.sqrt(np.nanmedian(clean.difference.variance)))
+    assert of_shifted == pytest.approx(expected, rel=0.25)
+    both = np.isfinite(significance(clean)) & np.isfinite(significance(result))
+    change = (significance(result) - significance(clean))[both]
+    # Of the shifts of 0.4, only the error of the medians of about 400 pixels of sky is left.
+    assert np.std(change) < 0.15
+
+
 @every_method
 @pytest.mark.parametrize("fwhm", [(2.6, 2.2), (2.2, 3.0)])
 def test_stars_that_do_not_vary_leave_little_more_than_noise(method, fwhm):

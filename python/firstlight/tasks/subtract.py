@@ -14,6 +14,7 @@ from typing_extensions import TypeVar
 
 from firstlight.algorithms.decorrelation import filtered_variance
 from firstlight.algorithms.difference_quality import measure_sky, residual_ratios
+from firstlight.algorithms.line_noise import line_levels
 from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.algorithms.psf_convolution import convolved_psf
 from firstlight.algorithms.significance import matched_significance
@@ -34,6 +35,12 @@ from firstlight.tasks.subtract_pair import (
 )
 
 UNUSABLE = ("BAD", "SAT", "NO_DATA", "CR", "SAT_TEMPLATE", "EDGE")
+
+MAX_SKY_VARIANCE = 1.5
+"""Pixels with more than so many times the median variance have stars on them and say nothing about lines."""
+
+MIN_LINE_PIXELS = 50
+"""Lines with fewer pixels of sky are left as they are."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +145,10 @@ class SubtractConfig(Config):
     background: Subtask[BackgroundTask] | None = subtask(MeshBackgroundTask, bin_size=64, order=4)
     """Takes off what is left of the sky in the difference; empty to leave it to the kernel, which sees it at stars."""
 
+    min_line_excess: PositiveFloat | None = 5.0
+    """Rows, then columns, are levelled where their medians scatter by so much more than noise lets them
+    [standard deviation of that scatter]; null to leave them."""
+
     max_lost_weight: float = Field(default=0.01, gt=0.0, lt=1.0)
     """A pixel is masked where more than this share of the kernel falls on pixels that are bad or not there."""
 
@@ -236,12 +247,10 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         unusable = mask.any_of(*UNUSABLE)
         left_sky = self._left_sky(pair, matched, variance, unusable)
         if left_sky is not None:
-            surface = left_sky.evaluate()
-            matched = replace(
-                matched,
-                difference=matched.difference - surface,
-                matched_template=matched.matched_template + surface,
-            )
+            matched = _without(matched, left_sky.evaluate())
+        lines = self._left_lines(matched, variance, unusable)
+        if lines.any():
+            matched = _without(matched, lines)
         sky = measure_sky(matched.difference, variance, bad=unusable)
         measured = self.config.noise == "measured" and sky.noise_ratio > 0.0
         score = self._score(pair, matched, psf, unusable, measured=measured) if self.config.score else None
@@ -285,6 +294,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
                 self._residual_gate(left[matched.used]),
                 Gate("difference_noise", abs(sky.noise_ratio - 1.0), warn=0.1, n=sky.n_pixels),
                 Gate("difference_correlation", abs(sky.correlation), warn=0.05, n=sky.n_pixels),
+                Gate("difference_line_noise", _over_noise(lines, variance, unusable), warn=0.5, n=sum(pair.shape)),
             ),
             funnel=Funnel("kernel_stars", (*stars.steps, ("used", int(matched.used.sum())))),
         )
@@ -297,6 +307,26 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             return None
         mask = Mask.empty(pair.shape).with_plane("BAD", unusable)
         return self.background.run(Exposure(image=matched.difference, mask=mask, variance=variance)).background
+
+    def _left_lines(
+        self, matched: MatchedPair, variance: NDArray[np.float32], unusable: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        """Return by how much rows and columns lie off (ny, nx); 0 where nothing looks for it."""
+        lines = np.zeros(matched.difference.shape, dtype=np.float32)
+        if self.config.min_line_excess is None or unusable.all():
+            return lines
+        bad = unusable | (variance > MAX_SKY_VARIANCE * np.median(variance[~unusable]))
+        for axis in (1, 0):
+            levels = line_levels(
+                matched.difference - lines,
+                variance,
+                bad=bad,
+                axis=axis,
+                min_pixels=MIN_LINE_PIXELS,
+                min_excess=self.config.min_line_excess,
+            )
+            lines += np.expand_dims(levels.astype(np.float32), axis)
+        return lines
 
     def _matched_psf(self, pair: SubtractPair, kernel: MatchingKernel) -> Psf:
         if kernel.convolved == "science":
@@ -347,3 +377,13 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             fail=self.config.fail_residual_ratio,
             n=len(known),
         )
+
+
+def _without(matched: MatchedPair, left: NDArray[np.float32]) -> MatchedPair:
+    """Return the pair with what is left of the sky taken off the difference and given to the template."""
+    return replace(matched, difference=matched.difference - left, matched_template=matched.matched_template + left)
+
+
+def _over_noise(lines: NDArray[np.float32], variance: NDArray[np.float32], unusable: NDArray[np.bool_]) -> float:
+    """Return the scatter of what was levelled in units of the noise of a pixel."""
+    return float(np.std(lines[~unusable]) / np.sqrt(np.median(variance[~unusable])))
