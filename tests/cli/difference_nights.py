@@ -66,6 +66,8 @@ def candidates(fluxes: np.ndarray, *, seed: int) -> Table:
     return Table(
         {
             "id": rows + 1,
+            "x": X[rows] + shift[0],
+            "y": Y[rows] + shift[1],
             "ra": ra,
             "dec": dec,
             "ra_err": error,

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -17,13 +18,18 @@ from matplotlib.image import imread
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.images.psf import GaussianPsf
+from firstlight.images.wcs import SkyWcs, TanSip
 from firstlight.qa.night import CurvePoint, NightCandidate, NightContent, NightExposure, ObjectContent
 from firstlight.qa.night_page import candidates_page, night_page, object_page, step_times
+from firstlight.qa.sky_links import sky_links
+from firstlight.qa.stamp_marks import Compass, compasses, stamp_marks
 from firstlight.qa.stamps import LARGEST_HALF, encode_stamp, triplet
 from firstlight.qa.svg import PlotPoint, light_curve_plot, nice_ticks, scatter_plot, spark_line
 
+OUTER = re.compile(r'<a class="outer" href="https://[^"]*" target="_blank" rel="noreferrer">')
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SHAPE, NOISE = (90, 100), 3.0
+COMPASS = Compass(east=(-2.4, 0.6), north=(0.6, 2.4))
 DONE = NightExposure(
     "a.fits", 60858.4, "r", "M 67", 2.1, 26.1, 20.5, n_candidates=5, n_kept=3, n_new=1, n_alerts=3, latency=31.0,
     seconds={"calibrate": 3.0, "difference": 5.0},
@@ -47,7 +53,7 @@ def candidate(number: int, snr: float, score: float, **more: object) -> NightCan
     one = NightCandidate(
         number, image=f"cam_{number}_0", mjd=60858.4, band="r", ra=10.0 + number / 100, dec=-5.0, flux=100.0 * snr,
         flux_err=100.0, mag=31.4 - 2.5 * np.log10(abs(100.0 * snr)), snr=snr, score=score, is_new=number == 3,
-        n_detections=2, stamps=triplet((image(900.0), image(500.0), image(400.0)), x=50.0, y=40.0),
+        n_detections=2, stamps=triplet((image(900.0), image(500.0), image(400.0)), x=50.0, y=40.0, compass=COMPASS),
     )  # fmt: skip
     return replace(one, **more)
 
@@ -129,8 +135,60 @@ def test_an_object_is_named_by_its_place(pages):
 
 @pytest.mark.parametrize("name", ["index", "candidates", "object"])
 def test_a_page_asks_for_nothing_from_elsewhere(pages, name):
-    assert not re.findall(r"(?:src|href)=\"(?!data:|#|index|candidates|objects/|\.\./)", pages[name])
-    assert not re.findall(r"url\(|@import|https?:", pages[name])
+    own = OUTER.sub("", pages[name])
+
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#|index|candidates|objects/|\.\./)", own)
+    assert not re.findall(r"url\(|@import|https?:", own)
+
+
+@pytest.mark.parametrize(("ra", "dec"), [(10.01, -5.0), (359.999999, 0.0000012), (0.0, 89.9)])
+def test_links_ask_services_for_the_place(ra, dec):
+    asked = {}
+    for name, address in sky_links(ra=ra, dec=dec):
+        parts = urlsplit(address)
+        words = dict(parse_qsl(parts.query, strict_parsing=True))
+        place = words.get("Coord") or words.get("target") or f"{words['ra']} {words.get('decl') or words['dec']}"
+        asked[name] = tuple(float(each.rstrip("d")) for each in place.split())
+        assert parts.scheme == "https"
+
+    assert asked == dict.fromkeys(
+        ("SIMBAD", "NED", "Aladin", "TNS"), (pytest.approx(ra, abs=1e-6), pytest.approx(dec, abs=1e-6))
+    )
+
+
+def test_every_candidate_and_object_has_its_links(pages):
+    for name, n in (("index", 0), ("candidates", 5), ("object", 1)):
+        assert len(OUTER.findall(pages[name])) == 4 * n
+    assert "Coord=10.010000+-5.000000" in pages["object"]
+
+
+@pytest.mark.parametrize("turn", [0.0, 35.0, 200.0])
+@pytest.mark.parametrize("flip", [1, -1])
+def test_arrows_point_where_the_sky_goes_and_the_bar_has_its_length(turn, flip):
+    angle, scale = np.radians(turn), 0.4
+    cd = scale / 3600 * np.array([[-flip * np.cos(angle), np.sin(angle)], [flip * np.sin(angle), np.cos(angle)]])
+    wcs = SkyWcs.from_tan_sip(TanSip((40.0, 70.0), (49.0, 44.0), cd, np.zeros((1, 1)), np.zeros((1, 1))))
+    x, y = 60.0, 40.0
+    [compass] = compasses(wcs.local_jacobian(x=np.array([x]), y=np.array([y])))
+    marks = stamp_marks(compass, size=41)
+    begin = re.findall(r"M([\d.]+) ([\d.]+)L([\d.]+) ([\d.]+)", marks)
+    (ra,), (dec,) = wcs.pixel_to_sky(x=np.array([x]), y=np.array([y]))
+
+    for drawn, step in zip(begin, ((0.0, 1.0), (1.0, 0.0)), strict=True):
+        x0, y0, x1, y1 = map(float, drawn)
+        ahead = wcs.sky_to_pixel(ra=ra + step[0] / 3600 / np.cos(np.radians(dec)), dec=dec + step[1] / 3600)
+        expected = np.array([ahead[0] - x, y - ahead[1]])
+        shown = np.array([x1 - x0, y1 - y0])
+        # Numbers are written with one decimal, and an arrow is 14 long.
+        np.testing.assert_allclose(shown / np.hypot(*shown), expected / np.hypot(*expected), atol=0.02)
+    [(width, label)] = re.findall(r"h([\d.]+)\"/><text[^>]*>([\d.]+)&quot;", marks)
+    assert float(width) == pytest.approx(float(label) / scale * 128 / 41, abs=0.06)
+    assert 15 < float(width) <= 44
+
+
+def test_a_stamp_without_a_sky_has_no_marks():
+    assert compasses(np.array([[[np.nan, 0], [0, 1]], [[0, 0], [0, 0]]])) == [None, None]
+    assert triplet((image(9.0), None, image(9.0)), x=50.0, y=40.0).marks == ""
 
 
 def test_words_from_outside_cannot_become_part_of_a_page(content):
@@ -243,6 +301,10 @@ WORK = """<script>addEventListener("load", () => {
   facts.least = set("score", 0.45); set("score", 0); facts.all = set("rejected", true); facts.fresh = set("new", true);
   const images = [...document.images];
   facts.images = images.length;
+  facts.links = document.querySelectorAll("a.outer").length;
+  const first = shown()[0], stamp = first.querySelector("img").getBoundingClientRect();
+  const marks = first.querySelector("svg.marks").getBoundingClientRect();
+  facts.over = ["x", "y", "width", "height"].map(side => Math.round(marks[side] - stamp[side]));
   facts.drawn = images.filter(each => each.naturalWidth > 20).length;
   facts.requests = performance.getEntriesByType("resource").filter(each => !each.name.startsWith("data:")).length;
   facts.overflow = document.documentElement.scrollWidth - innerWidth;
@@ -266,5 +328,7 @@ def test_a_browser_sorts_by_a_click_and_hides_what_is_not_asked_for(pages, tmp_p
     assert facts["score"] == ["10.01000", "10.03000", "11.00000", "10.02000"]
     assert (facts["least"], facts["all"], facts["fresh"]) == (2, 5, 1)
     assert facts["images"] == facts["drawn"] == 15
+    assert facts["links"] == 20
+    assert facts["over"] == [0, 0, 0, 0]
     assert facts["requests"] == 0
     assert facts["overflow"] <= 0

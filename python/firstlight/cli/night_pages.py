@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,13 @@ import numpy as np
 from astropy.table import Table
 
 from firstlight.cli.night_exposures import night_exposures
-from firstlight.cli.night_stamps import FOLDER, read_stamps
+from firstlight.cli.night_images import NightImages, night_images
 from firstlight.errors import NoWorkFound
-from firstlight.execution import follow_log, night_log
+from firstlight.execution import night_log
 from firstlight.execution.association import SCORES
-from firstlight.execution.follow import CANDIDATES
 from firstlight.execution.follow_log import FollowedImage, FollowLog
 from firstlight.execution.night_log import NightEntry, NightLog
 from firstlight.images.atomic import write_text_atomically
-from firstlight.images.catalog import read_catalog
 from firstlight.images.photo_calib import ab_magnitude
 from firstlight.qa.night import CurvePoint, NightCandidate, NightContent, ObjectContent
 from firstlight.qa.night_page import candidates_page, night_page, object_page
@@ -126,22 +124,24 @@ class NightPages:
             If a page cannot be written.
         """
         folder = folder or self.folder / str(day_obs)
-        content = self.content(day_obs)
+        found = night_images(self.repo, self.output)
+        log = found.log(day_obs)
+        content = self._content(day_obs, found, log)
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "index.html", night_page(content))
         if not content.is_followed:
             return folder / "index.html"
         write_text_atomically(folder / "candidates.html", candidates_page(content))
-        followed = FollowLog.open(self.repo.root / self.output / follow_log.NAME).entries.values()
+        followed = log.entries.values()
         images = {each.name for each in followed if places is None or (each.instrument, each.visit) in places}
         wanted = {each.object_id for each in content.candidates if each.object_id and each.image in images}
         if wanted:
             (folder / "objects").mkdir(exist_ok=True)
-        for one in self._objects(wanted, content.curves):
+        for one in self._objects(found, followed, wanted, content.curves):
             write_text_atomically(folder / "objects" / f"{one.object_id}.html", object_page(one))
         return folder / "index.html"
 
-    def content(self, day_obs: int) -> NightContent:
+    def _content(self, day_obs: int, found: NightImages, log: FollowLog) -> NightContent:
         """Return what there is to show of a night.
 
         Raises
@@ -149,13 +149,12 @@ class NightPages:
         NoWorkFound
             If there is nothing of that night.
         """
-        log = FollowLog.open(self.repo.root / self.output / follow_log.NAME)
         night = NightLog.open(self.repo.root / self.output / night_log.NAME)
         exposures = night_exposures(self.repo, self.output, day_obs, night=night, followed=log)
         if not exposures:
             raise NoWorkFound(f"Nothing of {self.output} is of the night {day_obs}.")
         images = [each for each in log.entries.values() if each.day_obs == day_obs and not each.error]
-        candidates = sorted(self._candidates(images), key=lambda each: each.rank)
+        candidates = sorted(self._candidates(found, images), key=lambda each: each.rank)
         shown = candidates[:MOST]
         return NightContent(
             self.output,
@@ -181,30 +180,29 @@ class NightPages:
                 places |= {(instrument, int(number)) for instrument, number in ids if number is not None}
         return places
 
-    def _candidates(self, images: Sequence[FollowedImage]) -> Iterator[NightCandidate]:
-        tables = {image.name: self._table(image) for image in images}
+    def _candidates(self, found: NightImages, images: Sequence[FollowedImage]) -> Iterator[NightCandidate]:
+        tables = {image.name: self._table(found, image) for image in images}
         owners = self._owners(images)
         ids = {owner for owner, _ in owners.values() if owner}
         known = self._known_objects(ids)
         for image in images:
-            stamps = self._stamps_of(image)
+            stamps = self._stamps_of(found, image)
             for row in tables[image.name]:
                 number = int(row["id"])
                 owner, body = owners.get((image.instrument, image.visit, image.detector, number), (0, ""))
                 n, first = known.get(owner, (0, np.nan))
                 yield _candidate(row, image, owner, body, n, is_new=first == image.mjd, stamps=stamps.get(number))
 
-    def _table(self, image: FollowedImage) -> Table:
+    def _table(self, found: NightImages, image: FollowedImage) -> Table:
         key = image.name, image.checksum
         if key not in self._tables:
-            path = self.repo.root / self.output / CANDIDATES / f"{image.name}.parquet"
-            self._tables[key] = read_catalog(path) if path.exists() else Table()
+            self._tables[key] = found.table(image)
         return self._tables[key]
 
-    def _stamps_of(self, image: FollowedImage) -> dict[int, Triplet]:
+    def _stamps_of(self, found: NightImages, image: FollowedImage) -> dict[int, Triplet]:
         key = image.name, image.checksum
         if key not in self._stamps:
-            self._stamps[key] = read_stamps(self.repo.root / self.output / FOLDER, image.name)
+            self._stamps[key] = found.stamps(image)
         return self._stamps[key]
 
     def _owners(self, images: Sequence[FollowedImage]) -> dict[tuple[str, int, int, int], tuple[int, str]]:
@@ -238,18 +236,23 @@ class NightPages:
             found.setdefault(number, []).append(CurvePoint(mjd, flux, error, str(band), detected=kind == DETECTION))
         return found
 
-    def _objects(self, ids: Collection[int], curves: Mapping[int, Sequence[CurvePoint]]) -> Iterator[ObjectContent]:
+    def _objects(
+        self,
+        found: NightImages,
+        followed: Iterable[FollowedImage],
+        ids: Collection[int],
+        curves: Mapping[int, Sequence[CurvePoint]],
+    ) -> Iterator[ObjectContent]:
         """Yield objects with all detections of the output."""
         if not ids:
             return
-        log = FollowLog.open(self.repo.root / self.output / follow_log.NAME)
         with self.repo.database.read() as connection:
             rows = select_in(connection, sky_object, sky_object.c.id, sorted(ids))
             seen = select_in(connection, detection, detection.c.object_id, sorted(ids))
         places = {(a, b, c) for a, b, c in seen["instrument", "visit", "detector"]}
-        images = [each for each in log.entries.values() if (each.instrument, each.visit, each.detector) in places]
+        images = [each for each in followed if (each.instrument, each.visit, each.detector) in places]
         mine: dict[int, list[NightCandidate]] = {}
-        for each in self._candidates(images):
+        for each in self._candidates(found, images):
             if each.object_id in ids:
                 mine.setdefault(each.object_id, []).append(each)
         for row in rows:

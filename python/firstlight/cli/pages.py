@@ -24,8 +24,9 @@ def pages(output: str, root: Path, day_obs: int | None, folder: Path | None) -> 
 
     index.html shows seeing, zero points, depth, what failed and where the time went; candidates.html has science,
     template and difference of each candidate, its score, its history and what is known to shine there, to be sorted
-    by a click. They need no network and can be put on any web server. NAME is what 'run' or 'watch' was told as -o;
-    'watch' writes them by itself after each exposure.
+    by a click. They need no network and can be put on any web server; links lead to SIMBAD, NED, Aladin and the TNS.
+    NAME is what 'run' or 'watch' was told as -o; 'watch' writes them by itself after each exposure. Candidates that
+    only difference.yaml made show too, and their objects once 'firstlight associate' has made them.
 
     \b
       firstlight pages night -b repo

@@ -26,6 +26,7 @@ from firstlight.qa.night import (
     NightExposure,
     ObjectContent,
 )
+from firstlight.qa.sky_links import SkyLink, sky_links
 from firstlight.qa.svg import PlotPoint, light_curve_plot, scatter_plot, spark_line
 
 NIGHT, CANDIDATES, OBJECT = "night.html", "night_candidates.html", "night_object.html"
@@ -67,6 +68,7 @@ class CandidateRow(NamedTuple):
     """How often it was detected this night."""
 
     is_new: bool = False
+    links: Sequence[SkyLink] = ()
 
 
 def night_page(content: NightContent) -> str:
@@ -96,7 +98,10 @@ def candidates_page(content: NightContent) -> str:
     rows = _rows([several[0] for several in groups])
     rows = [
         row._replace(
-            history=_history(content, row.candidate), n=len(several), is_new=any(each.is_new for each in several)
+            history=_history(content, row.candidate),
+            n=len(several),
+            is_new=any(each.is_new for each in several),
+            links=sky_links(ra=row.candidate.ra, dec=row.candidate.dec),
         )
         for row, several in zip(rows, groups, strict=True)
     ]
@@ -121,6 +126,7 @@ def object_page(content: ObjectContent) -> str:
         OBJECT,
         content=content,
         name=sexagesimal([content.ra], [content.dec])[0],
+        links=sky_links(ra=content.ra, dec=content.dec),
         numbers=_object_numbers(content),
         plot=light_curve_plot(content.curve, now=last),
         rows=_rows(newest[:SHOWN_DETECTIONS]),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from firstlight.images.box import Box
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import FloatArray
+from firstlight.qa.stamp_marks import Compass, stamp_marks
 
 HALF_FWHM, LEAST_HALF, LARGEST_HALF = 6.0, 12, 31
 """Half the side of a stamp, in units of the FWHM and at least and at most [pixel]."""
@@ -37,15 +38,30 @@ class Triplet:
     science, template, difference
     size
         Side [pixel].
+    compass
+        Where north and east are; None where it is not known.
     """
 
     science: str
     template: str
     difference: str
     size: int
+    compass: Compass | None = None
+
+    @property
+    def marks(self) -> str:
+        """What is drawn over a stamp, as SVG; empty where nothing is known of the sky."""
+        return "" if self.compass is None else stamp_marks(self.compass, size=self.size)
 
 
-def triplet(images: Sequence[Exposure | None], *, x: float, y: float, half: int | None = None) -> Triplet | None:
+def triplet(
+    images: Sequence[Exposure | None],
+    *,
+    x: float,
+    y: float,
+    half: int | None = None,
+    compass: Compass | None = None,
+) -> Triplet | None:
     """Return stamps around a candidate; dark is bright, and a hole is lighter than the sky.
 
     The stretch is an arc hyperbolic sine of the flux in units of the noise (Lupton et al. 1999, AJ 118, 1406).
@@ -57,6 +73,8 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float, half: int 
     x, y : [pixel]
     half : [pixel]
         Half the side; `half_side` where it is left out.
+    compass
+        Where north and east are at the candidate.
 
     Returns
     -------
@@ -74,7 +92,7 @@ def triplet(images: Sequence[Exposure | None], *, x: float, y: float, half: int 
     known = np.concatenate([peak[np.isfinite(peak)] for peak in peaks])
     high = max(LEAST_HIGH, float(known.max()) / noise if known.size else 0.0)
     shown = ["" if stamp is None else encode_stamp(stamp / noise, high=high) for stamp in cut]
-    return Triplet(shown[0], shown[1], shown[2], size=2 * half + 1)
+    return Triplet(shown[0], shown[1], shown[2], size=2 * half + 1, compass=compass)
 
 
 def half_side(exposure: Exposure) -> int:
