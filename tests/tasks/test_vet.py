@@ -13,12 +13,13 @@ from firstlight.errors import ConfigError, InputError, PsfError
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
+from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
 from firstlight.tasks.vet_models import read_feature_model, read_network_model
 from firstlight.tasks.vet_network import NetworkVetConfig, NetworkVetTask
 
 from ..algorithms.candidates import PSF, SIGMA, field_of
 
-TASKS = {FeatureVetTask: FeatureVetConfig, NetworkVetTask: NetworkVetConfig}
+TASKS = {FeatureVetTask: FeatureVetConfig, NetworkVetTask: NetworkVetConfig, JointVetTask: JointVetConfig}
 every_task = pytest.mark.parametrize("task_class", TASKS, ids=lambda task: task.__name__)
 
 

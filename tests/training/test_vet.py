@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from functools import cache
+from importlib import resources
 
 import numpy as np
 import pytest
 from scipy.spatial import KDTree
+from scipy.special import logit
 
 from firstlight.cli.main import run
 from firstlight.errors import ConfigError, InputError
 from firstlight.images.fits import write_exposure
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
+from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
+from firstlight.tasks.vet_models import FEATURE_MODEL, JOINT_MODEL, NETWORK_MODEL
 from firstlight.training import vet_network
 from firstlight.training.vet import VetRecipe, choose_threshold, train_features
 from firstlight.training.vet_examples import THRESHOLD, as_bright, draw_positions, injected, make_examples
 from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
+from firstlight.training.vet_joint import join_models, scores_of_examples, write_joint
 from firstlight.training.vet_network import augmented
 from firstlight.training.vet_pool import FieldOrigin, gather_examples
 
@@ -153,6 +158,31 @@ def test_the_command_makes_a_model_that_the_task_can_use(tmp_path, capsys):
     assert "vet_features.json: recall" in capsys.readouterr().out
     task = FeatureVetTask(FeatureVetConfig(model=str(tmp_path / "vet_features.json")))
     assert 0 < task.model_threshold < 1
+
+
+def test_two_models_are_joined_by_the_mean_of_their_log_odds(tmp_path):
+    for name in (FEATURE_MODEL, NETWORK_MODEL, vet_network.NETWORK_FILE):
+        (tmp_path / name).write_bytes((resources.files("firstlight") / "models" / name).read_bytes())
+    found, recipe = examples(), VetRecipe()
+    path = write_joint(join_models(tmp_path, found, recipe), tmp_path)
+
+    joint = JointVetTask(JointVetConfig(model=str(path)))
+    together = scores_of_examples(joint, found)
+
+    odds = [logit(scores_of_examples(task, found)) for task in (joint.features, joint.network)]
+    assert (np.diff(together[np.argsort(np.mean(odds, axis=0))]) >= 0).all()
+    faint = found.real & (found.snr >= 5) & (found.snr < 10)
+    assert np.mean(together[faint] >= joint.model_threshold) >= recipe.recall
+
+
+def test_models_that_were_not_joined_are_refused_together(tmp_path):
+    models = resources.files("firstlight") / "models"
+    for name in (FEATURE_MODEL, NETWORK_MODEL, vet_network.NETWORK_FILE, JOINT_MODEL):
+        (tmp_path / name).write_bytes((models / name).read_bytes())
+    (tmp_path / FEATURE_MODEL).write_text("{}")
+
+    with pytest.raises(ConfigError, match="its checksum differs"):
+        JointVetTask(JointVetConfig(model=str(tmp_path / JOINT_MODEL)))
 
 
 def test_the_number_of_processes_changes_no_example():

@@ -60,11 +60,13 @@ def vet(
         vet_features.json    for FeatureVetTask, setting 'model'
         vet_network.onnx     the network, and
         vet_network.json     for NetworkVetTask, setting 'model'
+        vet_joint.json       for JointVetTask, setting 'model', if both were fitted
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
     # Heavy modules load here, so that --help stays quick.
     from firstlight.errors import OutputError
     from firstlight.training.vet import VetRecipe, train_features, write_features
+    from firstlight.training.vet_joint import join_models, write_joint
     from firstlight.training.vet_network import require_torch, train_network, write_network
 
     if kind != "features":
@@ -82,6 +84,9 @@ def vet(
     if kind != "features":
         model = train_network(training, recipe, device=device)
         written.append((write_network(model, folder), model.facts["judged"]))
+    if kind == "both":
+        joint = join_models(folder, training.judged, recipe)
+        written.append((write_joint(joint, folder), joint.facts["judged"]))
     for path, judged in written:
         click.echo(
             f"wrote {path}: recall {judged['recall']:.4f} ({judged['recall_snr_5_10']:.4f} at S/N 5 to 10),"

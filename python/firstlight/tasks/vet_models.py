@@ -18,8 +18,10 @@ from firstlight.errors import ConfigError
 
 FEATURE_KIND = "firstlight vet features 1"
 NETWORK_KIND = "firstlight vet network 1"
+JOINT_KIND = "firstlight vet joint 1"
 FEATURE_MODEL = "vet_features.json"
 NETWORK_MODEL = "vet_network.json"
+JOINT_MODEL = "vet_joint.json"
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,39 @@ class NetworkModel:
         values = {
             "kind": NETWORK_KIND,
             "network": name,
-            "sha256": hashlib.sha256(self.network).hexdigest(),
+            "sha256": checksum(self.network),
             "half": self.half,
+            "threshold": self.threshold,
+            "fwhm_range": list(self.fwhm_range),
+            "calibration": [self.calibration.scale, self.calibration.offset],
+            "facts": self.facts,
+        }
+        return json.dumps(values, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """The mean of the logits of a `FeatureModel` and a `NetworkModel` that lie beside it.
+
+    Parameters
+    ----------
+    sha256
+        File name -> checksum of each of the two.
+    calibration, threshold, fwhm_range, facts
+        As for `FeatureModel`; the calibration is that of the mean.
+    """
+
+    sha256: dict[str, str]
+    calibration: Calibration
+    threshold: float
+    fwhm_range: tuple[float, float]
+    facts: dict[str, Any]
+
+    def to_text(self) -> str:
+        """Return the text of a model file."""
+        values = {
+            "kind": JOINT_KIND,
+            "sha256": self.sha256,
             "threshold": self.threshold,
             "fwhm_range": list(self.fwhm_range),
             "calibration": [self.calibration.scale, self.calibration.offset],
@@ -144,11 +177,8 @@ def read_network_model(path: str | None = None) -> NetworkModel:
     file = _file(path, NETWORK_MODEL)
     values = _values(file, NETWORK_KIND)
     beside = _folder(path).joinpath(values["network"])
-    try:
-        network = beside.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{beside}: cannot be read: {error.strerror or error}.") from error
-    if hashlib.sha256(network).hexdigest() != values["sha256"]:
+    network = _bytes(beside)
+    if checksum(network) != values["sha256"]:
         raise ConfigError(f"{beside}: not the network that {file} belongs to; its checksum differs.")
     return NetworkModel(
         network=network,
@@ -160,6 +190,39 @@ def read_network_model(path: str | None = None) -> NetworkModel:
     )
 
 
+def read_joint_model(path: str | None = None) -> JointModel:
+    """Read how trees and a network are joined.
+
+    Parameters
+    ----------
+    path
+        None: the one of the package.
+
+    Raises
+    ------
+    ConfigError
+        If it is not there, or the models beside it are not those that it was made with.
+    """
+    file = _file(path, JOINT_MODEL)
+    values = _values(file, JOINT_KIND)
+    for name, expected in values["sha256"].items():
+        beside = _folder(path).joinpath(name)
+        if checksum(_bytes(beside)) != expected:
+            raise ConfigError(f"{beside}: not the model that {file} was made with; its checksum differs.")
+    return JointModel(
+        sha256=dict(values["sha256"]),
+        calibration=Calibration(*values["calibration"]),
+        threshold=float(values["threshold"]),
+        fwhm_range=_pair(values["fwhm_range"]),
+        facts=dict(values["facts"]),
+    )
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of a file by which a model knows those that belong to it."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def _folder(path: str | None) -> Traversable:
     return resources.files("firstlight") / "models" if path is None else Path(path).parent
 
@@ -168,11 +231,16 @@ def _file(path: str | None, name: str) -> Traversable:
     return _folder(path).joinpath(name if path is None else Path(path).name)
 
 
-def _values(file: Traversable, kind: str) -> dict[str, Any]:
+def _bytes(file: Traversable) -> bytes:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        return file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}.") from error
+
+
+def _values(file: Traversable, kind: str) -> dict[str, Any]:
+    try:
+        values = json.loads(_bytes(file))
     except ValueError as error:
         raise ConfigError(f"{file}: no model, it is not JSON.") from error
     found = values.get("kind") if isinstance(values, dict) else None

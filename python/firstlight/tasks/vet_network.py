@@ -74,17 +74,27 @@ class NetworkVetTask(VetTask[NetworkVetConfig]):
         ConfigError
             If onnxruntime is not installed.
         """
-        if self._session is None:
-            raise ConfigError("NetworkVetTask needs onnxruntime; 'pip install firstlight[vet]' brings it.")
         channels = network_channels(stamps, half=self.model.half, psf_sigma=fwhm / FWHM_PER_SIGMA)
         views = [channels if turn == 0 else np.rot90(channels, turn, axes=(2, 3)) for turn in range(4)]
         views += [view[:, :, :, ::-1] for view in views]
-        logits = np.mean([self._logits(view) for view in views[: self.config.views]], axis=0)
+        logits = np.mean([self.logits(view) for view in views[: self.config.views]], axis=0)
         return self.model.calibration.probability(logits)
 
-    def _logits(self, channels: FloatArray) -> NDArray[np.float64]:
+    def logits(self, channels: FloatArray) -> NDArray[np.float64]:
+        """Return (n,) what the network says, before calibration.
+
+        Parameters
+        ----------
+        channels : (n, 4, s, s)
+            From `firstlight.algorithms.stamps.network_channels`.
+
+        Raises
+        ------
+        ConfigError
+            If onnxruntime is not installed.
+        """
         if self._session is None:
-            raise AssertionError("A session is there whenever stamps are judged.")
+            raise ConfigError("NetworkVetTask needs onnxruntime; 'pip install firstlight[vet]' brings it.")
         step = self.config.batch
         parts = [
             self._session.run(["logit"], {"stamps": np.ascontiguousarray(channels[start : start + step])})[0]
