@@ -20,11 +20,7 @@ _MIN_RING = 0.3
 """Smallest share of a ring that must count for it to say something."""
 
 _RING_NOISE = 15.0
-"""Excess of the variance, times the root of the number of pixels, that noise hardly reaches: the median of correlated
-pixels scatters."""
-
-_HALVES = 8
-"""Directions in which a ring is cut in half."""
+"""Excess of the variance, times the root of the number of pixels, that noise hardly reaches."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +150,8 @@ def halo_floor(
     """Return what the subtraction leaves in rings about bright stars beyond the noise, in standard deviations.
 
     Where kernels end the wings of very bright stars stay; they are no larger than those of faint stars, and only tell
-    themselves by going all around. So the robust scatter about zero of the quietest half of a ring is taken, which
-    a source on the other side does not change.
+    themselves by going all around. So the robust scatter of a ring about zero is taken, which a source that covers less
+    than half of it does not change.
 
     Parameters
     ----------
@@ -182,13 +178,13 @@ def halo_floor(
         rings = (np.hypot(down[:, None], along) - inner) // width
         for number in range(max((reach - inner) // width, 0)):
             on = rings == number
-            used = on & there
-            if used.sum() < max(_MIN_RING * on.sum(), 1.0) or not _excess(found[used]):
+            values = found[on & there]
+            if len(values) < _MIN_RING * on.sum() or not len(values):
                 continue
-            sectors = ((np.arctan2(down[:, None], along)[used] / np.pi + 1.0) * _HALVES / 2).astype(int)
-            halves = [found[used][(sectors - first) % _HALVES < _HALVES // 2] for first in range(_HALVES)]
-            excess = min(_excess(half) for half in halves if len(half) >= _MIN_RING / 2 * on.sum())
-            floor[square][on] = np.maximum(floor[square][on], np.float32(math.sqrt(excess)))
+            excess = (1.4826 * float(np.median(values))) ** 2 - 1.0
+            # The median of n correlated pixels scatters; what it takes for an excess is 3 times that.
+            if excess > _RING_NOISE / math.sqrt(len(values)):
+                floor[square][on] = np.maximum(floor[square][on], np.float32(math.sqrt(excess)))
     return floor
 
 
@@ -249,12 +245,6 @@ def peaks_between_pixels(score: FloatArray, *, x: IntArray, y: IntArray) -> NDAr
         usable = (curvature > 0.0) & (low != 0.0) & (high != 0.0) & (np.maximum(low, high) <= centre)
         height += np.where(usable, (high - low) ** 2 / (8.0 * np.where(usable, curvature, 1.0)), 0.0)
     return height
-
-
-def _excess(values: FloatArray) -> float:
-    """Return the variance of absolute values beyond that of noise; 0 where it may be noise."""
-    excess = (1.4826 * float(np.median(values))) ** 2 - 1.0
-    return excess if excess > _RING_NOISE / math.sqrt(len(values)) else 0.0
 
 
 def _strongest(region: NDArray[np.int64], height: FloatArray, n_regions: int) -> NDArray[np.int64]:

@@ -302,8 +302,12 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         )
         sign = -1.0 if negative else 1.0
         height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
-        height /= smoothed.sigma[found.peak_y, found.peak_x]
-        return selected(replace(found, peak_snr=sign * height), height > self.config.threshold)
+        noise = smoothed.sigma[found.peak_y, found.peak_x]
+        # Where most of the noise is what the subtraction leaves, it cuts footprints: their middle is not the source.
+        cut = noise**2 > 2.0
+        x, y = np.where(cut, found.peak_x, found.x), np.where(cut, found.peak_y, found.y)
+        found = replace(found, x=x, y=y, peak_snr=sign * height / noise)
+        return selected(found, height / noise > self.config.threshold)
 
     def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
         """Return the catalogue of both signs with everything that is measured."""
