@@ -181,7 +181,8 @@ def test_candidates_say_where_the_psf_of_the_template_is_that_of_other_inputs():
     half[:, : SIDE // 2] = True
     template = pair.template.replace(mask=pair.template.mask.with_plane("INEXACT_PSF", half))
     ready = prepare_pair(pair.science, template, bad_planes=(), min_overlap=0.1, stamp_fwhm=5.0)
-    mask = difference_mask(ready, (sub.kernel.kernel, sub.kernel.kernel), max_lost_weight=0.01)
+    kernels = sub.kernel.kernel, sub.kernel.kernel
+    mask = difference_mask(ready, kernels, max_lost_weight=0.01, max_doubtful_weight=0.1)
     difference = sub.difference.replace(mask=mask)
 
     result = detected(pair.science, template, dataclasses.replace(sub, difference=difference))
@@ -191,6 +192,24 @@ def test_candidates_say_where_the_psf_of_the_template_is_that_of_other_inputs():
     clear = np.abs(x - SIDE // 2) > sub.kernel.kernel.radius
     assert clear.sum() > 10
     assert (result.sources["inexact_psf_center"] == (x < SIDE // 2))[clear].all()
+
+
+def test_a_repaired_pixel_of_the_template_spoils_no_more_of_the_difference_than_it_weighs():
+    pair, sub, _ = found()
+    hit = np.zeros((SIDE, SIDE), dtype=bool)
+    hit[SIDE // 2, SIDE // 2 : SIDE // 2 + 3] = True
+    template = pair.template.replace(mask=pair.template.mask.without("CR").with_plane("CR", hit))
+    template = template.replace(mask=template.mask.without("SAT").with_plane("SAT", hit).with_plane("INTRP", hit))
+    ready = prepare_pair(pair.science, template, bad_planes=(), min_overlap=0.1, stamp_fwhm=5.0)
+    kernels = sub.kernel.kernel, sub.kernel.kernel
+
+    mask = difference_mask(ready, kernels, max_lost_weight=0.01, max_doubtful_weight=0.1)
+
+    marked = mask.any_of("CR") & ~pair.science.mask.any_of("CR")
+    assert marked[hit].all()
+    rows, columns = np.nonzero(marked)
+    assert np.hypot(rows - SIDE // 2, columns - SIDE // 2 - 1).max() < sub.kernel.kernel.radius / 2
+    assert mask.any_of("SAT_TEMPLATE").sum() > 2 * marked.sum()
 
 
 def test_the_matched_filter_of_the_difference_serves_where_there_is_no_score():

@@ -152,6 +152,10 @@ class SubtractConfig(Config):
     max_lost_weight: float = Field(default=0.01, gt=0.0, lt=1.0)
     """A pixel is masked where more than this share of the kernel falls on pixels that are bad or not there."""
 
+    max_doubtful_weight: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """A pixel keeps a mark of the template (CR, BAD, HIGH_VARIANCE, INEXACT_PSF) where more than this share of the
+    kernel falls on it: the values there, such as repaired ones, are nearly right."""
+
     warn_residual_ratio: PositiveFloat = 0.1
     """A mean share of the light of stars that is left beyond this is a warning."""
 
@@ -243,7 +247,12 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         filters = matched.science_filter, matched.template_filter
         variance = filtered_variance([(pair.science_variance, filters[0]), (pair.template_variance, filters[1])])
         psf = convolved_psf(pair.science_psf, filters[0])
-        mask = difference_mask(pair, filters, max_lost_weight=self.config.max_lost_weight)
+        mask = difference_mask(
+            pair,
+            filters,
+            max_lost_weight=self.config.max_lost_weight,
+            max_doubtful_weight=self.config.max_doubtful_weight,
+        )
         unusable = mask.any_of(*UNUSABLE)
         left_sky = self._left_sky(pair, matched, variance, unusable)
         if left_sky is not None:

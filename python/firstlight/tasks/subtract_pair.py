@@ -280,13 +280,18 @@ def require_stars(stars: KernelStars, least: int) -> None:
 
 
 def difference_mask(
-    pair: SubtractPair, filters: tuple[SpatialKernel, SpatialKernel], *, max_lost_weight: float
+    pair: SubtractPair,
+    filters: tuple[SpatialKernel, SpatialKernel],
+    *,
+    max_lost_weight: float,
+    max_doubtful_weight: float,
 ) -> Mask:
     """Return the mask of the difference: that of the science, and what the kernel carried over from the template.
 
     NO_DATA where a value is missing or most of the kernel lies on missing ones, EDGE where more than
-    ``max_lost_weight`` of it does; the planes of the template where more than this share of the kernel lies on them,
-    saturation under its own name.
+    ``max_lost_weight`` of it does. The planes of the template where more than a share of the kernel lies on them:
+    ``max_lost_weight`` for saturation, under its own name, and ``max_doubtful_weight`` for what has a value that is
+    nearly right, such as a repaired cosmic ray.
     """
     science, template = pair.science_exposure.mask, pair.template_exposure.mask
     mask = science.without(*(name for name in _CLEARED if name in science.planes))
@@ -300,7 +305,8 @@ def difference_mask(
     mask = mask.with_plane("EDGE", incomplete).with_plane("NO_DATA", missing)
     for name in (*_RENAMED, *_KEPT):
         if name in template.planes and (there := template.any_of(name)).any():
-            grown = there | (lost_weight(there, filters[1]) > max_lost_weight)
+            most = max_lost_weight if name in _RENAMED else max_doubtful_weight
+            grown = there | (lost_weight(there, filters[1]) > most)
             mask = mask.with_plane(_RENAMED.get(name, name), grown)
     return mask
 
