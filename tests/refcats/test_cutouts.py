@@ -105,7 +105,7 @@ def test_a_survey_is_asked_for_finer_pixels_than_the_cutout_has(service, survey,
     cutout = fetch_cutout(grid(side=20, scale=scale), survey_bands(survey, band="r", dec=DEC))
 
     assert cutout.header["NAVERAGE"] == finer
-    assert shape_of(service.asked[0]) == tuple(finer * side for side in cutout.image.shape)
+    assert shape_of(service.asked[-1]) == tuple(finer * side for side in cutout.image.shape)
 
 
 def test_a_distorted_wcs_is_asked_for_without_its_distortion(service):
@@ -155,6 +155,15 @@ def test_where_a_survey_is_blank_the_next_is_asked(service, sky, value):
     assert fetch_cutout(grid(), CHOICES).header["SURVEY"] == "SDSS/r"
 
 
+def test_a_survey_without_the_sky_is_asked_for_a_small_image_only(service):
+    service.answer = blank(np.nan)
+
+    with pytest.raises(InputError):
+        fetch_cutout(grid(side=1000), CHOICES)
+    assert len(service.asked) == len(CHOICES)
+    assert max(max(shape_of(asked)) for asked in service.asked) < 128
+
+
 def test_no_sky_anywhere_is_one_line_that_names_every_survey(service):
     service.answer = blank(np.nan)
 
@@ -174,7 +183,7 @@ def test_a_part_that_is_blank_is_not_a_number_and_too_big_a_part_is_refused(serv
     image = fetch_cutout(grid(), CHOICES).image
 
     assert np.mean(np.isfinite(image)) == pytest.approx(0.6, abs=0.01)
-    with pytest.raises(InputError, match="LS/r: 60% of it here"):
+    with pytest.raises(InputError, match="LS/r: 60% of it;"):
         fetch_cutout(grid(), CHOICES, min_coverage=0.7)
 
 

@@ -7,10 +7,12 @@ from threading import Event
 
 import numpy as np
 import pytest
+from astropy.table import Table
 from astropy.time import Time
 
 from firstlight.errors import ReferenceCatalogError
 from firstlight.refcats.known_objects import MINOR_PLANETS, VARIABLE_STARS, OnlineKnownObjects, SkyRegion
+from firstlight.tasks.filter_candidates import FilterCandidatesTask
 
 from .services import Service, serving
 
@@ -180,3 +182,18 @@ def test_a_region_without_extent_asks_nobody(service):
     for kind in KINDS:
         assert len(find(kind, SkyRegion(0.0, 0.0, 0.0, mjd=60677.0))) == 0
     assert service.asked == []
+
+
+def test_candidates_at_their_places_are_rejected_by_their_names(service):
+    service.answer = lambda asked: (
+        200,
+        (VIZIER.format(info="", resource=VSX) if "-source" in asked else SKYBOT.format(info=OK, table=BODIES)).encode(),
+    )
+    candidates = Table({"id": [1, 2], "ra": [81.3031, 81.4], "dec": [4.4903, 4.5]})
+
+    checked = FilterCandidatesTask().run(candidates, mjd=REGION.mjd, known=OnlineKnownObjects(timeout=5))
+
+    assert list(checked.candidates["rejected_by"]) == ["minor_planets,variable_stars", ""]
+    assert "Ceres at" in checked.candidates["notes"][0]
+    assert "CV Ori (RRAB) at" in checked.candidates["notes"][0]
+    assert set(checked.not_done) == {"stars", "galaxies"}

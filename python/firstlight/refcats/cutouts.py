@@ -37,8 +37,11 @@ MAX_PIXELS_PER_REQUEST = 10_000_000
 """A bigger cutout is asked for in pieces; the service gives at most 50 million pixels and draws half a million in a
 second."""
 
-MAX_PIXELS = 100_000_000
-"""Pixels that are asked for to make one cutout, at most."""
+MAX_FINER_PIXELS = 100_000_000
+"""Finer pixels than those of the cutout are asked for as long as they are not more than this."""
+
+PROBE_SIDE = 64.0
+"""Pixels along the longer side of the small image that tells first whether a survey has the sky at all."""
 
 ENOUGH, ROUNDING = 2, 0.1
 """How many times finer suffices for fluxes; the share of a pixel that is not worth asking finer for."""
@@ -88,8 +91,10 @@ def fetch_cutout(
     """
     reasons = []
     for choice in choices:
+        fetcher = _Fetcher(choice, timeout=timeout)
         try:
-            cutout = _Fetcher(choice, timeout=timeout).cutout(cutout_grid(science, choice))
+            fetcher.require_sky(science)
+            cutout = fetcher.cutout(cutout_grid(science, choice))
         except _NoCutoutError as why:
             reasons.append(f"{choice.name}: {why}")
             continue
@@ -97,7 +102,7 @@ def fetch_cutout(
         structlog.get_logger().info("cutout", survey=choice.name, coverage=round(coverage, 3))
         if coverage >= min_coverage:
             return cutout
-        reasons.append(f"{choice.name}: {'blank' if coverage == 0.0 else f'{coverage:.0%} of it'} here")
+        reasons.append(f"{choice.name}: {coverage:.0%} of it")
     raise InputError(f"No cutout of this sky could be had ({'; '.join(reasons)}). {ADVICE}")
 
 
@@ -137,6 +142,12 @@ class _Fetcher:
         self._service = hips2fitsClass()
         self._service.timeout = timeout
 
+    def require_sky(self, science: PixelGrid) -> None:
+        """Raise unless a small image of the sky shows something; a big one takes minutes."""
+        scale = science.pixel_scale * max(1.0, max(science.shape) / PROBE_SIDE)
+        if not np.isfinite(self._asked(PixelGrid.covering([science], pixel_scale=scale, border=0))).any():
+            raise _NoCutoutError("blank here")
+
     def cutout(self, grid: PixelGrid) -> RawImage:
         """Return the cutout on a grid, piece by piece."""
         n = self._averaged(grid)
@@ -168,7 +179,7 @@ class _Fetcher:
         """
         own = self._choice.pixel_scale
         wanted = math.ceil(grid.pixel_scale / own - ROUNDING) if own else ENOUGH
-        affordable = math.isqrt(MAX_PIXELS // (grid.shape[0] * grid.shape[1]))
+        affordable = math.isqrt(MAX_FINER_PIXELS // (grid.shape[0] * grid.shape[1]))
         return max(1, min(wanted if self._choice.is_asinh else min(wanted, ENOUGH), affordable))
 
     def _asked(self, grid: PixelGrid) -> NDArray[np.float64]:
