@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, LazyCommand] = {
     "report": LazyCommand("firstlight.cli.report_command", "Say what became of a run, and why."),
     "associate": LazyCommand("firstlight.cli.associate", "Tell which candidates are one object."),
     "lightcurve": LazyCommand("firstlight.cli.lightcurve", "Show how bright an object was at each time."),
+    "objects": LazyCommand("firstlight.cli.objects", "Bring objects into another repository."),
     "alerts": LazyCommand("firstlight.cli.alerts", "Write alerts of a night, and look at them."),
     "pages": LazyCommand("firstlight.cli.pages", "Write the pages of a night: exposures, candidates, objects."),
     "qa": LazyCommand("firstlight.cli.qa", "Draw the pages of processed images again."),

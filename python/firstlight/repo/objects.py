@@ -193,6 +193,12 @@ def upsert_rows(connection: sa.Connection, table: sa.Table, columns: Mapping[str
     _upsert(connection, table, _rows(columns))
 
 
+def insert_rows(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Any]) -> None:
+    """Write rows, given by columns of equal length, all of them new."""
+    if rows := _rows(columns):
+        connection.execute(sa.insert(table), rows)
+
+
 def cells_touched(ra: NDArray[np.float64], dec: NDArray[np.float64], *, radius: float) -> NDArray[np.int64]:
     """Return at least the cells that circles around places touch.
 
