@@ -157,15 +157,28 @@ def test_the_sky_between_the_stars_can_be_measured_from_the_start(small):
     assert abs(result.summary["zero_point"] - small.truth.zero_point) < 4 * result.summary["zero_point_error"]
 
 
-def test_trails_are_marked_unless_that_is_left_out(small):
+def test_trails_are_marked_and_stars_on_them_calibrate_nothing(small, made):
+    stars = made.psf_stars[made.psf_stars["calib_psf_used"] & made.psf_stars["calib_astrometry_used"]]
+    stars = stars[np.argsort(stars["snr"])[-6:]]
+    first, last = stars[np.argmin(stars["x"] + stars["y"])], stars[np.argmax(stars["x"] + stars["y"])]
+    angle = np.arctan2(last["y"] - first["y"], last["x"] - first["x"])
     y, x = np.indices(small.exposure.shape)
-    light = 60.0 * np.exp(-0.5 * ((y - 0.7 * x - 40) / np.hypot(1, 0.7) / 1.5) ** 2)
+    distance = (y - first["y"]) * np.cos(angle) - (x - first["x"]) * np.sin(angle)
+    light = 3 * made.summary["sky_noise"] * np.exp(-0.5 * (distance / 1.5) ** 2)
     crossed = small.exposure.replace(image=(small.exposure.image + light).astype(np.float32))
     result = calibrate().run(crossed, **small.references)
+    psf_stars, catalog = result.psf_stars, result.stars
 
-    assert result.exposure.mask.any_of("STREAK")[light > 30].mean() > 0.9
+    assert made.summary["streak_mask_fraction"] == 0
+    assert result.exposure.mask.any_of("STREAK")[light > 0.1 * light.max()].mean() > 0.95
     assert 0.01 < result.summary["streak_mask_fraction"] < 0.1
-    assert calibrate("streaks=null").run(crossed, **small.references).summary["streak_mask_fraction"] == 0
+    for star in (first, last):
+        assert psf_stars["streak_center"][
+            np.nanargmin(np.hypot(psf_stars["x"] - star["x"], psf_stars["y"] - star["y"]))
+        ]
+    assert not (psf_stars["streak"] & psf_stars["calib_psf_used"]).any()
+    assert not (psf_stars["streak_center"] & psf_stars["calib_astrometry_used"]).any()
+    assert not (catalog["streak"] & catalog["calib_photometry_used"]).any()
 
 
 @pytest.mark.parametrize("passes", [1, 2])

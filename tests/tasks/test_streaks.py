@@ -74,6 +74,26 @@ def test_lines_along_rows_and_columns_are_traces_of_the_read_out(angle):
     assert not StreakTask().run(exposure_of(stars() + bleed)).streaks
 
 
+def test_a_faint_band_nearly_along_the_rows_is_a_trace_of_the_read_out():
+    band = 0.6 * NOISE * (1 + (distance(0.9) / 15.0) ** 2) ** -2.5
+
+    assert not StreakTask().run(exposure_of(stars() + band)).streaks
+
+
+def test_light_wider_than_the_widest_trail_is_none():
+    band = NOISE * (1 + (distance(25.0) / 80.0) ** 2) ** -2.5
+
+    assert not StreakTask().run(exposure_of(noise(SHAPE) + band)).streaks
+
+
+@pytest.mark.parametrize("angle", [25.0, 120.0])
+def test_trails_across_small_images_are_found(angle):
+    light = 3 * NOISE * np.exp(-0.5 * (distance(angle) / 1.5) ** 2)
+    exposure = exposure_of((stars() + light)[180:400, 230:450])
+
+    assert [round(streak.angle) for streak in StreakTask().run(exposure).streaks] == [angle]
+
+
 def test_a_bright_row_of_stars_is_no_trail():
     table = grid_of_stars(SHAPE, spacing=350, flux=(1e5, 2e5))
     table = table[np.zeros(9, dtype=int)]

@@ -24,6 +24,10 @@ _CANDIDATES = 12
 _SHORTEST = 0.25
 _SEGMENTS = 24
 _SEGMENT_SIGMA = 3.0
+_FLANK = 2.0
+_SAME_ANGLE = 10.0
+_MIDDLE = 5
+_KNOWN_OUTSKIRTS = 0.25
 _MEDIAN_ERROR = 1.2533
 _EXPONENT = 2.5
 
@@ -93,7 +97,8 @@ def find_streaks(
     min_evenness
         Median brightness along the trail over that of its brightest tenth; spikes are brightest at their star.
     min_axis_angle : [degree]
-        Lines nearer than this to the rows or columns are taken for traces of the read-out.
+        Lines nearer than this to the rows or columns are taken for traces of the read-out; faint ones also where
+        they are nearer than their own width over their length.
     max_width : [pixel]
         Widest trail.
     faintest : [standard deviation of a pixel]
@@ -186,13 +191,25 @@ def _best_streak(
 ) -> Streak | None:
     """Return the most conspicuous line that proves to be a trail."""
     start = 0.5 * (block - 1)
+    traces: list[Streak] = []
     for x, y, angle in _candidates(bright, limits.significance, usable):
         streak = _fitted(pixels, (x * block + start, y * block + start), angle, limits, block)
         if streak is None or streak.coverage < limits.coverage or streak.evenness < limits.evenness:
             continue
-        if abs((streak.angle + 45.0) % 90.0 - 45.0) >= limits.axis_angle:
+        doubt = np.degrees(np.arctan(streak.sigma / max(1.0, streak.peak) / (0.5 * min(bright.shape) * block)))
+        if abs((streak.angle + 45.0) % 90.0 - 45.0) < max(limits.axis_angle, doubt):
+            traces.append(streak)
+        elif not any(_lies_in(streak, trace) for trace in traces):
             return streak
     return None
+
+
+def _lies_in(streak: Streak, trace: Streak) -> bool:
+    """Return whether a line is a bad fit to another."""
+    turn = abs((streak.angle - trace.angle + 90.0) % 180.0 - 90.0)
+    return (
+        turn < _SAME_ANGLE and abs(trace.distance(x=np.array([streak.x]), y=np.array([streak.y]))[0]) < trace.half_width
+    )
 
 
 def _candidates(bright: BoolArray, min_significance: float, usable: float) -> Iterator[tuple[float, float, float]]:
@@ -255,7 +272,7 @@ def _fitted(
 
 def _brightest_line(profiles: NDArray[np.float64], along: NDArray[np.float64], reach: float) -> tuple[float, float]:
     """Return shift [pixel] and slope of the line through the profiles, within ``reach``, that gathers most light."""
-    smooth = ndimage.gaussian_filter1d(np.clip(profiles, -_CLIP, _CLIP), 2.0, axis=1)
+    smooth = ndimage.gaussian_filter1d(np.clip(np.nan_to_num(profiles), -_CLIP, _CLIP), 2.0, axis=1)
     middle = smooth.shape[1] // 2
     steps = np.linspace(-reach, reach, 41)
     half = max(1.0, float(np.abs(along).max()))
@@ -289,24 +306,25 @@ def _with_profile(
 ) -> Streak | None:
     """Return the trail with the profile fitted to the median of the segments; None if that is too faint."""
     offset = np.arange(profiles.shape[1]) - profiles.shape[1] // 2
-    profile = np.median(profiles, axis=0)
+    known = np.isfinite(profiles).any(axis=0)
+    profile = np.nanmedian(profiles[:, known], axis=0)
 
     def residual(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
         peak, sigma = parameters
-        model: NDArray[np.float64] = peak * (1.0 + (offset / sigma) ** 2) ** -_EXPONENT - profile
+        model: NDArray[np.float64] = peak * (1.0 + (offset[known] / sigma) ** 2) ** -_EXPONENT - profile
         return model
 
     fit = least_squares(
         residual, [max(float(profile.max()), 0.1), 3.0], bounds=([0.0, 0.5], [np.inf, limits.max_width / 2])
     )
     peak, sigma = (float(value) for value in fit.x)
+    if peak <= limits.faintest or not _flanks_are_seen(profiles, sigma):
+        return None
     core = np.abs(offset) <= max(1.0, 0.5 * sigma)
     error = _MEDIAN_ERROR / np.sqrt(count * np.count_nonzero(core))
-    brightness = profiles[:, core].mean(axis=1)
+    brightness = np.nanmean(profiles[:, core], axis=1)
     coverage = float(np.mean(brightness > _SEGMENT_SIGMA * error))
     evenness = float(np.median(brightness) / max(np.quantile(brightness, 0.9), 1e-12))
-    if peak <= limits.faintest:
-        return None
     half_width = sigma * np.sqrt(max((peak / limits.faintest) ** (1.0 / _EXPONENT) - 1.0, 1.0))
     return Streak(
         x=float(point[0]),
@@ -320,10 +338,21 @@ def _with_profile(
     )
 
 
+def _flanks_are_seen(profiles: NDArray[np.float64], sigma: float) -> bool:
+    """Return whether the profile lies well inside the window and the image; else it may be a glow of sky or border."""
+    half = profiles.shape[1] // 2
+    reach = int(np.ceil(_FLANK * sigma))
+    return reach < half and bool(np.isfinite(profiles[:, [half - reach, half + reach]]).mean(axis=0).min() >= 0.5)
+
+
 def _segments(
     pixels: _Pixels, point: tuple[float, float], angle: float, max_width: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the median profile across each segment above its outskirts, pixels in each, and places along the line."""
+    """Return the median profile across each segment above its outskirts, pixels in each, and places along the line.
+
+    Beyond the border of the image, and where hardly a pixel is good, a profile is NaN. A segment counts where its
+    middle and a part of its outskirts are known.
+    """
     ny, nx = pixels.image.shape
     cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     diagonal = int(np.hypot(nx, ny)) + 1
@@ -336,14 +365,16 @@ def _segments(
     column = np.rint(point[0] + along[:, None] * cosine - offset * sine).astype(np.int64)
     row = np.rint(point[1] + along[:, None] * sine + offset * cosine).astype(np.int64)
     values = pixels.significance(row, column)
+    middle, outskirts = np.abs(offset) <= _MIDDLE, np.abs(offset) > max_width // 2
     profiles, counts, places = [], [], []
     for part in np.array_split(np.arange(len(along)), _SEGMENTS):
-        known = np.isfinite(values[part])
-        if not len(part) or known.sum(axis=0).min() < max(3, len(part) // 3):
+        number = np.isfinite(values[part]).sum(axis=0)
+        known = number >= max(3, len(part) // 3)
+        if not known[middle].all() or known[outskirts].mean() < _KNOWN_OUTSKIRTS:
             continue
-        profile = np.nanmedian(values[part], axis=0)
-        outskirts = np.abs(offset) > max_width // 2
-        profiles.append(profile - np.median(profile[outskirts]))
-        counts.append(float(known.sum(axis=0).min()))
+        profile = np.full(len(offset), np.nan)
+        profile[known] = np.nanmedian(values[part][:, known], axis=0)
+        profiles.append(profile - np.median(profile[known & outskirts]))
+        counts.append(float(number[middle].min()))
         places.append(float(along[part].mean()))
     return np.array(profiles, dtype=np.float64), np.array(counts), np.array(places)

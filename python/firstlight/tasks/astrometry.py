@@ -166,7 +166,7 @@ class PatternAstrometryTask(AstrometryTask[PatternAstrometryConfig]):
 
     def _select(self, sources: Table) -> BoolArray:
         good = np.isfinite(np.asarray(sources["x"])) & np.isfinite(np.asarray(sources["y"]))
-        for flag in ("no_data", "bad_center", "cr_center"):
+        for flag in ("no_data", "bad_center", "cr_center", "streak_center"):
             if flag in sources.colnames:
                 good &= ~np.asarray(sources[flag], dtype=bool)
         if "centroid_flag" in sources.colnames:

@@ -16,7 +16,7 @@ from firstlight.images.background import MeshBackground
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
-IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR")
+IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR", "STREAK")
 SOURCE_PLANES = ("DETECTED", "DETECTED_NEGATIVE")
 
 

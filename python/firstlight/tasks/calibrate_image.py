@@ -87,13 +87,13 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         self.snap_combine = self.config.snap_combine.make()
         self.ids = self.config.ids.make()
         self.background = self.config.background.make()
+        self.streaks = self.config.streaks and self.config.streaks.make()
         self.seeing = self.config.seeing.make()
         self.cosmic_rays = self.config.cosmic_rays and self.config.cosmic_rays.make()
         self.psf_detection = self.config.psf_detection.make()
         self.scale_variance = self.config.scale_variance and self.config.scale_variance.make()
         self.psf_measurement = self.config.psf_measurement.make()
         self.psf = self.config.psf.make()
-        self.streaks = self.config.streaks and self.config.streaks.make()
         self.aperture_correction = self.config.aperture_correction.make()
         self.astrometry = self.config.astrometry.make()
         self.star_background = self.config.star_background and self.config.star_background.make()
@@ -155,9 +155,11 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return snaps[0] if len(snaps) == 1 else self.snap_combine.run(*snaps).exposure
 
     def _psf_pass_1(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Measure the seeing, then find stars with a Gaussian of that size and model the PSF."""
+        """Mark trails, measure the seeing, then find stars with a Gaussian of that size and model the PSF."""
         require_varying(state.exposure.image, bad=state.exposure.mask.any_of("NO_DATA", "BAD"))
         self._subtract_sky(state)
+        if self.streaks:
+            state.exposure = self.streaks.run(state.exposure).exposure
         seeing = self.seeing.run(state.exposure)
         state.exposure = state.exposure.replace(psf=seeing.psf)
         state.keep(seeing.gates)
@@ -193,15 +195,13 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return {"stars": int(model.used.sum()), "fwhm_px": round(model.fwhm, 3)}
 
     def _psf_stars(self, state: CalibrateImageState) -> Mapping[str, Fact]:
-        """Repair cosmic rays for good, mark trails, and measure the PSF stars with the PSF that they made.
+        """Repair cosmic rays for good, and measure the PSF stars with the PSF that they made.
 
         In a crowd the PSF is fitted once more, now that the light of the hidden stars is known.
         """
         state.psf_is_fitted = True
         state.aperture_radius = self._aperture_radius(state)
         self._repair(state, interpolate=True)
-        if self.streaks:
-            state.exposure = self.streaks.run(state.exposure).exposure
         light = self._light_in_a_crowd(state)
         if light is not None:
             self._fit_psf(state, light)

@@ -127,6 +127,10 @@ class CalibrateImageConfig(PipelineTaskConfig):
     background: Subtask[BackgroundTask] = subtask(MeshBackgroundTask)
     """Sky before and after each detection."""
 
+    streaks: Subtask[StreakTask] | None = subtask(StreakTask)
+    """Marks the trails of satellites: what is measured on them carries a flag and calibrates nothing; empty to leave
+    that out."""
+
     seeing: Subtask[SeeingTask] = subtask(StarSeeingTask)
     """First guess of the PSF."""
 
@@ -148,9 +152,6 @@ class CalibrateImageConfig(PipelineTaskConfig):
 
     psf: Subtask[PsfTask] = subtask(PixelPsfTask)
     """Selects stars and models the point-spread function."""
-
-    streaks: Subtask[StreakTask] | None = subtask(StreakTask)
-    """Marks the trails of satellites, so that what is measured on them carries a flag; empty to leave that out."""
 
     aperture_correction: Subtask[ApertureCorrectionTask] = subtask(StarApertureCorrectionTask)
     """From each flux to the total flux of a star."""

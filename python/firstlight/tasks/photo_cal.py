@@ -27,7 +27,10 @@ from firstlight.tasks.color_terms import ColorTerm, read_color_terms
 from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.reference_magnitudes import ReferenceMagnitudes, match_table, with_color, with_known_term
 
-REJECTED = ("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "interpolated_center", "cr_center")
+REJECTED = (
+    *("centroid_flag", "psf_flux_flag", "edge", "no_data", "saturated", "bad", "streak"),
+    *("interpolated_center", "cr_center"),
+)
 
 
 @dataclass(frozen=True)

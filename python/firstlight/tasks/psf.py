@@ -26,7 +26,7 @@ from firstlight.kernels.arrays import BoolArray, IntArray
 from firstlight.tasks.measurement_scene import psf_sigma
 
 UNUSABLE = ("BAD", "NO_DATA", "SAT", "CR")
-REJECTED = ("edge", "centroid_flag", "shape_flag", "saturated", "no_data", "bad", "cr", "interpolated")
+REJECTED = ("edge", "centroid_flag", "shape_flag", "saturated", "no_data", "bad", "cr", "interpolated", "streak")
 MIN_TESTS = 10
 SIGNIFICANT = 3.0
 
