@@ -49,6 +49,7 @@ def test_the_public_names_are_these():
         "find_class",
         "known_tasks",
         "load_config",
+        "loaded",
         "observe_passes",
         "plugins_of",
         "run_quantum",

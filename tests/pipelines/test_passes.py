@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from firstlight.errors import ConfigError, PartialResult
-from firstlight.framework import observe_passes, run_until
+from firstlight.framework import Handle, observe_passes, run_until
 from firstlight.refcats.formats import TableReferenceCatalog
 from firstlight.simulation import SimulationSettings, simulate_reference
 from firstlight.tasks.astrometry import Pointing
+from firstlight.tasks.measure_image import MeasureImageTask
 
 from .fields import assert_sky_can_be_put_back, task_with
 
 CALIBRATE = ("psf_pass_1", "psf_stars", "aperture_correction", "astrometry", "stars", "photometry")
-ALL = (*(f"calibrate.{name}" for name in CALIBRATE), "calibrate", "measure")
+MEASURE = ("measure.detection", "measure.measurement", "measure")
+ALL = (*(f"calibrate.{name}" for name in CALIBRATE), "calibrate", *MEASURE)
 ALWAYS = {"exposure", "background", "summary", "gates", "funnels"}
 MADE_BY = {
     "psf_stars": "calibrate.psf_pass_1",
@@ -22,7 +26,7 @@ MADE_BY = {
     "stars": "calibrate.stars",
     "photometry_matches": "calibrate.photometry",
     "applied_photo_calib": "calibrate.photometry",
-    "sources": "measure",
+    "sources": "measure.measurement",
 }
 """Product -> the pass that makes it."""
 
@@ -65,7 +69,7 @@ def failed(field, *settings: str, **arguments) -> PartialResult:
 
 def test_the_passes_are_listed_in_their_order():
     assert task_with().pass_names() == ALL
-    assert task_with("measure=null").pass_names() == ALL[:-1]
+    assert task_with("measure=null").pass_names() == ALL[: -len(MEASURE)]
     assert task_with("calibrate:psf_passes=2").pass_names() == (ALL[0], "calibrate.psf_pass_2", *ALL[1:])
 
 
@@ -109,6 +113,29 @@ def test_the_wcs_is_the_header_s_until_astrometry(small, stopped, step):
     assert same == (ALL.index(step) < ALL.index("calibrate.astrometry"))
 
 
+def test_an_exposure_that_is_handed_over_is_freed_as_soon_as_there_is_a_newer_one(small):
+    image, variance = small.exposure.image.copy(), small.exposure.variance.copy()
+    alive, planes = {}, [weakref.ref(image), weakref.ref(variance)]
+    handle = Handle.giving(small.exposure.replace(image=image, variance=variance))
+    del image, variance
+    with observe_passes(lambda event: alive.update({event.path: [plane() is not None for plane in planes]})):
+        task_with("measure=null").run(handle, **small.references)
+
+    assert alive["calibrate.psf_pass_1"] == [False, True]
+    assert alive["calibrate.photometry"] == [False, False]
+
+
+def test_the_deep_catalogue_keeps_no_image_with_the_last_of_the_sky(small, small_result):
+    image = small_result.exposure.image.copy()
+    alive, plane = {}, weakref.ref(image)
+    handle = Handle.giving(small_result.exposure.replace(image=image))
+    del image
+    with observe_passes(lambda event: alive.update({event.path: plane() is not None})):
+        MeasureImageTask().run(handle)
+
+    assert alive == {"detection": False, "measurement": False}
+
+
 def test_observers_see_each_pass_and_its_facts(small):
     seen = []
     with observe_passes(seen.append):
@@ -142,7 +169,7 @@ FAILURES = {
     "calibrate.astrometry": ["calibrate:astrometry.max_rms_pixels=0.001", "calibrate:astrometry.warn_rms_pixels=0.001"],
     "calibrate.stars": ["calibrate:star_detection.threshold=1e5"],
     "calibrate.photometry": ["calibrate:photometry.max_error=0.0001", "calibrate:photometry.warn_error=0.0001"],
-    "measure": ["measure:detection.threshold=1e7"],
+    "measure.detection": ["measure:detection.threshold=1e7"],
 }
 
 

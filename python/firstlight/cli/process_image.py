@@ -14,9 +14,10 @@ from firstlight.cli.page_files import page_content
 from firstlight.cli.pipeline_options import layers_of
 from firstlight.cli.products import SUFFIXES, prepare_folder, write_products
 from firstlight.cli.summary_file import summary_values, write_summary
-from firstlight.errors import AlgorithmError, HeaderError, ImageFileError, PartialResult
+from firstlight.errors import HeaderError, ImageFileError, PartialResult
 from firstlight.framework import (
     ClassOverrides,
+    Handle,
     Layer,
     PassEvent,
     Setting,
@@ -76,12 +77,12 @@ class ImageProcessor:
         try:
             with clock.step("read"):
                 instrument = self._instrument or find_instrument(read_header(files.path, hdu=files.hdu))
-                exposure, snap = self._read(files, instrument)
+                image, snap = self._read(files, instrument)
         except (ImageFileError, HeaderError) as error:
             return ImageOutcome(files, "unreadable", exit_code=USER_MISTAKE, error=str(error))
         prepared = self._prepare(instrument)
         with observe_passes(clock.observe):
-            end = self._run(prepared, exposure, snap)
+            end = self._run(prepared, image, snap)
         outcome = ImageOutcome(
             files,
             end.status,
@@ -105,13 +106,13 @@ class ImageProcessor:
             self._prepared[instrument.name] = _Prepared(task, stop_after, settings)
         return self._prepared[instrument.name]
 
-    def _read(self, files: ImageFiles, instrument: Instrument) -> tuple[Exposure, Exposure | None]:
-        """Return the image and its second snap."""
+    def _read(self, files: ImageFiles, instrument: Instrument) -> tuple[Handle[Exposure], Handle[Exposure] | None]:
+        """Read the image and its second snap, to be handed over."""
         exposure = instrument.read(files.path, hdu=files.hdu, mask=files.mask, variance=files.variance)
-        snap = None if files.snap is None else instrument.read(files.snap, hdu=files.hdu)
-        return (exposure.replace(wcs=None) if self.job.ignore_wcs else exposure), snap
+        snap = None if files.snap is None else Handle.giving(instrument.read(files.snap, hdu=files.hdu))
+        return Handle.giving(exposure.replace(wcs=None) if self.job.ignore_wcs else exposure), snap
 
-    def _run(self, prepared: _Prepared, exposure: Exposure, snap: Exposure | None) -> _RunEnd:
+    def _run(self, prepared: _Prepared, image: Handle[Exposure], snap: Handle[Exposure] | None) -> _RunEnd:
         run = partial(
             prepared.task.run,
             snap=snap,
@@ -121,19 +122,17 @@ class ImageProcessor:
         )
         try:
             if prepared.stop_after is None:
-                return _RunEnd("ok", run(exposure).to_mapping())
-            stopped = run_until(prepared.stop_after, run, exposure)
+                return _RunEnd("ok", run(image).to_mapping())
+            stopped = run_until(prepared.stop_after, run, image)
             return _RunEnd("stopped", stopped.products, step=stopped.step)
         except PartialResult as end:
-            return _RunEnd("failed", {"exposure": exposure, **end.partial}, step=end.step, error=str(end.cause))
-        except AlgorithmError as error:
-            return _RunEnd("failed", {"exposure": exposure}, step="start", error=str(error))
+            return _RunEnd("failed", end.partial, step=end.step, error=str(end.cause))
 
     def _write(self, outcome: ImageOutcome, products: Mapping[str, Any], clock: _StepClock) -> ImageOutcome:
         folder, stem = self.job.output, outcome.files.stem
         with clock.step("write"):
             written = write_products(products, folder=folder, stem=stem)
-        if self.job.with_page:
+        if self.job.with_page and "exposure" in products:
             page = folder / f"{stem}{SUFFIXES['page']}"
             from firstlight.qa.page import write_page  # matplotlib takes longer to import than a small image to process
 

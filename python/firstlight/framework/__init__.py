@@ -5,7 +5,7 @@ from firstlight.framework.built_pipeline import BuiltPipeline
 from firstlight.framework.class_overrides import ClassOverrides
 from firstlight.framework.config import Change, Config
 from firstlight.framework.config_diff import ABSENT, Difference, diff_configs
-from firstlight.framework.connections import Handle, Input, Lookup, Output, PipelineTaskConfig, Prerequisite
+from firstlight.framework.connections import Handle, Input, Lookup, Output, PipelineTaskConfig, Prerequisite, loaded
 from firstlight.framework.contracts import Contract
 from firstlight.framework.datasets import DatasetRef, Quantum, Resources
 from firstlight.framework.dimensions import DIMENSIONS, DataId
@@ -71,6 +71,7 @@ __all__ = [
     "find_class",
     "known_tasks",
     "load_config",
+    "loaded",
     "observe_passes",
     "plugins_of",
     "run_quantum",

@@ -134,12 +134,27 @@ class Handle(Generic[T]):
         self.data_id = data_id
         self._load = load
 
+    @classmethod
+    def giving(cls, value: T, /) -> Handle[T]:
+        """Return a handle that hands over ``value``: `get` works once, and the handle holds it no more.
+
+        Whoever passes an object keeps it; whoever passes such a handle does not, so that the memory of the object is
+        free as soon as the task that gets it is done with it.
+        """
+        held = [value]
+        return cls("given", DataId(), held.pop)
+
     def get(self) -> T:
         """Load and return the object; every call loads it again."""
         return self._load()
 
     def __repr__(self) -> str:
         return f"Handle({self.name!r}, {self.data_id!r})"
+
+
+def loaded(given: T | Handle[T]) -> T:
+    """Return what is given, or what the handle loads that is given in its place."""
+    return given.get() if isinstance(given, Handle) else given
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from astropy.table import Table
 from firstlight.algorithms.noise import require_varying
 from firstlight.algorithms.source_light import SourceLight
 from firstlight.errors import AllCentroidsFlaggedError, Fact, InputError
-from firstlight.framework import Gate, Input, Lookup, Output, Pass, PipelineTask, Prerequisite
+from firstlight.framework import Gate, Handle, Input, Lookup, Output, Pass, PipelineTask, Prerequisite, loaded
 from firstlight.images.background import BackgroundList
 from firstlight.images.catalog import calibrate_fluxes, with_sky_positions
 from firstlight.images.exposure import Exposure
@@ -46,7 +46,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     dimensions = ("instrument", "visit", "detector")
     inputs = {
-        "post_isr": Input("post_isr_image", Exposure, dimensions=("instrument", "exposure", "detector"), multiple=True)
+        "post_isr": Input(
+            "post_isr_image", Exposure, ("instrument", "exposure", "detector"), multiple=True, deferred=True
+        )
     }
     prerequisites = {
         "astrometry_refcat": Prerequisite("astrometry_refcat", ReferenceCatalog, lookup=Lookup.REGION, minimum=0),
@@ -108,7 +110,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
 
     def run(
         self,
-        post_isr: Exposure | tuple[Exposure, ...],
+        post_isr: Exposure | Handle[Exposure] | tuple[Exposure | Handle[Exposure], ...],
         *,
         astrometry_refcat: ReferenceCatalog | None = None,
         photometry_refcat: ReferenceCatalog | None = None,
@@ -135,24 +137,23 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
             If a pass fails on these data; it carries the products made before: no PSF, WCS or photometric calibration
             that was not finished.
         """
-        exposure = self._one_of(post_isr if isinstance(post_isr, tuple) else (post_isr,))
-        self.ids.run(exposure, n_sources=0)
         state = CalibrateImageState(
-            exposure=exposure,
+            exposure=self._one_of(post_isr if isinstance(post_isr, tuple) else (post_isr,)),
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,
             summarize=lambda exposure, psf_stars, stars: self.summarize.run(exposure, psf_stars, stars).summary,
             wanted=frozenset(self.config.optional_outputs),
         )
+        self.ids.run(state.exposure, n_sources=0)
         self.run_passes(state)
         return state.result()
 
-    def _one_of(self, snaps: tuple[Exposure, ...]) -> Exposure:
+    def _one_of(self, snaps: tuple[Exposure | Handle[Exposure], ...]) -> Exposure:
         """Return one exposure for a visit."""
         if len(snaps) not in (1, 2):
             raise InputError(f"A visit has one exposure or two snaps; got {len(snaps)}.")
-        return snaps[0] if len(snaps) == 1 else self.snap_combine.run(*snaps).exposure
+        return loaded(snaps[0]) if len(snaps) == 1 else self.snap_combine.run(*map(loaded, snaps)).exposure
 
     def _psf_pass_1(self, state: CalibrateImageState) -> Mapping[str, Fact]:
         """Mark trails, measure the seeing, then find stars with a Gaussian of that size and model the PSF."""
@@ -179,6 +180,7 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         found = self._detect(self.psf_detection, state)
         state.measured["psf_detection_threshold"] = found.threshold
         state.measured["psf_detection_multiplier"] = found.include_multiplier
+        del found  # it holds the image as it was
         self._subtract_sky(state)
         self._scale_variance(state)
         return self._fit_psf(state)

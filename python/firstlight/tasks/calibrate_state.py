@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,7 +142,8 @@ class CalibrateImageState:
         if self.failure is not None:
             self._drop_what_is_unfinished(*self.failure)
         if self.summary is None:
-            self.summarize_now()
+            with suppress(AlgorithmError):  # an image that is the same everywhere has no statistics
+                self.summarize_now()
         made: dict[str, Any] = {name: value for name, value in self.result().to_mapping().items() if value is not None}
         unmade = {name for name in ("stars", "psf_stars") if len(made[name]) == 0}
         return {name: product for name, product in made.items() if name not in {*unmade, "aperture_radius"}}

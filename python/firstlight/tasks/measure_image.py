@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from astropy.table import Table
 from pydantic import Field
 
-from firstlight.errors import NoWorkFound
-from firstlight.framework import Gate, Input, Output, PipelineTask, PipelineTaskConfig, Struct, Subtask, subtask
+from firstlight.algorithms.detection import Detections
+from firstlight.errors import Fact, NoWorkFound
+from firstlight.framework import (
+    Gate,
+    Handle,
+    Input,
+    Output,
+    Pass,
+    PipelineTask,
+    PipelineTaskConfig,
+    Struct,
+    Subtask,
+    loaded,
+    subtask,
+)
 from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.tasks.aperture_correction import with_total_flux
@@ -64,16 +78,35 @@ class MeasureImageConfig(PipelineTaskConfig):
     """A larger share of sources without a PSF flux is a warning."""
 
 
+@dataclass
+class MeasureImageState:
+    """What the passes of `MeasureImageTask` work on."""
+
+    exposure: Exposure
+    aperture_radius: float
+    detections: Detections | None = None
+    sources: Table | None = None
+
+    def products(self) -> Mapping[str, object]:
+        """Return connection name -> product, for every product that is true now."""
+        made = {"exposure": self.exposure, "background": self.exposure.background, "sources": self.sources}
+        return {name: product for name, product in made.items() if product is not None}
+
+
 class MeasureImageTask(PipelineTask[MeasureImageConfig]):
     """Deep catalogue of a calibrated image (LSST `SingleFrameDetectAndMeasureTask`)."""
 
     dimensions = ("instrument", "visit", "detector")
-    inputs = {"calibrated": Input("preliminary_visit_image", Exposure)}
+    inputs = {"calibrated": Input("preliminary_visit_image", Exposure, deferred=True)}
     outputs = {
-        "exposure": Output("visit_image", Exposure),
-        "background": Output("visit_image_background", BackgroundList),
+        "exposure": Output("visit_image", Exposure, partial=False),
+        "background": Output("visit_image_background", BackgroundList, partial=False),
         "sources": Output("single_visit_source", Table),
     }
+
+    def passes(self) -> Sequence[Pass[MeasureImageState]]:
+        """List the passes in the order in which they run."""
+        return (Pass("detection", self._detect), Pass("measurement", self._measure))
 
     def __init__(self, config: MeasureImageConfig | None = None) -> None:
         super().__init__(config)
@@ -84,7 +117,7 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         self.deblend = self.config.deblend and self.config.deblend.make()
         self.measurement = self.config.measurement.make()
 
-    def run(self, calibrated: Exposure) -> MeasureImageResult:
+    def run(self, calibrated: Exposure | Handle[Exposure]) -> MeasureImageResult:
         """Measure everything.
 
         Parameters
@@ -99,37 +132,60 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
             If the numbers of the sources have no room for them or for the exposure.
         NoWorkFound
             If the exposure was not calibrated: no PSF or no aperture.
-        NoSourcesError
-            If nothing stands above the threshold.
+        PartialResult
+            If nothing stands above the threshold, or no sky is left to measure; it carries the exposure as it is.
         """
-        aperture_radius = (calibrated.summary or {}).get("aperture_radius", 0.0)
-        if calibrated.psf is None or aperture_radius <= 0:
-            raise NoWorkFound("A deep catalogue needs a calibrated exposure; this one has no PSF or no aperture.")
-        found = self.detection.run(calibrated)
-        exposure = found.exposure
-        if self.background:
-            exposure = _without_sky(exposure, self.background)
-        detections = self.hidden_stars.run(exposure, found.detections) if self.hidden_stars else found.detections
-        light = None
-        if self.deblend:
-            deblended = self.deblend.run(exposure, detections)
-            exposure, light = deblended.exposure, deblended.light
-        measured = self.measurement.run(exposure, detections, aperture_radius=aperture_radius, light=light)
-        sources = with_total_flux(measured.catalog, exposure)
-        sources["id"] = self.ids.run(exposure, n_sources=len(sources)).ids
-        if exposure.unit == "nJy":
-            sources = with_njy_names(sources)
-        flagged = float(np.mean(sources["psf_flux_flag"])) if "psf_flux_flag" in sources.colnames else 0.0
-        self.metadata.count("sources", len(sources))
+        state = _started(loaded(calibrated))
+        self.run_passes(state)
+        if state.sources is None:
+            raise AssertionError("The last pass leaves a catalogue or raises.")
+        flagged = float(np.mean(state.sources["psf_flux_flag"])) if "psf_flux_flag" in state.sources.colnames else 0.0
+        self.metadata.count("sources", len(state.sources))
         return MeasureImageResult(
-            exposure=exposure,
-            background=exposure.background,
-            sources=sources,
-            gates=(Gate("measure_flagged_fraction", flagged, warn=self.config.warn_flagged, n=len(sources)),),
+            exposure=state.exposure,
+            background=state.exposure.background,
+            sources=state.sources,
+            gates=(Gate("measure_flagged_fraction", flagged, warn=self.config.warn_flagged, n=len(state.sources)),),
         )
 
+    def _detect(self, state: MeasureImageState) -> Mapping[str, Fact]:
+        """Find the sources, and subtract what is left of the sky between them."""
+        found = self.detection.run(state.exposure)
+        state.exposure, state.detections = found.exposure, found.detections
+        if self.background:
+            sky = self.background.run(found.exposure)
+            image, background = found.exposure.image - sky.image, found.exposure.background + sky.background
+            state.exposure = found.exposure.replace(image=image, background=background)
+        return {"sources": found.detections.n_peaks}
 
-def _without_sky(exposure: Exposure, background: BackgroundTask) -> Exposure:
-    """Return the exposure with what is left of the sky subtracted."""
-    sky = background.run(exposure)
-    return exposure.replace(image=exposure.image - sky.image, background=exposure.background + sky.background)
+    def _measure(self, state: MeasureImageState) -> Mapping[str, Fact]:
+        """Find the stars that hide in others, tell the sources apart, and measure each."""
+        if state.detections is None:
+            raise AssertionError("The pass before this one detects.")
+        detections, light = state.detections, None
+        if self.hidden_stars:
+            detections = self.hidden_stars.run(state.exposure, detections)
+        if self.deblend:
+            deblended = self.deblend.run(state.exposure, detections)
+            state.exposure, light = deblended.exposure, deblended.light
+        measured = self.measurement.run(
+            state.exposure, detections, aperture_radius=state.aperture_radius, light=light
+        ).catalog
+        sources = with_total_flux(measured, state.exposure)
+        sources["id"] = self.ids.run(state.exposure, n_sources=len(sources)).ids
+        state.sources = with_njy_names(sources) if state.exposure.unit == "nJy" else sources
+        return {"sources": len(sources)}
+
+
+def _started(calibrated: Exposure) -> MeasureImageState:
+    """Return the state before the first pass.
+
+    Raises
+    ------
+    NoWorkFound
+        If the exposure was not calibrated.
+    """
+    aperture_radius = (calibrated.summary or {}).get("aperture_radius", 0.0)
+    if calibrated.psf is None or aperture_radius <= 0:
+        raise NoWorkFound("A deep catalogue needs a calibrated exposure; this one has no PSF or no aperture.")
+    return MeasureImageState(calibrated, aperture_radius)

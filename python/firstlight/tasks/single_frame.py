@@ -11,6 +11,7 @@ from astropy.table import Table
 from firstlight.framework import (
     Funnel,
     Gate,
+    Handle,
     Input,
     Output,
     Pass,
@@ -18,8 +19,10 @@ from firstlight.framework import (
     PipelineTaskConfig,
     Struct,
     Subtask,
+    loaded,
     subtask,
 )
+from firstlight.framework.struct import field_names
 from firstlight.images.background import BackgroundList
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import PhotoCalib
@@ -69,6 +72,9 @@ class SingleFrameResult(Struct):
     """What each selection left."""
 
 
+_MADE = tuple(name for name in field_names(SingleFrameResult) if name != "exposure")
+
+
 class SingleFrameConfig(PipelineTaskConfig):
     """Settings of `SingleFrameTask`; the names of the slots are the labels of overrides."""
 
@@ -86,7 +92,9 @@ class SingleFrameConfig(PipelineTaskConfig):
 class SingleFrameState:
     """What the passes of `SingleFrameTask` work on."""
 
-    exposure: Exposure
+    exposure: Exposure | None
+    """The newest one; None while a task works on it, which hands it out itself when it fails."""
+
     snap: Exposure | None
     astrometry_refcat: ReferenceCatalog | None
     photometry_refcat: ReferenceCatalog | None
@@ -94,32 +102,26 @@ class SingleFrameState:
     calibrations: Mapping[str, Any] = field(default_factory=dict)
     """Bias, dark, flat and defects for the slot `isr`, by name."""
 
-    calibrated: CalibrateImageResult | None = None
-    measured: MeasureImageResult | None = None
+    made: dict[str, Any] = field(default_factory=dict)
+    """Field of `SingleFrameResult` -> what was made, the newest of each, without the exposure."""
+
+    def give(self) -> Handle[Exposure]:
+        """Hand over the exposure: an image has few planes if nobody keeps what came before."""
+        if self.exposure is None:
+            raise AssertionError("The exposure was handed over already.")
+        handle, self.exposure = Handle.giving(self.exposure), None
+        return handle
+
+    def keep(self, result: CalibrateImageResult | MeasureImageResult) -> None:
+        """Keep what a task made."""
+        made = {**result.to_mapping(), "gates": (*self.made.get("gates", ()), *result.gates)}
+        self.exposure = result.exposure
+        self.made |= {name: made[name] for name in _MADE if name in made}
 
     def products(self) -> Mapping[str, object]:
         """Return connection name -> product, for every product that is true now."""
-        if self.calibrated is None:
-            return {"exposure": self.exposure}
-        made = self.result(self.calibrated).to_mapping()
+        made = {"exposure": self.exposure, **self.made}
         return {name: product for name, product in made.items() if product is not None}
-
-    def result(self, calibrated: CalibrateImageResult) -> SingleFrameResult:
-        """Return what was made, the newest of each."""
-        newest = self.measured or calibrated
-        return SingleFrameResult(
-            exposure=newest.exposure,
-            stars=calibrated.stars,
-            psf_stars=calibrated.psf_stars,
-            background=newest.background,
-            astrometry_matches=calibrated.astrometry_matches,
-            photometry_matches=calibrated.photometry_matches,
-            applied_photo_calib=calibrated.applied_photo_calib,
-            sources=self.measured.sources if self.measured else None,
-            summary=calibrated.summary,
-            gates=(*calibrated.gates, *(self.measured.gates if self.measured else ())),
-            funnels=calibrated.funnels,
-        )
 
 
 class SingleFrameTask(PipelineTask[SingleFrameConfig]):
@@ -145,7 +147,7 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
     def passes(self) -> Sequence[Pass[SingleFrameState]]:
         """List the passes in the order in which they run; an empty slot has none."""
         isr = (Pass("isr", self._isr),) if self.isr else ()
-        measure = (Pass("measure", self._measure),) if self.measure else ()
+        measure = (Pass("measure", self._measure, inside=self.measure),) if self.measure else ()
         return (*isr, Pass("calibrate", self._calibrate, inside=self.calibrate), *measure)
 
     def __init__(self, config: SingleFrameConfig | None = None) -> None:
@@ -156,9 +158,9 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
 
     def run(
         self,
-        image: Exposure,
+        image: Exposure | Handle[Exposure],
         *,
-        snap: Exposure | None = None,
+        snap: Exposure | Handle[Exposure] | None = None,
         astrometry_refcat: ReferenceCatalog | None = None,
         photometry_refcat: ReferenceCatalog | None = None,
         pointing: Pointing | None = None,
@@ -175,31 +177,32 @@ class SingleFrameTask(PipelineTask[SingleFrameConfig]):
             If a pass fails on these data; it carries the products made before.
         """
         state = SingleFrameState(
-            exposure=image,
-            snap=snap,
+            exposure=loaded(image),
+            snap=None if snap is None else loaded(snap),
             astrometry_refcat=astrometry_refcat,
             photometry_refcat=photometry_refcat,
             pointing=pointing,
             calibrations={"bias": bias, "dark": dark, "flat": flat, "defects": defects},
         )
         self.run_passes(state)
-        if state.calibrated is None:
-            raise AssertionError("The pass 'calibrate' leaves a result or raises.")
-        return state.result(state.calibrated)
+        return SingleFrameResult(**{"exposure": state.exposure, "sources": None, **state.made})
 
     def _isr(self, state: SingleFrameState) -> None:
-        if self.isr:
+        if self.isr and state.exposure:
             state.exposure = self.isr.run(state.exposure, **state.calibrations).exposure
             state.snap = self.isr.run(state.snap, **state.calibrations).exposure if state.snap else None
 
     def _calibrate(self, state: SingleFrameState) -> None:
-        state.calibrated = self.calibrate.run(
-            state.exposure if state.snap is None else (state.exposure, state.snap),
-            astrometry_refcat=state.astrometry_refcat,
-            photometry_refcat=state.photometry_refcat,
-            pointing=state.pointing,
+        snap, state.snap = state.snap, None
+        state.keep(
+            self.calibrate.run(
+                state.give() if snap is None else (state.give(), Handle.giving(snap)),
+                astrometry_refcat=state.astrometry_refcat,
+                photometry_refcat=state.photometry_refcat,
+                pointing=state.pointing,
+            )
         )
 
     def _measure(self, state: SingleFrameState) -> None:
-        if self.measure and state.calibrated:
-            state.measured = self.measure.run(state.calibrated.exposure)
+        if self.measure:
+            state.keep(self.measure.run(state.give()))
