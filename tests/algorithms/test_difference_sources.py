@@ -13,7 +13,6 @@ from firstlight.algorithms.difference_sources import (
     merge_signs,
     noise_with_floor,
     peaks_between_pixels,
-    systematic_share,
 )
 from firstlight.images.spatial_kernel import SpatialKernel
 
@@ -62,28 +61,6 @@ def test_nothing_found_gives_empty_lists():
     merged = merge_signs(positive, negative, grow=2)
 
     assert len(merged.positive) == len(merged.negative) == 0
-
-
-@pytest.mark.parametrize("share", [0.0, 0.05])
-def test_share_of_the_light_that_is_left_is_measured(share):
-    rng = np.random.default_rng(3)
-    light = np.full((60, 60), 300.0)
-    score = rng.normal(0, 1, light.shape) + share * light * rng.normal(0, 1, light.shape)
-
-    measured = systematic_share(score, light, bad=np.zeros(light.shape, dtype=bool))
-
-    # The scatter of a median absolute deviation of n values is 1.17 / sqrt(n) of the deviation itself.
-    if share:
-        assert measured == pytest.approx(share, rel=4 * 1.17 / 60)
-    else:
-        assert measured < 0.001
-    assert np.std(score / noise_with_floor(share * light)) == pytest.approx(1.0, abs=4 / np.sqrt(2 * score.size))
-
-
-def test_dark_images_have_no_floor():
-    nothing = np.zeros((20, 20))
-
-    assert systematic_share(nothing, nothing, bad=nothing > 0) == 0.0
 
 
 def test_light_that_a_convolution_misses_is_that_on_lost_pixels():

@@ -15,7 +15,6 @@ from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.matched_filter import grow_mask
 
-_MIN_PIXELS = 30
 _MIN_RING = 0.3
 """Smallest share of a ring that must count for it to say something."""
 
@@ -89,30 +88,6 @@ def merge_signs(positive: Detections, negative: Detections, *, grow: int) -> Mer
         negative_region=in_region[1],
         area=np.bincount(regions[above], minlength=n_regions + 1).astype(np.int64),
     )
-
-
-def systematic_share(score: FloatArray, light: FloatArray, *, bad: BoolArray, min_light: float = 100.0) -> float:
-    """Return which share of the light of bright sources the subtraction leaves behind, beyond the noise.
-
-    The robust scatter of the significance over that of the light, where the light is bright; the median keeps variable
-    stars from mattering as long as most do not vary. 0 where there is hardly any bright light.
-
-    Parameters
-    ----------
-    score : (ny, nx)
-        Significance of a point source in the difference.
-    light : (ny, nx)
-        Significance that the light of the images themselves would have there.
-    bad : (ny, nx)
-    min_light
-        What counts as bright.
-    """
-    bright = (light > min_light) & ~bad & np.isfinite(score)
-    if int(bright.sum()) < _MIN_PIXELS:
-        return 0.0
-    share = np.abs(score[bright]) / light[bright]
-    noise = float(np.median(1.0 / light[bright]))
-    return float(np.sqrt(max((1.4826 * float(np.median(share))) ** 2 - noise**2, 0.0)))
 
 
 def bright_centres(

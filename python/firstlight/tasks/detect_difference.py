@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy.table import Table, vstack
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
 from firstlight.algorithms.detection_lists import selected
 from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, peaks_between_pixels
 from firstlight.algorithms.glints import GlintTrail
+from firstlight.algorithms.star_residuals import ResidualShare
 from firstlight.algorithms.streaks import Streak
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, plugins_of, subtask
 from firstlight.images.catalog import with_sky_positions
@@ -28,6 +29,7 @@ from firstlight.tasks.calibrated_columns import with_njy_names
 from firstlight.tasks.difference_catalog import with_merging, with_sign
 from firstlight.tasks.difference_checks import (
     difference_funnel,
+    n_dipoles,
     require_good_subtraction,
     require_psfs,
     residuals_of,
@@ -103,8 +105,11 @@ class DetectDifferenceConfig(Config):
     """Saturated cores of either image are grown by this, in units of the full width at half maximum."""
 
     systematic_share: NonNegativeFloat | None = None
-    """Share of the light of a source that the subtraction may leave, added to the noise; measured on bright light when
-    left out, and 0 for none."""
+    """Share of the light of a source that the subtraction may leave, added to the noise; when left out, what bright
+    stars leave of theirs, variable ones not counted, and 0 for none."""
+
+    min_share_stars: PositiveInt = 5
+    """With fewer bright stars nothing is measured, and nothing added."""
 
     halo_snr: PositiveFloat | None = 100.0
     """About stars more significant than this, and saturated ones, what is left in rings is added to the noise: the
@@ -244,7 +249,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             marked = self.streaks.run(difference)
             difference, streaks = marked.exposure, marked.streaks
         unusable, cores = self._unusable(difference)
-        smoothed, share = difference_significance(
+        smoothed, floor = difference_significance(
             difference,
             science=science,
             template=template,
@@ -252,7 +257,13 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             score=score,
             unusable=unusable,
             cores=cores,
-            settings=FloorSettings(self.config.systematic_share, self.config.halo_snr, self.config.halo_fwhm),
+            settings=FloorSettings(
+                share=self.config.systematic_share,
+                min_stars=self.config.min_share_stars,
+                threshold=self.config.threshold,
+                halo_snr=self.config.halo_snr,
+                halo_fwhm=self.config.halo_fwhm,
+            ),
         )
         sigma = psf_sigma(difference)
         found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
@@ -267,9 +278,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             lines = self.glints.run(sources)
             sources["glint_trail"], glints = lines.flag, lines.trails
         empty = self._empty_places(scene, found[0])
-        n_dipoles = int(np.sum(sources["is_dipole"])) if "is_dipole" in sources.colnames else 0
-        self.metadata.count("sources", len(sources))
-        self.log.info("found", sources=len(sources), negative=int(np.sum(sources["is_negative"])), dipoles=n_dipoles)
+        self._tell(sources, floor)
         return DetectDifferenceResult(
             difference=difference,
             sources=with_njy_names(sources) if difference.unit == "nJy" else sources,
@@ -277,7 +286,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             sky_sources=empty,
             streaks=streaks,
             glints=glints,
-            gates=self._gates(float(cores.mean()), share, left, empty, n_sources=len(sources), n_dipoles=n_dipoles),
+            gates=self._gates(float(cores.mean()), floor, left, empty, sources),
             funnel=difference_funnel(found, measured=measured, sources=sources),
         )
 
@@ -311,7 +320,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
 
     def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
         """Return the catalogue of both signs with everything that is measured."""
-        radius = self._aperture_radius(scene)
+        radius = scene.aperture_radius(self.config.aperture_fwhm)
         tables = []
         for sign, (own, other) in enumerate((found, found[::-1])):
             factor = np.float32(-1.0 if sign else 1.0)
@@ -332,11 +341,6 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             catalog = with_total_flux(catalog, scene.science)
         return with_sky_positions(catalog, scene.difference.wcs) if "ra" in catalog.colnames else catalog
 
-    def _aperture_radius(self, scene: DifferenceScene) -> float:
-        """Return the radius of the calibration aperture [pixel]: that of the science exposure where it has one."""
-        summary = scene.science.summary or {}
-        return float(summary.get("aperture_radius", 0.0) or self.config.aperture_fwhm * scene.fwhm)
-
     def _cleaned(self, catalog: Table) -> Table:
         rejected = np.zeros(len(catalog), dtype=bool)
         for name in self.config.rejecting_flags:
@@ -353,24 +357,33 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         exposure = scene.difference.replace(mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable))
         none = selected(found, np.zeros(found.n_peaks, dtype=bool))
         placed = self.sky_sources.run(exposure, none).detections
-        table = self.measurement.run(exposure, placed, aperture_radius=self._aperture_radius(scene)).catalog
+        radius = scene.aperture_radius(self.config.aperture_fwhm)
+        table = self.measurement.run(exposure, placed, aperture_radius=radius).catalog
         return with_njy_names(table) if exposure.unit == "nJy" else table
+
+    def _tell(self, sources: Table, floor: ResidualShare) -> None:
+        self.metadata.count("sources", len(sources))
+        self.metadata.count("bright_stars", floor.n_stars)
+        self.metadata.count("bright_stars_that_changed", floor.n_outliers)
+        self.metadata.note("systematic_share", floor.share)
+        negative = int(np.sum(sources["is_negative"]))
+        facts = {"dipoles": n_dipoles(sources), "systematic_share": floor.share}
+        self.log.info("found", sources=len(sources), negative=negative, **facts)
 
     def _gates(
         self,
         core_fraction: float,
-        share: float,
+        floor: ResidualShare,
         left: FloatArray | None,
         empty: Table | None,
-        *,
-        n_sources: int,
-        n_dipoles: int,
+        sources: Table,
     ) -> tuple[Gate, ...]:
-        config = self.config
+        config, n_sources = self.config, len(sources)
+        dipoles = n_dipoles(sources) / max(n_sources, 10)
         gates = [
             Gate("masked_core_fraction", core_fraction, warn=config.warn_core_fraction),
-            Gate("systematic_share", share, warn=config.warn_systematic_share),
-            Gate("dipole_fraction", n_dipoles / max(n_sources, 10), warn=config.warn_dipole_fraction, n=n_sources),
+            Gate("systematic_share", floor.share, warn=config.warn_systematic_share, n=floor.n_stars),
+            Gate("dipole_fraction", dipoles, warn=config.warn_dipole_fraction, n=n_sources),
         ]
         if left is not None:
             scatter = float(np.std(left)) if len(left) else np.nan

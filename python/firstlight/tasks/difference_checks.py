@@ -82,3 +82,8 @@ def scatter_of_empty(table: Table) -> float:
         pull = np.asarray(table[name], dtype=np.float64) / np.asarray(table[f"{name}_err"], dtype=np.float64)
     pull = pull[np.isfinite(pull)]
     return 1.4826 * float(np.median(np.abs(pull))) if len(pull) else float("nan")
+
+
+def n_dipoles(sources: Table) -> int:
+    """Return how many of the sources are dipoles, as far as that was looked at."""
+    return int(np.sum(sources["is_dipole"])) if "is_dipole" in sources.colnames else 0

@@ -54,6 +54,11 @@ class DifferenceScene:
         """Unit of the pixels of science exposure and difference."""
         return exposure_unit(self.difference)
 
+    def aperture_radius(self, fwhms: float) -> float:
+        """Return the radius of the calibration aperture [pixel]: of the science exposure, or so many FWHM."""
+        summary = self.science.summary or {}
+        return float(summary.get("aperture_radius", 0.0) or fwhms * self.fwhm)
+
     def flux_scale(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
         """Return the flux of a star in the science exposure over that in the template at positions [pixel]."""
         total = self.kernel.kernel.total(x=np.nan_to_num(x), y=np.nan_to_num(y))

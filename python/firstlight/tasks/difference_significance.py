@@ -14,8 +14,8 @@ from firstlight.algorithms.difference_sources import (
     halo_floor,
     lost_light,
     noise_with_floor,
-    systematic_share,
 )
+from firstlight.algorithms.star_residuals import ResidualShare, residual_share
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.images.spatial_kernel import MatchingKernel
@@ -32,6 +32,8 @@ RING_WIDTH = 2
 RINGS_FROM = 1.0
 """Where the first ring about a bright star begins, in units of the full width at half maximum."""
 
+BRIGHT_SNR = 100.0
+"""Stars more significant than this tell which share of their light the subtraction leaves [standard deviation]."""
 
 FULL_HALO_SNR = 1e4
 """Stars more significant than this have halos of full size [standard deviation]."""
@@ -44,7 +46,11 @@ class FloorSettings:
     Parameters
     ----------
     share
-        Share of the light of a source; measured on bright light when it is None, and 0 for none.
+        Share of the light of a source; measured on bright stars when it is None, and 0 for none.
+    min_stars
+        Fewer bright stars than this tell no share.
+    threshold
+        Stars more significant than this have changed, and tell no share either.
     halo_snr
         Stars more significant than this have halos; None for no halos.
     halo_fwhm
@@ -52,6 +58,8 @@ class FloorSettings:
     """
 
     share: float | None
+    min_stars: int
+    threshold: float
     halo_snr: float | None
     halo_fwhm: float
 
@@ -66,8 +74,8 @@ def difference_significance(
     unusable: BoolArray,
     cores: BoolArray,
     settings: FloorSettings,
-) -> tuple[SmoothedImage, float]:
-    """Return the significance of a point source centred on each pixel, 0 where unusable, and the share left.
+) -> tuple[SmoothedImage, ResidualShare]:
+    """Return the significance of a point source centred on each pixel, 0 where unusable, and what is left of stars.
 
     Its noise is 1 and what the subtraction leaves behind.
 
@@ -98,15 +106,31 @@ def difference_significance(
     found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
     lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
     light = smoothed(np.maximum(*lights))
-    share = systematic_share(found, light, bad=unusable) if settings.share is None else settings.share
+    left = _left_of_stars(found, light, unusable, sigma, settings)
     convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
     lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
-    floor = np.float32(share) * light
+    floor = np.float32(left.share) * light
     if lost.any():
         floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
     if settings.halo_snr is not None:
         floor = np.hypot(floor, _halos(found, light, unusable, cores, FWHM_PER_SIGMA * sigma, settings))
-    return SmoothedImage(flux=found, sigma=noise_with_floor(floor), reach=1), share
+    return SmoothedImage(flux=found, sigma=noise_with_floor(floor), reach=1), left
+
+
+def _left_of_stars(
+    found: FloatArray, light: FloatArray, unusable: BoolArray, sigma: float, settings: FloorSettings
+) -> ResidualShare:
+    if settings.share is not None:
+        return ResidualShare(settings.share, 0, 0)
+    return residual_share(
+        found,
+        light,
+        bad=unusable,
+        radius=max(1, round(FWHM_PER_SIGMA * sigma)),
+        min_light=BRIGHT_SNR,
+        min_stars=settings.min_stars,
+        threshold=settings.threshold,
+    )
 
 
 def _halos(
