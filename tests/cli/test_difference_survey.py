@@ -20,9 +20,9 @@ from ..refcats.survey_sky import SurveySky
 
 pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
 
-SEED, SIDE = 4, 300
+SEED, SIDE = 4, 240
 SETTINGS = SimulationSettings(shape=(SIDE, SIDE)).varied(
-    header_wcs="exact", star_density=60_000.0, transient_density=4000.0, galaxy_fraction=0.0
+    header_wcs="exact", star_density=60_000.0, transient_density=6000.0, galaxy_fraction=0.0
 )
 
 
@@ -40,7 +40,7 @@ def service(field) -> Iterator[Service]:
     wcs = SkyWcs.from_header(fits.getheader(field / "epoch_1.fits"))
     ra, dec = (float(each) for each in wcs.pixel_to_sky(x=SIDE / 2, y=SIDE / 2))
     sky = night_sky(SETTINGS, seed=SEED, n_epochs=2)
-    survey = SurveySky(sky, ra=ra, dec=dec, side=0.14, pixel_scale=0.25, fwhm=1.3, zero_point=27.0)
+    survey = SurveySky(sky, ra=ra, dec=dec, side=0.11, pixel_scale=0.25, fwhm=1.3, zero_point=27.0)
     with serving(survey.answer) as service, pytest.MonkeyPatch.context() as patch:
         patch.setattr(hips2fitsClass, "server", service.url)
         yield service

@@ -64,9 +64,11 @@ def test_a_cutout_becomes_a_template_in_njy_with_a_psf(service):
     assert list(result.inputs["label"]) == ["LS/r"]
     ra, dec, mag = (np.asarray(reference[name], dtype=float) for name in ("ra", "dec", "r_mag"))
     x, y = template.wcs.sky_to_pixel(ra=ra, dec=dec)
+    (ny, nx), reach = template.shape, 20
+    near = (np.minimum(x, y) > 0) & (x < nx) & (y < ny)
+    x, y, mag = x[near], y[near], mag[near]
     apart = np.hypot(x[:, None] - x, y[:, None] - y) + np.where(np.eye(len(x), dtype=bool), 99.0, 0.0)
-    ny, nx = template.shape
-    inside = (np.minimum(x, y) > 20) & (x < nx - 20) & (y < ny - 20)
+    inside = (np.minimum(x, y) > reach) & (x < nx - reach) & (y < ny - reach)
     chosen = np.flatnonzero(inside & (mag > 15) & (mag < 18) & (apart.min(axis=1) > 12))
     stamps = template.psf.images(x=x[chosen], y=y[chosen])
     places = zip(stamps, np.rint(x[chosen]).astype(int), np.rint(y[chosen]).astype(int), strict=True)
