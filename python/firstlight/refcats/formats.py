@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow.lib
-import pyarrow.parquet
 from astropy import units as u
 from astropy.io.ascii import InconsistentTableError
 from astropy.io.registry import IORegistryError
 from astropy.table import Table
 
 from firstlight.errors import ReferenceCatalogError
+from firstlight.images.catalog import read_parquet
 from firstlight.kernels.arrays import FloatArray
 from firstlight.refcats.catalog import ReferenceCatalog, ReferenceStars, StarColumns, stars_of_region
 
@@ -171,8 +171,9 @@ def _read_table(path: Path) -> Table:
         raise ReferenceCatalogError(f"No reference table {path}; check the path.")
     try:
         if path.suffix.lower() in {".parquet", ".pq"}:
-            content = pyarrow.parquet.read_table(path)
-            return Table({column: content[column].to_numpy() for column in content.column_names})
+            return read_parquet(
+                path, lambda found: Table({name: found[name].to_numpy() for name in found.column_names})
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Table.read(path)
