@@ -104,9 +104,9 @@ def test_known_neighbours_do_not_change_the_model():
     assert fit.psf.moments(**here).sigma == pytest.approx(lone.psf.moments(**here).sigma, rel=2e-3)
 
 
-def test_few_galaxies_and_close_pairs_are_rejected():
+def test_few_galaxies_and_close_pairs_are_rejected_also_where_they_are_brightest_or_faintest():
     field = Field("moffat", 100)
-    odd = np.arange(0, 100, 17)
+    odd = np.unique([*range(0, 100, 17), np.argmin(field.flux), *np.argsort(field.flux)[-2:]])
     for i in odd:
         row, column = round(field.y[i]), round(field.x[i])
         field.image[row - 3 : row + 4, column + 2 : column + 4] += field.flux[i] * 0.03

@@ -238,10 +238,13 @@ def without_outliers(state: PsfRound, fraction: float) -> PsfRound:
 
 
 def _usual_chi2(chi2: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median chi-square of the stars of similar flux: a model that is not perfect fits bright ones worse."""
+    """Return the median chi-square of the stars of similar flux: a model that is not perfect fits bright ones worse.
+
+    The list is mirrored at its ends: repeated there, the brightest star would be its own median.
+    """
     order = np.argsort(flux, kind="stable")
     usual = np.empty(len(chi2))
-    usual[order] = median_filter(chi2[order], size=min(_SIMILAR_STARS, len(chi2)), mode="nearest")
+    usual[order] = median_filter(chi2[order], size=min(_SIMILAR_STARS, len(chi2)), mode="mirror")
     return np.where(np.isfinite(usual), usual, float(np.median(chi2)))
 
 
