@@ -178,6 +178,21 @@ def test_a_service_that_does_not_answer_is_given_up_after_the_timeout(service, k
         late.set()
 
 
+def test_a_service_that_was_asked_in_vain_is_left_alone_for_a_while(service):
+    says(service, "out of order", 500)
+    known, patient = OnlineKnownObjects(timeout=5), OnlineKnownObjects(timeout=5, rest=0.0)
+    for each in (known, patient):
+        with pytest.raises(ReferenceCatalogError, match="500"):
+            each.find(MINOR_PLANETS, REGION)
+    says(service, SKYBOT.format(info=OK, table=BODIES))
+    before = len(service.asked)
+
+    with pytest.raises(ReferenceCatalogError, match="500"):
+        known.find(MINOR_PLANETS, REGION)
+    assert len(service.asked) == before
+    assert len(patient.find(MINOR_PLANETS, REGION)) == 2
+
+
 def test_a_region_without_extent_asks_nobody(service):
     for kind in KINDS:
         assert len(find(kind, SkyRegion(0.0, 0.0, 0.0, mjd=60677.0))) == 0

@@ -6,9 +6,11 @@ Tables come from the caller, or over the network through astroquery (VSX of the 
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -119,10 +121,14 @@ class OnlineKnownObjects(KnownObjects):
     ----------
     timeout : [s], whole
         After so long without an answer a service counts as out of reach.
+    rest : [s]
+        So long it is not asked again then: otherwise every image of a night would wait for it.
     """
 
-    def __init__(self, *, timeout: int = 30) -> None:
+    def __init__(self, *, timeout: int = 30, rest: float = 300.0) -> None:
         self._timeout = timeout
+        self._rest = rest
+        self._in_vain: dict[str, tuple[float, str]] = {}
 
     def find(self, kind: str, region: SkyRegion) -> Table:
         """Ask the service for a region; for one without extent none is asked."""
@@ -134,6 +140,9 @@ class OnlineKnownObjects(KnownObjects):
             raise ReferenceCatalogError(f"No service on the network is asked for {kind}; give a table of them.")
         if region.radius <= 0.0:
             return _nothing()
+        when, why = self._in_vain.get(kind, (-math.inf, ""))
+        if monotonic() - when < self._rest:
+            raise ReferenceCatalogError(why)
         try:
             return services[kind](region)
         except ImportError as error:
@@ -141,7 +150,9 @@ class OnlineKnownObjects(KnownObjects):
                 f"Asking for {kind} needs the package astroquery; 'pip install firstlight[online]' brings it."
             ) from error
         except (OSError, ValueError, LookupError) as error:
-            raise ReferenceCatalogError(f"The service for {kind} cannot be reached ({why_in_vain(error)}).") from error
+            why = f"The service for {kind} cannot be reached ({why_in_vain(error)})."
+            self._in_vain[kind] = monotonic(), why
+            raise ReferenceCatalogError(why) from error
 
     def _variable_stars(self, region: SkyRegion) -> Table:
         from astroquery.vizier import Vizier
