@@ -107,7 +107,7 @@ def run_difference(job: DifferenceJob) -> int:
         watch = Stopwatch()
         science, camera = _read(job.science, instrument)
         if job.survey is not None:
-            _provide_cutout(job, science, job.survey)
+            _provide_cutout(job, science, job.survey, console)
         template, _ = _read(job.template, instrument if job.survey is None else None)
         run.times.append(StepTime("read", round(watch.wall_s, 4), round(watch.cpu_s, 4)))
         if instrument is None and camera is not None:
@@ -143,13 +143,15 @@ def survey_path(folder: Path, science: ImageFiles) -> Path:
     return folder / f"{science.stem}_survey.fits"
 
 
-def _provide_cutout(job: DifferenceJob, science: Exposure, survey: str) -> None:
+def _provide_cutout(job: DifferenceJob, science: Exposure, survey: str, console: Console) -> None:
     """Leave the cutout of a survey in the file of the template."""
     if science.wcs is None:
         raise InputError(f"{job.science.path} has no WCS to cut a survey out for; solve it with 'firstlight process'.")
     grid = PixelGrid.of(science)
     choices = survey_bands(survey, band=science.observation.band, dec=grid.sky_circle()[1])
     if not kept_cutout(job.template.path, grid, choices):
+        names = " or ".join(each.name for each in choices)
+        console.print(f"  asking for a cutout of {escape(names)}", highlight=False, soft_wrap=True)
         write_cutout(fetch_cutout(grid, choices), job.template.path)
 
 

@@ -86,6 +86,7 @@ asinh scaling of all bands but g has lost its softening (Waters et al. 2020, ApJ
 """
 
 SAME_BAND = {"Ks": "K"}
+"""Band of an image -> what surveys call it."""
 
 
 def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBand, ...]:
@@ -106,7 +107,7 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
         If there is no such survey, or it has no such band.
     """
     name, _, own = survey.partition("/")
-    wanted = own or SAME_BAND.get(band or "", band)
+    wanted = own or SAME_BAND.get(band or "", band or "")
     for each in SURVEYS:
         if each.name.lower() == name.lower():
             return (_in_band(each, wanted, of=band),)
@@ -125,8 +126,8 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
     return tuple(having)
 
 
-def _in_band(survey: Survey, wanted: str | None, *, of: str | None) -> SurveyBand:
-    if wanted is None or wanted not in survey.hips:
+def _in_band(survey: Survey, wanted: str, *, of: str | None) -> SurveyBand:
+    if wanted not in survey.hips:
         raise InputError(
             f"{survey.name} has the bands {', '.join(survey.hips)}, not {wanted or 'an unknown one'}; {_image_of(of)}. "
             f"Name one, as --survey {survey.name}/{next(iter(survey.hips))}."
