@@ -143,11 +143,37 @@ def test_growth_adds_only_neighbours_of_hits():
         RATIOS,
         20.0,
         3.0,
+        3.0,
     )
 
     near = ndimage.binary_dilation(before, np.ones((3, 3)))
     assert not (hit & ~near).any()
     assert hit.sum() == before.sum() + len(rows) == before.sum() + len(cols)
+
+
+def test_pixels_on_the_flank_of_a_track_need_less_light_than_those_at_its_end():
+    image, hit = np.zeros((20, 20)), np.zeros((20, 20), bool)
+    hit[10, 5:10] = True
+    work = image.copy()
+    image[10, 5:10] = 50.0
+    for row, column in ((11, 7), (10, 4)):
+        image[row, column] = work[row, column] = 2.8
+
+    rows, cols = grow_hits(
+        image,
+        work,
+        np.ones(image.shape),
+        np.zeros_like(hit),
+        hit,
+        *np.nonzero(hit),
+        RATIOS,
+        RATIOS,
+        0.0,
+        3.5,
+        2.1,
+    )
+
+    assert (rows.tolist(), cols.tolist()) == ([11], [7])
 
 
 def test_surrounded_pixels_are_those_an_erosion_leaves():

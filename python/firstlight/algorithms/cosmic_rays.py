@@ -49,7 +49,8 @@ def find_cosmic_rays(
     min_sigma: float = 6.0,
     min_charge: float = 0.0,
     margin: float = 2.0,
-    growth_sigma: float = 2.9,
+    growth_sigma: float = 3.5,
+    flank_sigma: float = 2.1,
     sharpness: float = 0.55,
     growth_sharpness: float = 0.85,
     star_growth_sharpness: float = 0.75,
@@ -80,6 +81,9 @@ def find_cosmic_rays(
         Significance of a first hit.
     growth_sigma
         Significance of a pixel next to a hit; growth goes on only from those that exceed the sky by ``min_sigma``.
+    flank_sigma
+        The same for a pixel with three hits around it. Such a pixel lies on the flank of a track and nearly always
+        holds a part of its charge; one beside a single hit hardly ever does.
     min_charge : [count]
         Least charge of a group.
     margin
@@ -115,7 +119,9 @@ def find_cosmic_rays(
         seeds = rows, cols
         for _ in range(passes):
             interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=True)
-            new = grow_hits(image, work, variance, blocked, hit, *seeds, loose, strict, background, growth_sigma)
+            new = grow_hits(
+                image, work, variance, blocked, hit, *seeds, loose, strict, background, growth_sigma, flank_sigma
+            )
             if len(new[0]) == 0:
                 break
             rows, cols = np.concatenate([rows, new[0]]), np.concatenate([cols, new[1]])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from firstlight.kernels.arrays import Whole
 
+_HITS_AT_FLANK = 3
 _DY = np.array([0, 1, 1, 1])
 _DX = np.array([1, 0, 1, -1])
 _NEAR = np.array([0.7737, 0.7737, 0.7358, 0.7358])
@@ -250,6 +251,16 @@ def _mean_around(
     return background
 
 
+@njit(cache=True, nogil=True)
+def _hits_around(hit: NDArray[np.bool_], row: int, col: int) -> int:
+    """Return how many of the eight neighbours of a pixel inside the border are hits; the pixel itself is none."""
+    count = 0
+    for y in range(row - 1, row + 2):
+        for x in range(col - 1, col + 2):
+            count += 1 if hit[y, x] else 0
+    return count
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def grow_hits(
     image: NDArray[Any],
@@ -263,10 +274,12 @@ def grow_hits(
     strict_ratios: NDArray[np.float64],
     background: float,
     min_sigma: float,
+    flank_sigma: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Add to ``hit`` the sharp pixels next to the given ones; return the new pixels.
 
-    ``strict_ratios`` hold where the neighbours are not sky, since a star may lie under the track.
+    ``strict_ratios`` hold where the neighbours are not sky, since a star may lie under the track; ``flank_sigma`` in
+    place of ``min_sigma`` where three hits lie around a pixel.
     """
     ny, nx = image.shape
     new_rows = np.empty(8 * rows.size, dtype=np.int64)
@@ -277,9 +290,10 @@ def grow_hits(
             for x in range(max(1, cols[i] - 1), min(nx - 1, cols[i] + 2)):
                 if hit[y, x] or blocked[y, x]:
                     continue
-                mean = sharp_pixel(work, variance, y, x, ratios, background, min_sigma, 0.0)
+                least = flank_sigma if _hits_around(hit, y, x) >= _HITS_AT_FLANK else min_sigma
+                mean = sharp_pixel(work, variance, y, x, ratios, background, least, 0.0)
                 if mean - background > min_sigma * np.sqrt(variance[y, x]):
-                    mean = sharp_pixel(work, variance, y, x, strict_ratios, background, min_sigma, 0.0)
+                    mean = sharp_pixel(work, variance, y, x, strict_ratios, background, least, 0.0)
                 if mean == mean:
                     hit[y, x] = True
                     new_rows[count], new_cols[count] = y, x
