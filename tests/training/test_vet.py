@@ -12,7 +12,7 @@ from scipy.spatial import KDTree
 from scipy.special import logit
 
 from firstlight.cli.main import run
-from firstlight.errors import ConfigError, InputError
+from firstlight.errors import BadSubtractionError, ConfigError, InputError
 from firstlight.images.fits import write_exposure
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
@@ -76,6 +76,15 @@ def test_on_an_artefact_only_noise_and_psf_excuse_another_brightness():
 
     np.testing.assert_array_equal(alone, [True, True, True, True, False])
     np.testing.assert_array_equal(overlaid, [True, False, True, False, False])
+
+
+def test_a_subtraction_that_the_detection_refuses_teaches_nothing():
+    template = field().template
+    stripes = np.where(np.arange(template.shape[1]) // 16 % 2, 0.2, 1.0)
+    uneven = replace(field(), template=template.replace(image=(template.image * stripes).astype(np.float32)))
+
+    with pytest.raises(BadSubtractionError):
+        make_examples(uneven, seed=2, n_visits=1)
 
 
 def test_every_example_is_as_significant_as_it_was_looked_for():

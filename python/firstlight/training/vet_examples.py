@@ -15,6 +15,7 @@ from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_featu
 from firstlight.algorithms.injection import effective_gain, light_of_stars, point_source_errors
 from firstlight.algorithms.stamps import network_channels
 from firstlight.algorithms.warping import PositionMap
+from firstlight.errors import BadSubtractionError
 from firstlight.framework import Layer, build_config
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
@@ -86,6 +87,8 @@ class VetExamples:
 def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamples:
     """Return the candidates of a field, seen several times with other injections and other registrations.
 
+    Visits whose subtraction leaves so much of the stars that the detection refuses it are left out.
+
     Parameters
     ----------
     field
@@ -95,11 +98,17 @@ def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamp
     Raises
     ------
     AlgorithmError
-        If the pair cannot be subtracted.
+        If the pair cannot be subtracted, or no visit is left.
     """
-    return VetExamples.joined(
-        [_visit(field, np.random.default_rng([seed, field.number, visit])) for visit in range(n_visits)]
-    )
+    parts, refused = [], []
+    for visit in range(n_visits):
+        try:
+            parts.append(_visit(field, np.random.default_rng([seed, field.number, visit])))
+        except BadSubtractionError as error:
+            refused.append(error)
+    if not parts:
+        raise refused[-1]
+    return VetExamples.joined(parts)
 
 
 def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
@@ -122,7 +131,12 @@ def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
         settings["systematic_share"] = 0.0
     config = build_config(DetectDifferenceConfig, [Layer.from_mapping(settings, origin="training")], labelled=False)
     found = DetectDifferenceTask(config).run(
-        subtracted.difference, science=science, template=aligned, kernel=subtracted.kernel, score=subtracted.score
+        subtracted.difference,
+        science=science,
+        template=aligned,
+        kernel=subtracted.kernel,
+        score=subtracted.score,
+        kernel_sources=subtracted.kernel_sources,
     )
     return _labelled(field, science, aligned, found, x=x, y=y, flux=snr * errors, negative=into_template)
 
