@@ -38,6 +38,7 @@ def test_candidates_are_shown_with_stamps_before_they_are_associated(root):
     assert len(rows) == 5
     assert all(row.count("<img") == 3 and row.count('class="marks"') == 1 for row in rows)
     assert not any("objects/" in row for row in rows)
+    assert "<span>alerts</span>" not in (folder / "index.html").read_text()
     assert "'firstlight associate' does that" in (folder / "index.html").read_text().replace("&#39;", "'")
 
 

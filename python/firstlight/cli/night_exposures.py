@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from firstlight.execution.follow_log import FollowedImage, FollowLog
+from firstlight.execution.follow_log import FollowedImage, FollowLog, alerts_of
 from firstlight.execution.night_log import NightEntry, NightLog
 from firstlight.execution.run import runs_of
 from firstlight.execution.run_folder import RunFolder
@@ -134,7 +134,7 @@ def _with_facts(
             n_candidates=sum(image.n_candidates for image in images),
             n_kept=sum(image.n_kept for image in images),
             n_new=sum(image.n_new for image in images),
-            n_alerts=sum(image.n_alerts for image in images),
+            n_alerts=alerts_of(images),
             seconds=seconds,
         )
     return exposure

@@ -20,6 +20,7 @@ from firstlight.errors import RepoError
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor, InProcessExecutor
 from firstlight.execution.follow import Follower
+from firstlight.execution.follow_log import alerts_of
 from firstlight.execution.freshness import fresh_plan
 from firstlight.execution.local import LocalExecutor
 from firstlight.execution.plan import Plan
@@ -157,7 +158,8 @@ def _follow(console: Console, follower: Follower | None) -> bool:
     if images:
         kept, new = (sum(getattr(image, name) for image in images) for name in ("n_kept", "n_new"))
         told = f"{kept} candidates of {len(images) - len(bad)} images are kept, {new} new objects"
-        told += f", {sum(image.n_alerts for image in images)} alerts" if follower.settings.alerts else ""
+        n_alerts = alerts_of(images)
+        told += f", {n_alerts} alerts" if n_alerts is not None else ""
         console.print(f"{told}.", highlight=False, soft_wrap=True)
     return not ill
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class FollowedImage:
     n_candidates, n_kept, n_new, n_bodies
         Candidates; those that are kept; objects first seen here; known bodies of the solar system.
     n_forced, n_alerts
-        Fluxes measured at the places of objects, and alerts written.
+        Fluxes measured at the places of objects, and alerts written; None where none are written.
     circle : [deg]
         Right ascension and declination of the middle of the image, and radius; empty if nothing was measured.
     objects
@@ -61,7 +61,7 @@ class FollowedImage:
     n_new: int = 0
     n_bodies: int = 0
     n_forced: int = 0
-    n_alerts: int = 0
+    n_alerts: int | None = None
     circle: list[float] = field(default_factory=list)
     objects: str = ""
     rejected: dict[str, int] = field(default_factory=dict)
@@ -116,3 +116,9 @@ def place_of(row: DatasetRow) -> tuple[str, int, int]:
 def image_name(instrument: str, visit: int, detector: int) -> str:
     """Return a name for an image that can be part of a path."""
     return f"{instrument}_{visit}_{detector}"
+
+
+def alerts_of(images: Iterable[FollowedImage]) -> int | None:
+    """Return how many alerts of images were written; None where none are written."""
+    known = [image.n_alerts for image in images if image.n_alerts is not None]
+    return sum(known) if known else None

@@ -11,7 +11,7 @@ from pathlib import Path
 from firstlight.execution.driver import BAD, DriverOptions
 from firstlight.execution.executor import Executor
 from firstlight.execution.follow import LATE, Follower
-from firstlight.execution.follow_log import FollowedImage
+from firstlight.execution.follow_log import FollowedImage, alerts_of
 from firstlight.execution.inbox import Inbox
 from firstlight.execution.night_log import DONE, FAILED, SET_ASIDE, WAITING, NightEntry, NightLog
 from firstlight.execution.plan import Plan
@@ -318,7 +318,7 @@ class _Round:
         left_out = (f"{label} left out: {reason}" for label, reason in self.missing.get(place, {}).items())
         entry.reason = _reason(ill) or next(iter(errors), "") or next(left_out, "")
         entry.ended = self.ended.get(place, time.time())
-        entry.alerts = sum(image.n_alerts for image in followed) if followed else None
+        entry.alerts = alerts_of(followed)
         entry.seconds = {}
         spent = [(record["label"], record.get("wall_s", 0.0)) for record in records]
         spent += [(step, seconds) for image in followed for step, seconds in image.seconds.items()]
