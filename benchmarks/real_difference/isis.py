@@ -29,7 +29,7 @@ from firstlight.tasks.detect_difference import DetectDifferenceTask
 from firstlight.tasks.photon_transfer import PhotonTransferTask, with_noise_of
 from firstlight.tasks.select_inputs import BestInputSelectTask
 from firstlight.tasks.subtract import SubtractResult
-from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractConfig, AlardLuptonSubtractTask
+from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
 from firstlight.tasks.template import TemplateResult
 from firstlight.tasks.template_coadd import CoaddTemplateConfig, CoaddTemplateTask
 
@@ -39,9 +39,6 @@ Row = tuple[str, float, str, bool]
 N_EPOCHS, N_TEMPLATE = 25, 8
 VARIABLES = ((148.0, 103.0), (48.0, 53.0), (178.0, 153.0), (98.0, 53.0))
 """x, y in epoch 0 [pixel], from the description of the images; the first two are the stronger ones."""
-
-MIN_SIGMA = 0.5
-"""Narrowest Gaussian of the kernel [pixel]: the stars are bright and well sampled."""
 
 EDGE = 36
 NEAR = 3.0
@@ -115,7 +112,7 @@ def subtract_all(raw: list[Exposure], *, of_template: bool = True) -> tuple[Temp
     )
     exposures = [each.exposure for each in calibrated]
     make, align = CoaddTemplateTask(config), PatternAlignTask()
-    subtract = AlardLuptonSubtractTask(AlardLuptonSubtractConfig(min_sigma=MIN_SIGMA))
+    subtract = AlardLuptonSubtractTask()
     template = make.run_on(exposures)
     epochs = []
     for number, (each, used) in enumerate(zip(calibrated, template.inputs["used"], strict=True)):

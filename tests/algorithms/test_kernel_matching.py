@@ -131,6 +131,25 @@ def test_variable_stars_are_left_out():
     assert fit.kernel.total(x=np.array([150.0]), y=np.array([150.0]))[0] == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize(("flux", "finer"), [((2e4, 2e5), True), ((60.0, 200.0), False)])
+def test_another_basis_than_the_first_must_predict_stars_better_beyond_doubt(flux, finer):
+    rng = np.random.default_rng(6)
+    source, x, y = star_field(flux=flux)
+    kernel = SpatialKernel.constant(gaussian((21, 21), x=10.2, y=9.9, sigma=0.3, flux=1.0), shape=SHAPE)
+    target = convolve(source.astype(np.float32), kernel) + rng.normal(0, 2, SHAPE)
+    source += rng.normal(0, 2, SHAPE)
+    bases = [gaussian_basis(sigmas, (2, 2), radius=10) for sigmas in ((0.9, 1.8), (0.4, 1.3))]
+    coarse, fine = ((equations_of(source, target, x, y, basis), basis) for basis in bases)
+
+    chosen = fit_matching_kernel(*coarse, shape=SHAPE, others=[fine], background_order=0)
+
+    # The coarse basis has no blur of 0.3 pixel, but only bright stars show that.
+    best = fine if finer else coarse
+    assert chosen.kernel == fit_matching_kernel(*best, shape=SHAPE, background_order=0).kernel
+    if finer:
+        assert fit_matching_kernel(*fine, shape=SHAPE, others=[coarse], background_order=0).kernel == chosen.kernel
+
+
 def test_few_stars_get_a_constant_kernel_and_too_few_an_error():
     source, x, y = star_field(n=4)
     equations = equations_of(source, source, x, y, BASIS, source_variance=np.full(SHAPE, 1e-9))

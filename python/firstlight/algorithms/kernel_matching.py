@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _FOLDS = 5
 _ROBUST_SIGMA = 1.4826
+_SURE = 2.5
+"""Another basis than the first must lower the squared residuals of stars left out by more than so many standard errors
+of the sum, by the scatter from star to star."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def fit_matching_kernel(
     basis: KernelBasis,
     *,
     shape: tuple[int, int],
+    others: Sequence[tuple[StampEquations, KernelBasis]] = (),
     orders: Sequence[int] = (0, 1, 2, 3),
     scale_order: int = 0,
     background_order: int = 2,
@@ -94,7 +99,8 @@ def fit_matching_kernel(
 
     The coefficients are Chebyshev polynomials of the position. Of the orders and dampings offered, those are taken that
     predict best the stamps that are left out of the fit (five folds); an order that has more terms than a third of the
-    stamps is not tried, so that few stars get a constant kernel.
+    stamps is not tried, so that few stars get a constant kernel. Of several bases that one is taken which predicts best
+    the stamps that all of them kept; another than the first must do so beyond doubt.
 
     Parameters
     ----------
@@ -102,6 +108,8 @@ def fit_matching_kernel(
         From `stamp_equations` with the same basis.
     basis
     shape : (ny, nx) [pixel]
+    others
+        The same stamps with other bases to choose from, and these bases.
     orders
         Total degrees of the variation of the kernel to try, rising.
     scale_order
@@ -125,33 +133,89 @@ def fit_matching_kernel(
     Alard & Lupton 1998, ApJ 503, 325; Alard 2000, A&AS 144, 363 (normal equations of stamps, constant kernel sum);
     Becker et al. 2012, MNRAS 425, 1341 (regularisation chosen by prediction).
     """
-    _require_stamps(len(equations), min_stamps, len(equations))
+    model = _Model(shape, scale_order, background_order, tuple(dampings), min_stamps, max_condition)
+    choices, fits = [(equations, basis)], [_fit(equations, basis, model=model, orders=orders, limits=limits)]
+    for choice in others:
+        with contextlib.suppress(KernelError):
+            fits.append(_fit(*choice, model=model, orders=orders, limits=limits))
+            choices.append(choice)
+    rows = np.flatnonzero(np.logical_and.reduce([fit.used for fit in fits]))
+    if len(fits) == 1 or len(rows) < min_stamps:
+        return fits[0]
+    held_out = [model.held_out(*choice, rows, fit) for choice, fit in zip(choices, fits, strict=True)]
+    best = int(np.argmin([chi2.sum() for chi2 in held_out]))
+    gain = held_out[0] - held_out[best]
+    return fits[best] if gain.sum() > _SURE * np.sqrt(np.sum(gain**2)) else fits[0]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is fitted, whatever the basis."""
+
+    shape: tuple[int, int]
+    scale_order: int
+    background_order: int
+    dampings: tuple[float, ...]
+    min_stamps: int
+    max_condition: float
+
+    def terms(self, n_stamps: int, basis: KernelBasis) -> KernelTerms:
+        """Return the unknowns that so many stamps are enough for."""
+        return KernelTerms.for_stars(
+            n_stamps,
+            shape=self.shape,
+            basis=basis,
+            scale_order=self.scale_order,
+            background_order=self.background_order,
+        )
+
+    def solve(
+        self, equations: StampEquations, basis: KernelBasis, rows: NDArray[np.int64], orders: Sequence[int]
+    ) -> KernelSolution:
+        """Return the solution of those stamps, of the order and damping that predict best."""
+        _require_stamps(len(rows), self.min_stamps, len(equations))
+        terms = self.terms(len(equations), basis)
+        allowed = terms.allowed(orders, len(rows))
+        parts = _parts(equations, rows, degree=terms.highest(allowed), shape=self.shape)
+        return terms.choose(parts, orders=allowed, dampings=self.dampings, max_condition=self.max_condition)
+
+    def held_out(
+        self, equations: StampEquations, basis: KernelBasis, rows: NDArray[np.int64], fit: KernelFit
+    ) -> NDArray[np.float64]:
+        """Return the squared residuals of each of those stamps, left out of a fit of the same order and damping."""
+        terms, chi2 = self.terms(len(equations), basis), np.empty(len(rows))
+        folds = _folds(len(rows))
+        for fold in range(folds.max() + 1):
+            rest = _summed(equations, rows[folds != fold], terms.highest([fit.order]), self.shape)
+            found = terms.choose([rest], orders=[fit.order], dampings=[fit.damping], max_condition=self.max_condition)
+            chi2[folds == fold] = equations.chi2(_at(equations, found, self.shape))[rows[folds == fold]]
+        return chi2
+
+
+def _fit(
+    equations: StampEquations,
+    basis: KernelBasis,
+    *,
+    model: _Model,
+    orders: Sequence[int],
+    limits: ClippingLimits,
+) -> KernelFit:
+    """Return the kernel of one basis, in rounds of fitting and leaving stamps out."""
+    shape, least = model.shape, model.min_stamps
     used = np.ones(len(equations), dtype=bool)
-    terms = KernelTerms.for_stars(
-        len(equations), shape=shape, basis=basis, scale_order=scale_order, background_order=background_order
-    )
-
-    def solve(tried: Sequence[int]) -> KernelSolution:
-        rows = np.flatnonzero(used)
-        _require_stamps(len(rows), min_stamps, len(equations))
-        allowed = terms.allowed(tried, len(rows))
-        parts = _parts(equations, rows, degree=terms.highest(allowed), shape=shape)
-        return terms.choose(parts, orders=allowed, dampings=dampings, max_condition=max_condition)
-
-    first = solve(orders[:2])
-    used = _kept(
-        equations, _at(equations, first, shape), used, ClippingLimits(2.0 * limits.n_sigma, 1e3, 1), min_stamps
-    )
+    first = model.solve(equations, basis, np.flatnonzero(used), orders[:2])
+    used = _kept(equations, _at(equations, first, shape), used, ClippingLimits(2.0 * limits.n_sigma, 1e3, 1), least)
     clipped = [int(used.sum())]
-    best = solve(orders)
+    best = model.solve(equations, basis, np.flatnonzero(used), orders)
     for _ in range(limits.max_rounds):
-        kept = _kept(equations, _at(equations, best, shape), used, limits, min_stamps)
+        kept = _kept(equations, _at(equations, best, shape), used, limits, least)
         clipped.append(int(kept.sum()))
         if (kept == used).all():
             break
         used = kept
-        best = solve(orders)
+        best = model.solve(equations, basis, np.flatnonzero(used), orders)
     coefficients = _at(equations, best, shape)
+    terms = model.terms(len(equations), basis)
     return KernelFit(
         kernel=terms.kernel(best),
         background=terms.background(best),
@@ -168,8 +232,13 @@ def fit_matching_kernel(
 
 def _parts(equations: StampEquations, rows: NDArray[np.int64], *, degree: int, shape: tuple[int, int]) -> list[Normals]:
     """Return the equations of every fifth stamp, times all products of polynomials up to a degree."""
-    folds = np.arange(len(rows)) % min(_FOLDS, len(rows))
+    folds = _folds(len(rows))
     return [_summed(equations, rows[folds == fold], degree, shape) for fold in range(folds.max() + 1)]
+
+
+def _folds(n_stamps: int) -> NDArray[np.int64]:
+    """Return to which part each of the stamps belongs."""
+    return np.arange(n_stamps) % min(_FOLDS, n_stamps)
 
 
 def _summed(equations: StampEquations, rows: NDArray[np.int64], degree: int, shape: tuple[int, int]) -> Normals:

@@ -48,9 +48,9 @@ class AlardLuptonSubtractConfig(SubtractConfig):
     gaussian_sigmas: tuple[PositiveFloat, ...] | None = None
     """Widths of the Gaussians [pixel]; by the seeing of both images when left out."""
 
-    min_sigma: PositiveFloat = 0.7
-    """Smallest width of a Gaussian that follows the seeing [pixel]; a narrower one leaves less of bright, well sampled
-    stars, and more noise where stars are few."""
+    min_sigmas: tuple[PositiveFloat, ...] = Field(default=(0.7, 0.5), min_length=1)
+    """Smallest widths of a Gaussian that follows the seeing to choose from [pixel]: a narrower leaves less of bright
+    stars and, where stars are few, more noise. The first, unless another predicts stars left out better."""
 
     sigma_ratio: float = Field(default=2.0, gt=1.0)
     """Ratio of the width of one Gaussian to that of the next narrower."""
@@ -104,19 +104,21 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
 
     def reach(self, pair: SubtractPair) -> int:
         """Return the half size of the kernel [pixel]."""
-        return self._basis(pair, self._widths(pair)).radius
+        return max(basis.radius for basis in self._bases(pair, self._widths(pair)))
 
     def match(self, pair: SubtractPair, stars: KernelStars) -> MatchedPair:
         """Make the two images of a pair alike and subtract them."""
         preconvolution = _own_psf(pair) if self.config.convolve == "both" else None
         convolved = self._direction(pair)
         widths = self._widths(pair)
-        basis = self._basis(pair, widths)
-        equations = self._equations(pair, stars, basis, convolved, preconvolution, widths)
+        first, *others = (
+            (self._equations(pair, stars, basis, convolved, preconvolution, widths), basis)
+            for basis in self._bases(pair, widths)
+        )
         fit = fit_matching_kernel(
-            equations,
-            basis,
+            *first,
             shape=pair.shape,
+            others=others,
             orders=tuple(range(self.config.kernel_order + 1)),
             scale_order=self.config.scale_order,
             background_order=self.config.background_order,
@@ -148,17 +150,24 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
         widths = pair.template_sigma, science
         return widths if self._direction(pair) == "template" else widths[::-1]
 
-    def _basis(self, pair: SubtractPair, widths: tuple[float, float]) -> KernelBasis:
+    def _bases(self, pair: SubtractPair, widths: tuple[float, float]) -> list[KernelBasis]:
+        """Return the bases to choose from; one where the seeing alone sets the widths."""
         if self.config.basis == "delta":
-            return delta_basis(
-                self.config.kernel_radius or min(MAX_DELTA_RADIUS, max(3, math.ceil(DELTA_FWHM * pair.fwhm)))
+            radius = self.config.kernel_radius or min(MAX_DELTA_RADIUS, max(3, math.ceil(DELTA_FWHM * pair.fwhm)))
+            return [delta_basis(radius)]
+        by_seeing = (
+            gaussian_widths(
+                *widths,
+                n_gaussians=len(self.config.gaussian_degrees),
+                min_sigma=min_sigma,
+                beta=self.config.sigma_ratio,
             )
-        sigmas = self.config.gaussian_sigmas or gaussian_widths(
-            *widths,
-            n_gaussians=len(self.config.gaussian_degrees),
-            min_sigma=self.config.min_sigma,
-            beta=self.config.sigma_ratio,
+            for min_sigma in self.config.min_sigmas
         )
+        given = self.config.gaussian_sigmas
+        return [self._gaussians(sigmas) for sigmas in ([given] if given else dict.fromkeys(by_seeing))]
+
+    def _gaussians(self, sigmas: tuple[float, ...]) -> KernelBasis:
         radius = self.config.kernel_radius or kernel_radius(
             sigmas,
             scaling=self.config.kernel_sigmas,
