@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from firstlight.errors import InputError, NoWorkFound
+from firstlight.errors import InputError, NoWorkFound, PartialResult
 from firstlight.framework import DataId, Handle
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
@@ -19,9 +19,7 @@ from firstlight.simulation import SimulationSettings, night_sky, simulate_refere
 from firstlight.tasks.survey_template import SurveyTemplateConfig, SurveyTemplateTask
 
 from ..refcats.services import Service, serving
-from ..refcats.survey_sky import SurveySky
-
-pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
+from ..refcats.survey_sky import SurveySky, as_fits, shape_of
 
 RA, DEC, SIDE = 150.0, 2.2, 240
 SETTINGS = SimulationSettings.quiet().varied(shape=(SIDE, SIDE), ra=RA, dec=DEC, star_density=60_000.0)
@@ -85,6 +83,18 @@ def _psf_flux(image, stamp, column, row):
     pixels = image[row - radius : row + radius + 1, column - radius : column + radius + 1]
     core = np.hypot(*np.indices(stamp.shape) - radius) < 4
     return float(np.sum(pixels[core] * stamp[core]) / np.sum(stamp[core] ** 2))
+
+
+def test_a_cutout_without_stars_makes_no_template(service, monkeypatch):
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(
+        service, "answer", lambda asked: (200, as_fits(rng.normal(size=shape_of(asked)).astype(np.float32)))
+    )
+
+    with pytest.raises(PartialResult) as caught:
+        SurveyTemplateTask().run(handles(), GRID)
+    assert caught.value.step.startswith("calibrate.psf_pass_1")
+    assert not {"template", "inputs"} & set(caught.value.partial)
 
 
 def test_what_is_missing_is_said_before_anything_is_asked(service):

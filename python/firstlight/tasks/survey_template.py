@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from astropy.table import Table
 from pydantic import Field, PositiveInt
 
-from firstlight.errors import InputError, NoWorkFound
-from firstlight.framework import Handle, Lookup, Prerequisite, Subtask, subtask
+from firstlight.errors import Fact, InputError, NoWorkFound
+from firstlight.framework import Handle, Lookup, Pass, Prerequisite, Subtask, subtask
 from firstlight.images.exposure import Exposure
+from firstlight.images.fits import RawImage
 from firstlight.images.instrument import Instrument
 from firstlight.images.instrument_config import InstrumentConfig
 from firstlight.images.pixel_grid import PixelGrid
 from firstlight.refcats import ReferenceCatalog
 from firstlight.refcats.cutouts import SURVEY, fetch_cutout
-from firstlight.refcats.surveys import AUTO, survey_bands
+from firstlight.refcats.surveys import AUTO, SurveyBand, survey_bands
 from firstlight.tasks.calibrate_image import CalibrateImageTask
+from firstlight.tasks.calibrate_image_contract import CalibrateImageResult
 from firstlight.tasks.template import N_INPUTS, TemplateConfig, TemplateResult, TemplateTask
 
 
@@ -36,8 +39,24 @@ class SurveyTemplateConfig(TemplateConfig):
     """Sky, PSF and zero point of the cutout."""
 
 
+@dataclass
+class SurveyTemplateState:
+    """What the passes of `SurveyTemplateTask` work on."""
+
+    grid: PixelGrid
+    choices: tuple[SurveyBand, ...]
+    astrometry_refcat: ReferenceCatalog | None
+    photometry_refcat: ReferenceCatalog | None
+    cutout: RawImage | None = None
+    made: CalibrateImageResult | None = None
+
+    def products(self) -> Mapping[str, object]:
+        """Return nothing: a template that is not calibrated is none."""
+        return {}
+
+
 class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
-    """A cutout of a survey, calibrated like any image; its own exposures only say which sky and band are wanted.
+    """A cutout of a survey, calibrated like any image; exposures of the field only say which sky and band are wanted.
 
     The unit of flux of a cutout is not known: without a reference catalogue the template stays in counts. Its noise is
     measured on the sky; that of neighbouring pixels is correlated, and stars have no photon noise of their own.
@@ -52,6 +71,10 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
     def __init__(self, config: SurveyTemplateConfig | None = None) -> None:
         super().__init__(config)
         self.calibrate = self.config.calibrate.make()
+
+    def passes(self) -> Sequence[Pass[SurveyTemplateState]]:
+        """List the passes in the order in which they run."""
+        return Pass("cutout", self._cutout), Pass("calibrate", self._calibrate, inside=self.calibrate)
 
     def run(
         self,
@@ -87,22 +110,34 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
             raise InputError("The exposure has no WCS, so that no survey can be asked for its sky.")
         grid = PixelGrid.of(first) if grid is None else grid
         choices = survey_bands(self.config.survey, band=first.observation.band, dec=grid.sky_circle()[1])
-        cutout = fetch_cutout(grid, choices, min_coverage=self.config.min_coverage, timeout=self.config.timeout)
-        calibrated = self.calibrate.run(
-            Instrument(InstrumentConfig(name="survey")).to_exposure(cutout),
-            astrometry_refcat=astrometry_refcat,
-            photometry_refcat=photometry_refcat,
-        )
-        exposure = calibrated.exposure
+        state = SurveyTemplateState(grid, choices, astrometry_refcat, photometry_refcat)
+        self.run_passes(state)
+        if state.cutout is None or state.made is None:
+            raise AssertionError("The passes leave a cutout and what was made of it, or raise.")
+        exposure, label = state.made.exposure, str(state.cutout.header[SURVEY])
         template = exposure.replace(
             observation=replace(exposure.observation, observation_type="template"),
             header={**exposure.header, N_INPUTS: 1},
         )
-        label = str(cutout.header[SURVEY])
         self.log.info("template", survey=label, unit=template.unit)
         return TemplateResult(
             template=template,
             inputs=Table({"label": [label], "used": [True], "reason": [""]}),
-            gates=calibrated.gates,
-            funnels=calibrated.funnels,
+            gates=state.made.gates,
+            funnels=state.made.funnels,
+        )
+
+    def _cutout(self, state: SurveyTemplateState) -> Mapping[str, Fact]:
+        state.cutout = fetch_cutout(
+            state.grid, state.choices, min_coverage=self.config.min_coverage, timeout=self.config.timeout
+        )
+        return {"survey": str(state.cutout.header[SURVEY])}
+
+    def _calibrate(self, state: SurveyTemplateState) -> None:
+        if state.cutout is None:
+            raise AssertionError("The pass 'cutout' leaves a cutout or raises.")
+        state.made = self.calibrate.run(
+            Instrument(InstrumentConfig(name="survey")).to_exposure(state.cutout),
+            astrometry_refcat=state.astrometry_refcat,
+            photometry_refcat=state.photometry_refcat,
         )
