@@ -18,8 +18,6 @@ from firstlight.simulation import SimulationSettings, night_sky, write_night
 from ..refcats.services import OFFLINE, Service, serving
 from ..refcats.survey_sky import SurveySky
 
-pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
-
 SEED, SIDE = 4, 240
 SETTINGS = SimulationSettings(shape=(SIDE, SIDE)).varied(
     header_wcs="exact", star_density=60_000.0, transient_density=6000.0, galaxy_fraction=0.0

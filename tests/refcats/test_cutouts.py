@@ -20,8 +20,6 @@ from firstlight.refcats.surveys import survey_bands
 from .services import OFFLINE, Service, serving
 from .survey_sky import SurveySky, as_fits, shape_of
 
-pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
-
 RA, DEC = 150.0, 2.2
 CHOICES = survey_bands("auto", band="r", dec=DEC)
 

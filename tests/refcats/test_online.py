@@ -21,8 +21,6 @@ from firstlight.refcats.store import StoredReferenceCatalog, write_store
 
 from .services import OFFLINE, Service, serving
 
-pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
-
 RA, DEC = 359.95, -10.0
 
 

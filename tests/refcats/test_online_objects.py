@@ -16,8 +16,6 @@ from firstlight.tasks.filter_candidates import FilterCandidatesTask
 
 from .services import Service, serving
 
-pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
-
 KINDS = (VARIABLE_STARS, MINOR_PLANETS)
 REGION = SkyRegion(81.2833, 4.49278, 0.2, mjd=60677.0, observatory="I41")
 

@@ -190,8 +190,6 @@ def test_candidates_on_both_sides_of_right_ascension_0_are_one_region():
 
 @pytest.mark.parametrize("kind", ["variable_stars", "minor_planets"])
 def test_without_a_network_the_reason_is_one_line(kind, monkeypatch):
-    pytest.importorskip("astroquery", reason="the extra 'online' is not installed")
-
     def refuse(*_, **__):
         raise socket.gaierror("no network")
 

@@ -87,7 +87,7 @@ def fetch_cutout(
     Raises
     ------
     InputError
-        If astroquery is not installed, the service is out of reach, or no survey has the sky.
+        If the service is out of reach, or no survey has the sky.
     """
     reasons = []
     for choice in choices:
@@ -132,12 +132,8 @@ class _Fetcher:
     """Asks for the images of a survey in one band."""
 
     def __init__(self, choice: SurveyBand, *, timeout: int) -> None:
-        try:
-            from astroquery.hips2fits import hips2fitsClass
-        except ImportError as error:
-            raise InputError(
-                "A cutout of a survey needs the package astroquery; 'pip install firstlight[online]' brings it."
-            ) from error
+        from astroquery.hips2fits import hips2fitsClass
+
         self._choice = choice
         self._service = hips2fitsClass()
         self._service.timeout = timeout

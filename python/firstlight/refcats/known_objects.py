@@ -145,10 +145,6 @@ class OnlineKnownObjects(KnownObjects):
             raise ReferenceCatalogError(why)
         try:
             return services[kind](region)
-        except ImportError as error:
-            raise ReferenceCatalogError(
-                f"Asking for {kind} needs the package astroquery; 'pip install firstlight[online]' brings it."
-            ) from error
         except (OSError, ValueError, LookupError) as error:
             why = f"The service for {kind} cannot be reached ({why_in_vain(error)})."
             self._in_vain[kind] = monotonic(), why

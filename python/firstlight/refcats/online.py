@@ -222,22 +222,19 @@ def _asked(name: str, ra: float, dec: float, radius: float, timeout: int) -> Tab
     """Return the table of a circle from VizieR, with an epoch for each star."""
     wanted = CATALOGS[name]
     faintest = next(limit for largest, limit in LIMITS if radius <= largest)
-    try:
-        from astroquery.vizier import Vizier
+    from astroquery.vizier import Vizier
 
+    try:
         vizier = Vizier(
             columns=list(wanted.columns),
             column_filters={wanted.limited: f"<{faintest:g}"},
             row_limit=-1,
             timeout=timeout,
         )
-        centre = SkyCoord(ra, dec, unit="deg")
-        answer = vizier.query_region_async(centre, radius=radius * u.deg, catalog=wanted.table, cache=False)
+        answer = vizier.query_region_async(
+            SkyCoord(ra, dec, unit="deg"), radius=radius * u.deg, catalog=wanted.table, cache=False
+        )
         table = table_of(answer)
-    except ImportError as error:
-        raise ReferenceCatalogError(
-            f"Downloading {name} needs the package astroquery; 'pip install firstlight[online]' brings it."
-        ) from error
     except (OSError, ValueError, LookupError) as error:
         raise ReferenceCatalogError(
             f"{name} cannot be had from VizieR ({why_in_vain(error)}); bring a table of stars."
