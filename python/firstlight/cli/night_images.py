@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,7 +18,7 @@ from firstlight.execution.follow_log import FollowedImage, FollowLog
 from firstlight.images.catalog import read_catalog
 from firstlight.qa.stamps import Triplet
 from firstlight.repo.object_schema import associated
-from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_rows
+from firstlight.repo.objects import VisitKey, detections_of_visit, has_tables, select_in
 from firstlight.repo.records import visits
 from firstlight.repo.repo import Repo
 
@@ -26,6 +27,9 @@ CHECKS = "checks"
 
 NOT_ASSOCIATED = {"flags, what is known there": "'firstlight associate' does that, and makes objects"}
 NOT_KEPT = {"what is known there": "'firstlight associate' keeps no notes; night.yaml does"}
+
+Version = tuple[str, str]
+"""Name of an image and checksum of its candidates: what was read once of it is kept."""
 
 
 class NightImages(Protocol):
@@ -41,42 +45,57 @@ class NightImages(Protocol):
         """Return the stamps of an image by the number of the candidate."""
 
 
-def night_images(repo: Repo, output: str) -> NightImages:
-    """Return where the images of an output are found: in what followed its tasks, or else among its catalogues."""
-    folder = repo.root / output
-    log = FollowLog.open(folder / follow_log.NAME)
-    return FollowedImages(folder, log) if log.entries else CatalogImages(repo, output)
-
-
 @dataclass
 class FollowedImages:
-    """Images whose candidates were followed; stamps and candidates lie in folders beside the RUNs."""
+    """Images whose candidates were followed; stamps and candidates lie in folders beside the RUNs.
+
+    Parameters
+    ----------
+    folder
+        Of the output.
+    """
 
     folder: Path
-    known: FollowLog
+    _tables: dict[Version, Table] = field(default_factory=dict)
+    _stamps: dict[Version, dict[int, Triplet]] = field(default_factory=dict)
 
     def log(self, day_obs: int) -> FollowLog:
-        """Return all images."""
-        return self.known
+        """Return all images; those of all nights are counted."""
+        return FollowLog.open(self.folder / follow_log.NAME)
 
     def table(self, image: FollowedImage) -> Table:
         """Return the candidates of an image; none where the file is gone."""
-        path = self.folder / CANDIDATES / f"{image.name}.parquet"
-        return read_catalog(path) if path.exists() else Table()
+        version = image.name, image.checksum
+        if version not in self._tables:
+            path = self.folder / CANDIDATES / f"{image.name}.parquet"
+            self._tables[version] = read_catalog(path) if path.exists() else Table()
+        return self._tables[version]
 
     def stamps(self, image: FollowedImage) -> dict[int, Triplet]:
         """Return the stamps that were drawn when the image was followed."""
-        return read_stamps(self.folder / FOLDER, image.name)
+        version = image.name, image.checksum
+        if version not in self._stamps:
+            self._stamps[version] = read_stamps(self.folder / FOLDER, image.name)
+        return self._stamps[version]
 
 
 @dataclass
 class CatalogImages:
-    """Images of which the repository has a catalogue of candidates; stamps are drawn when they are first asked for."""
+    """Images of which the repository has a catalogue of candidates; stamps are drawn when they are first asked for.
+
+    Parameters
+    ----------
+    repo
+    output
+        The chain that shows the results.
+    """
 
     repo: Repo
     output: str
     _keys: dict[str, VisitKey] = field(default_factory=dict)
-    _tables: dict[str, Table] = field(default_factory=dict)
+    _kept: set[tuple[str, int, int]] = field(default_factory=set)
+    _tables: dict[Version, Table] = field(default_factory=dict)
+    _stamps: dict[Version, dict[int, Triplet]] = field(default_factory=dict)
 
     @property
     def _source(self) -> AlertSource:
@@ -89,44 +108,50 @@ class CatalogImages:
         if name not in self.repo.type_names() or not self.repo.collections(self.output):
             return log
         records = {(each.instrument, each.visit): each for each in visits(self.repo)}
-        kept = self._associated()
-        for row in self.repo.datasets(name, collections=self.output):
-            image = FollowedImage.of(row)
+        images = [FollowedImage.of(row) for row in self.repo.datasets(name, collections=self.output)]
+        self._kept = self._associated(sorted({image.visit for image in images}))
+        for image in images:
             record = records.get((image.instrument, image.visit))
             if record is not None:
                 image.mjd, image.band, image.day_obs = record.mjd_tai, record.band or "", record.day_obs or 0
-            key = VisitKey(image.mjd or 0.0, image.instrument, image.visit, image.detector)
-            self._keys[image.name] = key
-            is_associated = key[1:] in kept
-            image.not_done = dict(NOT_KEPT if is_associated else NOT_ASSOCIATED)
+            self._keys[image.name] = VisitKey(image.mjd or 0.0, image.instrument, image.visit, image.detector)
+            image.not_done = dict(NOT_KEPT if self._is_kept(image) else NOT_ASSOCIATED)
             if image.day_obs == day_obs:
-                self._count(image, is_associated=is_associated)
+                self._count(image)
             log.entries[image.name] = image
         return log
 
     def table(self, image: FollowedImage) -> Table:
         """Return the candidates of an image; once it is associated, those that were not kept are rejected."""
-        if image.name not in self._tables:
-            found, _ = find_product(self.repo, self._source.candidates, self._keys[image.name], (self.output,))
-            self._tables[image.name] = table = found if isinstance(found, Table) else Table()
-            if len(table) and self._keys[image.name][1:] in self._associated():
-                kept = np.isin(np.asarray(table["id"]), np.asarray(self._seen(image)["source_id"]))
-                table["kept"], table["rejected_by"] = kept, np.where(kept, "", CHECKS)
-        return self._tables[image.name]
+        table = self._catalog(image)
+        if not len(table) or not self._is_kept(image):
+            return table
+        table = table.copy(copy_data=False)
+        kept = np.isin(np.asarray(table["id"]), np.asarray(self._seen(image)["source_id"]))
+        table["kept"], table["rejected_by"] = kept, np.where(kept, "", CHECKS)
+        return table
 
     def stamps(self, image: FollowedImage) -> dict[int, Triplet]:
         """Return the stamps of an image; they stay beside the RUNs for the next time."""
-        folder = self.repo.root / self.output / FOLDER
-        name = f"{image.name}_{image.checksum}"
-        if not (folder / f"{name}.json").exists():
-            images, _ = read_images(self.repo, self._keys[image.name], self._source)
-            draw_stamps(folder, SeenImage(self._keys[image.name], images, self.table(image)), name=name)
-        return read_stamps(folder, name)
+        version = image.name, image.checksum
+        if version not in self._stamps:
+            folder, name = self.repo.root / self.output / FOLDER, "_".join(version)
+            if not (folder / f"{name}.json").exists():
+                images, _ = read_images(self.repo, self._keys[image.name], self._source)
+                draw_stamps(folder, SeenImage(self._keys[image.name], images, self._catalog(image)), name=name)
+            self._stamps[version] = read_stamps(folder, name)
+        return self._stamps[version]
 
-    def _count(self, image: FollowedImage, *, is_associated: bool) -> None:
-        image.n_candidates = len(self.table(image))
-        if not is_associated:
-            image.n_kept = image.n_candidates
+    def _catalog(self, image: FollowedImage) -> Table:
+        version = image.name, image.checksum
+        if version not in self._tables:
+            found, _ = find_product(self.repo, self._source.candidates, self._keys[image.name], (self.output,))
+            self._tables[version] = found if isinstance(found, Table) else Table()
+        return self._tables[version]
+
+    def _count(self, image: FollowedImage) -> None:
+        image.n_candidates = image.n_kept = len(self._catalog(image))
+        if not self._is_kept(image):
             return
         seen = self._seen(image)
         image.n_kept = len(seen)
@@ -134,14 +159,17 @@ class CatalogImages:
         image.n_new = int(np.sum(np.asarray(seen["object_id"]) == np.asarray(seen["id"])))
         image.n_bodies = int(np.sum(np.asarray(seen["solar_system"]) != ""))
 
+    def _is_kept(self, image: FollowedImage) -> bool:
+        return (image.instrument, image.visit, image.detector) in self._kept
+
     def _seen(self, image: FollowedImage) -> Table:
         with self.repo.database.read() as connection:
             return detections_of_visit(connection, self._keys[image.name])
 
-    def _associated(self) -> set[tuple[str, int, int]]:
-        """Return instrument, visit and detector of all images that are associated."""
+    def _associated(self, numbers: Sequence[int]) -> set[tuple[str, int, int]]:
+        """Return instrument, visit and detector of the images of some visits that are associated."""
         with self.repo.database.read() as connection:
             if not has_tables(connection):
                 return set()
-            rows = select_rows(connection, associated)
+            rows = select_in(connection, associated, associated.c.visit, numbers)
         return set(zip(*(rows[name].tolist() for name in ("instrument", "visit", "detector")), strict=True))

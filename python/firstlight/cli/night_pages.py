@@ -11,7 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from firstlight.cli.night_exposures import night_exposures
-from firstlight.cli.night_images import NightImages, night_images
+from firstlight.cli.night_images import CatalogImages, FollowedImages, NightImages
 from firstlight.errors import NoWorkFound
 from firstlight.execution import night_log
 from firstlight.execution.association import SCORES
@@ -65,8 +65,12 @@ class NightPages:
 
     repo: Repo
     output: str
-    _tables: dict[tuple[str, str], Table] = field(default_factory=dict)
-    _stamps: dict[tuple[str, str], dict[int, Triplet]] = field(default_factory=dict)
+    _followed: FollowedImages = field(init=False)
+    _catalogs: CatalogImages = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._followed = FollowedImages(self.repo.root / self.output)
+        self._catalogs = CatalogImages(self.repo, self.output)
 
     @property
     def folder(self) -> Path:
@@ -124,8 +128,7 @@ class NightPages:
             If a page cannot be written.
         """
         folder = folder or self.folder / str(day_obs)
-        found = night_images(self.repo, self.output)
-        log = found.log(day_obs)
+        found, log = self._images(day_obs)
         content = self._content(day_obs, found, log)
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / "index.html", night_page(content))
@@ -140,6 +143,11 @@ class NightPages:
         for one in self._objects(found, followed, wanted, content.curves):
             write_text_atomically(folder / "objects" / f"{one.object_id}.html", object_page(one))
         return folder / "index.html"
+
+    def _images(self, day_obs: int) -> tuple[NightImages, FollowLog]:
+        """Return what followed the tasks, or else the catalogues of the output, and its images."""
+        log = self._followed.log(day_obs)
+        return (self._followed, log) if log.entries else (self._catalogs, self._catalogs.log(day_obs))
 
     def _content(self, day_obs: int, found: NightImages, log: FollowLog) -> NightContent:
         """Return what there is to show of a night.
@@ -181,29 +189,17 @@ class NightPages:
         return places
 
     def _candidates(self, found: NightImages, images: Sequence[FollowedImage]) -> Iterator[NightCandidate]:
-        tables = {image.name: self._table(found, image) for image in images}
+        tables = {image.name: found.table(image) for image in images}
         owners = self._owners(images)
         ids = {owner for owner, _ in owners.values() if owner}
         known = self._known_objects(ids)
         for image in images:
-            stamps = self._stamps_of(found, image)
+            stamps = found.stamps(image)
             for row in tables[image.name]:
                 number = int(row["id"])
                 owner, body = owners.get((image.instrument, image.visit, image.detector, number), (0, ""))
                 n, first = known.get(owner, (0, np.nan))
                 yield _candidate(row, image, owner, body, n, is_new=first == image.mjd, stamps=stamps.get(number))
-
-    def _table(self, found: NightImages, image: FollowedImage) -> Table:
-        key = image.name, image.checksum
-        if key not in self._tables:
-            self._tables[key] = found.table(image)
-        return self._tables[key]
-
-    def _stamps_of(self, found: NightImages, image: FollowedImage) -> dict[int, Triplet]:
-        key = image.name, image.checksum
-        if key not in self._stamps:
-            self._stamps[key] = found.stamps(image)
-        return self._stamps[key]
 
     def _owners(self, images: Sequence[FollowedImage]) -> dict[tuple[str, int, int, int], tuple[int, str]]:
         """Return the object and the body of the solar system that each detection belongs to now."""
