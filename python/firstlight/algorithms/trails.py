@@ -16,6 +16,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 _REACH_SIGMA = 4.0
 _MAX_HALF = 60
 _N_PARAMETERS = 5
+_MAX_CALLS = 300
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _fit(
         return np.asarray(data / noise - flux_of(unit) * unit)
 
     first = np.array([x, y, max(length, sigma), angle])
-    found = least_squares(left, first, x_scale=(1.0, 1.0, 1.0, 10.0), method="trf", max_nfev=60)
+    found = least_squares(left, first, x_scale=(1.0, 1.0, 1.0, 10.0), method="lm", max_nfev=_MAX_CALLS)
     unit = model(found.x)
     freedom = max(len(data) - _N_PARAMETERS, 1)
     point = left(np.array([found.x[0], found.x[1], 0.0, 0.0]))
