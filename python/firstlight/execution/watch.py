@@ -202,8 +202,11 @@ class Watcher:
 
     def _tell_left_out(self, work: _Round) -> None:
         """Say of images that are waited for, and of which the plan has nothing, why they wait."""
-        where, dropped = self.settings.where, self.plan.dropped if self.plan is not None else ()
-        why = f"nothing is done for it with -d {where!r}" if where else str(next(iter(dropped), NO_STEP))
+        if self.plan is None:
+            return
+        where, begins = self.settings.where, {step.label for step in self.plan.steps[:1]}
+        reasons = (f"{line.label} left out: {line.reason}" for line in self.plan.dropped if line.label in begins)
+        why = f"nothing is done for it with -d {where!r}" if where else next(reasons, NO_STEP)
         for entry in self.log.entries.values():
             place = _place_of(entry)
             if entry.status == WAITING and place is not None and place not in work.missing and entry.reason != why:
