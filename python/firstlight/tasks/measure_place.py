@@ -161,13 +161,15 @@ class _Places:
 
     def psf_fluxes(self) -> PsfFluxes:
         """Fit the PSF, each place by itself."""
-        at, variance = {"x": self.x, "y": self.y}, self.exposure.variance
-        return measure_psf_flux(self._light, variance=variance, bad=self.bad, psf=self._psf, together=False, **at)
+        variance, psf = self.exposure.variance, self._psf
+        return measure_psf_flux(
+            self._light, variance=variance, bad=self.bad, psf=psf, x=self.x, y=self.y, together=False
+        )
 
     def circles(self, radius: float) -> ApertureFluxes:
         """Sum circles [pixel]."""
-        at, variance = {"x": self.x, "y": self.y}, self.exposure.variance
-        return aperture_fluxes(self._light, variance=variance, bad=self.bad, radius=radius, **at)
+        variance = self.exposure.variance
+        return aperture_fluxes(self._light, variance=variance, bad=self.bad, x=self.x, y=self.y, radius=radius)
 
     def shares(self, radius: float) -> NDArray[np.float64]:
         """Return the share of the light of a star that is within a circle [pixel]."""
