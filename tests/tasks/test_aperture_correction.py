@@ -66,19 +66,20 @@ def test_corrected_fluxes_of_bright_stars_are_the_total_flux(task_class, measure
     assert 1.4826 * np.median(np.abs(against - np.median(against))) < 5e-3
 
 
-def test_stars_of_blends_that_do_not_fit_the_psf_are_left_out(measured):
+def test_stars_that_do_not_fit_the_psf_are_left_out_also_the_brightest(measured):
     exposure, stars = measured
-    hiding = stars.copy()
-    hiding["calib_psf_reserved"] = False
     rejected = np.zeros(len(stars), bool)
-    rejected[np.flatnonzero(stars["calib_psf_used"])[::3]] = True
-    hiding["calib_psf_used"] &= ~rejected
+    candidates = np.flatnonzero(stars["calib_psf_candidate"])
+    rejected[[candidates[np.argmax(stars["snr"][candidates])], *candidates[::7]]] = True
+    hiding = stars.copy()
     hiding["aper_inst_flux"][rejected] *= 1.02
-    lonely = hiding.copy()
-    hiding["blended"] = rejected
+    hiding["psf_chi2"][rejected] *= 3
 
-    assert not task_with().run(exposure, hiding, aperture_radius=RADIUS).used["psf"][rejected].any()
-    assert task_with().run(exposure, lonely, aperture_radius=RADIUS).used["psf"][rejected].any()
+    with_them, alone = (task_with().run(exposure, each, aperture_radius=RADIUS) for each in (hiding, stars[~rejected]))
+
+    assert not with_them.used["psf"][rejected].any()
+    (error,) = (gate.value for gate in alone.gates if gate.name == "aperture_correction_error")
+    assert with_them.psf_to_total == pytest.approx(alone.psf_to_total, abs=error)
 
 
 def test_every_flux_of_the_stars_is_corrected(measured):

@@ -7,7 +7,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from firstlight.algorithms.psf_moffat import (
     FitWeights,
@@ -22,7 +21,7 @@ from firstlight.algorithms.psf_moffat import (
 from firstlight.algorithms.psf_neighbours import Neighbours, subtract_neighbours
 from firstlight.algorithms.psf_residual import ResidualGrid, fit_residual, start_residual
 from firstlight.algorithms.psf_stamps import StarStamps
-from firstlight.algorithms.psf_stars import brightest_everywhere
+from firstlight.algorithms.psf_stars import brightest_everywhere, find_misfits
 from firstlight.errors import PsfError
 from firstlight.kernels.arrays import BoolArray
 
@@ -38,7 +37,6 @@ _MAX_SHIFT = 1.5
 _FINAL_MISFIT = 0.02
 _MIN_PEDESTAL_STARS = 8
 _PEDESTAL_ROUNDS = 3
-_SIMILAR_STARS = 31
 
 
 @dataclass(frozen=True)
@@ -226,26 +224,10 @@ def allowed_order(order: int, n_stars: int) -> int:
 
 
 def without_outliers(state: PsfRound, fraction: float) -> PsfRound:
-    """Drop the stars that the model fits worse than others of their brightness."""
-    chi2 = np.where(np.isfinite(state.stars.chi2), state.stars.chi2, np.inf)
-    chi2 = chi2 / _usual_chi2(chi2, state.flux)
-    limit = max(1.3, 1.0 + 4.0 * 1.4826 * float(np.median(np.abs(chi2 - 1.0))))
-    worst = np.argsort(-chi2, kind="stable")[: int(fraction * len(chi2))]
-    drop = np.zeros(len(chi2), dtype=np.bool_)
-    drop[worst] = chi2[worst] > limit
-    drop |= ~np.isfinite(chi2) | (state.flux <= 0) | (np.hypot(state.dx, state.dy) > _MAX_SHIFT)
+    """Drop the stars that the model fits worse than others of their brightness, at most a fraction of all."""
+    drop = find_misfits(state.stars.chi2, flux=state.flux, share=fraction)
+    drop |= ~np.isfinite(state.stars.chi2) | (state.flux <= 0) | (np.hypot(state.dx, state.dy) > _MAX_SHIFT)
     return state.select(~drop) if not drop.all() else state
-
-
-def _usual_chi2(chi2: NDArray[np.float64], flux: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the median chi-square of the stars of similar flux: a model that is not perfect fits bright ones worse.
-
-    The list is mirrored at its ends: repeated there, the brightest star would be its own median.
-    """
-    order = np.argsort(flux, kind="stable")
-    usual = np.empty(len(chi2))
-    usual[order] = median_filter(chi2[order], size=min(_SIMILAR_STARS, len(chi2)), mode="mirror")
-    return np.where(np.isfinite(usual), usual, float(np.median(chi2)))
 
 
 def _pedestal(state: PsfRound) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
@@ -13,6 +14,10 @@ _BRIGHT_SHARE = 0.5
 _MIN_VOTERS = 5
 _ITERATIONS = 10
 _CELLS = 4
+_SIMILAR_STARS = 31
+_LEAST_MISFIT = 1.3
+_MISFIT_SIGMA = 4.0
+_SIGMA_PER_MAD = 1.4826
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,43 @@ def brightest_everywhere(
         members = by_brightness[cell[by_brightness] == label]
         rank[members] = np.arange(len(members))
     return np.lexsort((-brightness, rank))[:n]
+
+
+def find_misfits(chi2: FloatArray, *, flux: FloatArray, share: float = 1.0) -> BoolArray:
+    """Return the stars that a model fits worse than others of their brightness.
+
+    A model that is not perfect fits bright stars worse. So the chi-square of each is compared with the median of those
+    of similar flux; it is too large from 1.3 times that on, or from four robust standard deviations where those are
+    more.
+
+    Parameters
+    ----------
+    chi2 : (n,)
+        Of the fit to each star, for a degree of freedom; one that is not finite is too large.
+    flux : (n,)
+    share
+        At most this share of the stars is returned: the worst.
+    """
+    if len(chi2) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    known = np.where(np.isfinite(chi2), chi2, np.inf)
+    excess = known / _usual_chi2(known, flux)
+    limit = max(_LEAST_MISFIT, 1.0 + _MISFIT_SIGMA * _SIGMA_PER_MAD * float(np.median(np.abs(excess - 1.0))))
+    worst = np.argsort(-excess, kind="stable")[: int(share * len(excess))]
+    misfit = np.zeros(len(excess), dtype=np.bool_)
+    misfit[worst] = excess[worst] > limit
+    return misfit
+
+
+def _usual_chi2(chi2: FloatArray, flux: FloatArray) -> FloatArray:
+    """Return the median chi-square of the stars of similar flux.
+
+    The list is mirrored at its ends: repeated there, the brightest star would be its own median.
+    """
+    order = np.argsort(flux, kind="stable")
+    usual = np.empty(len(chi2))
+    usual[order] = median_filter(chi2[order], size=min(_SIMILAR_STARS, len(chi2)), mode="mirror")
+    return np.asarray(np.where(np.isfinite(usual), usual, float(np.median(chi2))))
 
 
 def _snr_limit(snr: FloatArray, min_snr: float, min_stars: int) -> float:

@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.aperture_correction import FluxRatioField, aperture_share, fit_flux_ratio, inverse_field
+from firstlight.algorithms.psf_stars import find_misfits
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Gate, Struct, Subtask, Task, subtask
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap, BrightnessTerm
@@ -231,7 +232,9 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
 
     def _select(self, stars: Table) -> IntArray:
         used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
-        used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool) & ~_rejected_blend(stars)
+        used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool)
+        # What does not fit the PSF holds a neighbour, or is no star.
+        used[used] = ~find_misfits(np.asarray(stars["psf_chi2"])[used], flux=np.asarray(stars["psf_inst_flux"])[used])
         bright = used & (np.asarray(stars["snr"]) >= self.config.min_snr)
         rows = np.flatnonzero(bright if bright.any() else used)
         if len(rows) == 0:
@@ -285,14 +288,6 @@ def _change(term: BrightnessTerm | None) -> float:
         return 0.0
     values = term.evaluate(np.geomspace(term.faintest, term.brightest, 50))
     return float(np.ptp(values))
-
-
-def _rejected_blend(stars: Table) -> BoolArray:
-    """Return the stars of blends that do not fit the PSF, in which more neighbours hide than in those that do."""
-    if not {"blended", "calib_psf_used", "calib_psf_reserved"} <= set(stars.colnames):
-        return np.zeros(len(stars), dtype=bool)
-    fits = np.asarray(stars["calib_psf_used"], dtype=bool) | np.asarray(stars["calib_psf_reserved"], dtype=bool)
-    return np.asarray(np.asarray(stars["blended"], dtype=bool) & ~fits, dtype=np.bool_)
 
 
 def _flags(rows: IntArray, size: int) -> BoolArray:
