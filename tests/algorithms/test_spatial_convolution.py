@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from firstlight.algorithms.difference_quality import lost_weight
 from firstlight.algorithms.spatial_convolution import convolve, convolve_sum
 from firstlight.images.spatial_kernel import SpatialKernel
 
@@ -33,6 +35,19 @@ def test_sum_of_convolutions_with_kernels_of_different_size_and_order():
     together = convolve_sum([(first, wide), (second, narrow)])
 
     np.testing.assert_allclose(together, convolve(first, wide) + second, atol=2e-4)
+
+
+def test_the_weight_that_falls_outside_is_lost_too():
+    lost = np.zeros((600, 300), dtype=bool)
+    lost[400, 150] = True
+    kernel = SpatialKernel.constant(np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16.0, shape=lost.shape)
+
+    inside, all_lost = lost_weight(lost, kernel), lost_weight(lost, kernel, outside=True)
+
+    np.testing.assert_allclose(inside[399:402, 150], [0.125, 0.25, 0.125], atol=1e-6)
+    np.testing.assert_allclose([all_lost[0, 0], all_lost[0, 150], all_lost[400, 299]], [7 / 16, 0.25, 0.25], atol=1e-6)
+    assert inside.sum() == pytest.approx(1.0, abs=1e-4)
+    assert all_lost[2:-2, 2:-2].sum() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_wide_kernel_gets_wider_tiles():

@@ -111,5 +111,6 @@ def lost_weight(lost: BoolArray, kernel: SpatialKernel, *, outside: bool = False
     weights = np.abs(kernel.image(x=(nx - 1) / 2, y=(ny - 1) / 2))
     spread = SpatialKernel.constant(weights / weights.sum(), shape=kernel.shape)
     if outside:
-        return np.asarray(1.0 - convolve((~lost).astype(np.float32), spread))
+        inner = slice(kernel.radius, -kernel.radius or None)
+        return lost_weight(np.pad(lost, kernel.radius, constant_values=True), kernel)[inner, inner]
     return convolve(lost.astype(np.float32), spread) if lost.any() else np.zeros(lost.shape, dtype=np.float32)

@@ -109,14 +109,21 @@ def bright_centres(
     regions, count = ndimage.label((light > min_light) | cores, np.ones((3, 3)))
     if not count:
         return np.zeros(0), np.zeros(0), np.zeros(0)
-    numbers = np.arange(1, count + 1)
-    places = np.array(ndimage.maximum_position(light, regions, numbers), dtype=np.float64)
-    height = light[tuple(places.astype(int).T)].astype(np.float64)
-    saturated = np.unique(regions[cores])
-    if len(saturated):
-        places[saturated - 1] = ndimage.center_of_mass(cores, regions, saturated)
-        height[saturated - 1] = np.inf
-    return places[:, 1], places[:, 0], height
+    # Only the pixels of the regions are sorted, which are few.
+    inside = np.flatnonzero(regions)
+    numbers, values = regions.ravel()[inside], light.ravel()[inside]
+    order = np.lexsort((-values, numbers))
+    highest = inside[order[np.flatnonzero(np.diff(numbers[order], prepend=0))]]
+    y, x = (place.astype(np.float64) for place in np.divmod(highest, light.shape[1]))
+    height = light.ravel()[highest].astype(np.float64)
+    core_y, core_x = np.nonzero(cores)
+    owner = regions[core_y, core_x] - 1
+    size = np.bincount(owner, minlength=count)
+    saturated = size > 0
+    for place, at in ((x, core_x), (y, core_y)):
+        place[saturated] = np.bincount(owner, weights=at, minlength=count)[saturated] / size[saturated]
+    height[saturated] = np.inf
+    return x, y, height
 
 
 def halo_floor(

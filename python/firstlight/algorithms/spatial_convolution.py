@@ -45,10 +45,13 @@ def convolve_sum(pairs: Sequence[tuple[FloatArray, SpatialKernel]]) -> NDArray[n
     p, q = chebyshev_degrees(max(kernel.order for _, kernel in pairs))
     total = np.zeros(shape, dtype=np.float32)
     for y, x in _corners(shape, size - 2 * border):
+        tiles = [_tile(image, y - border, x - border, size) for image, _ in pairs]
+        if not any(tile.any() for tile in tiles):
+            continue
         inside = np.s_[y : min(y + size - 2 * border, shape[0]), x : min(x + size - 2 * border, shape[1])]
         products = np.zeros((terms, size, size // 2 + 1), dtype=np.complex64)
-        for (image, _), spectrum in zip(pairs, spectra, strict=True):
-            products[: len(spectrum)] += spectrum * fft.rfft2(_tile(image, y - border, x - border, size))
+        for tile, spectrum in zip(tiles, spectra, strict=True):
+            products[: len(spectrum)] += spectrum * fft.rfft2(tile)
         filtered = fft.irfft2(products, s=(size, size))
         part = total[inside]
         cut = np.s_[border : border + part.shape[0], border : border + part.shape[1]]
