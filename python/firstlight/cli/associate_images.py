@@ -73,7 +73,7 @@ def associate_images(
         reasons |= checked.not_done
     notes = [f"{name} not checked: {why}" for name, why in reasons.items()]
     if images.forced:
-        notes.append(_measured(repo, config.measure.make(), images.forced, images, records))
+        notes.append(_measured(repo, config.forced_fluxes.make(), images.forced, images, records))
     return rows, notes
 
 

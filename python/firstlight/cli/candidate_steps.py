@@ -56,7 +56,7 @@ class AssociateImagesConfig(Config):
     associate: Subtask[AssociateTask] = subtask(AssociateTask)
     """Finds objects."""
 
-    measure: Subtask[MeasurePlaceTask] = subtask(MeasurePlaceTask, aperture_fwhm=None)
+    forced_fluxes: Subtask[MeasurePlaceTask] = subtask(MeasurePlaceTask, aperture_fwhm=None)
     """Measures images at the places of objects."""
 
 

@@ -40,7 +40,7 @@ def follower_of(repo: Repo, config: AfterwardsConfig, output: str) -> Follower:
         associate=associate,
         check=candidate_check(config, known_in(config.known, online=config.online)),
         source=source,
-        measure=config.measure.make(),
+        measure=config.forced_fluxes.make(),
         forced=config.forced,
         forced_days=config.forced_days,
         alerts=config.alerts is not None,
