@@ -53,6 +53,7 @@ ZTF_GAIN = 6.2
 
 FIRST_SEED = 900_000_000
 SNR_EDGES = (5.0, 7.0, 10.0, 20.0, 100.0)
+FAINT = (5.0, 10.0)
 PRIORS = (0.06, 0.5)
 
 
@@ -74,7 +75,7 @@ def main() -> None:
     scores = {name: scores_of_examples(task, examples) for name, task in tasks.items()}
     for name, task in tasks.items():
         print(f"\n== {name}: threshold {task.model_threshold:.3f}, {speed(task):.0f} stamps per CPU second")
-        judge(scores[name], examples, task.model_threshold)
+        judge(scores[name], examples, task)
     if options.alerts:
         for name, task in tasks.items():
             real_alerts(name, task, options.alerts)
@@ -105,10 +106,13 @@ def gathered(options: argparse.Namespace) -> VetExamples:
     return VetExamples.joined(parts)
 
 
-def judge_shares(kept: np.ndarray, real: np.ndarray, which: str) -> None:
+def judge_shares(kept: NDArray[np.bool_], examples: VetExamples, which: str) -> None:
     """Print recall and false positives, and what follows at each share of real candidates."""
+    real = examples.real
+    faint = real & (examples.snr >= FAINT[0]) & (examples.snr < FAINT[1])
     recall, false = kept[real].mean(), kept[~real].mean()
     print(f"  {which}: recall {share(kept[real])}   false positive rate {share(kept[~real])}")
+    print(f"    recall at S/N {FAINT[0]:.0f} to {FAINT[1]:.0f}: {share(kept[faint])}")
     for prior in PRIORS:
         precision = prior * recall / max(prior * recall + (1 - prior) * false, 1e-12)
         accuracy = prior * recall + (1 - prior) * (1 - false)
@@ -116,16 +120,19 @@ def judge_shares(kept: np.ndarray, real: np.ndarray, which: str) -> None:
         print(f"    at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f} +- {error:.4f}")
 
 
-def judge(score: NDArray[np.float64], examples: VetExamples, threshold: float) -> None:
+def judge(score: NDArray[np.float64], examples: VetExamples, task: VetTask) -> None:
     """Print every number of one model."""
-    judge_shares(score >= threshold, examples.real, f"from {examples.peak_snr.min():.1f}")
+    kept = score >= task.model_threshold
+    judge_shares(kept, examples, f"from {examples.peak_snr.min():.1f}")
     handed = examples.peak_snr >= HANDED_ON
-    examples, score = examples[handed], score[handed]
-    real, kept = examples.real, score >= threshold
-    judge_shares(kept, real, f"from {HANDED_ON:.1f}")
+    examples, score, kept, real = examples[handed], score[handed], kept[handed], examples.real[handed]
+    judge_shares(kept, examples, f"from {HANDED_ON:.1f}")
+    low, high = task.fwhm_range
+    known = (examples.fwhm >= low) & (examples.fwhm <= high)
+    judge_shares(kept[known], examples[known], f"from {HANDED_ON:.1f}, FWHM of {low} to {high}")
     cut = np.quantile(score[~real], 0.99)
     print(f"  AUC {area(score, real):.4f}   missed at 1 % false positives: {np.mean(score[real] <= cut):.4f}")
-    for low, high in (*pairwise(SNR_EDGES), (5.0, 10.0)):
+    for low, high in pairwise(SNR_EDGES):
         inside = real & (examples.snr >= low) & (examples.snr < high)
         print(f"  S/N {low:5.1f}-{high:5.1f}: recall {share(kept[inside])}")
     for kind in np.unique(examples.kind[~real]):
