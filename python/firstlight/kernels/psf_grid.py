@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.arrays import Whole
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def spline_weights(t: float, value: NDArray[np.float64], slope: NDArray[np.float64]) -> None:
@@ -25,7 +27,7 @@ def spline_weights(t: float, value: NDArray[np.float64], slope: NDArray[np.float
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
 def collapse(
-    grids: NDArray[np.float64], amplitudes: NDArray[np.float64], low: int, high: int, local: NDArray[np.float64]
+    grids: NDArray[np.float64], amplitudes: NDArray[np.float64], low: Whole, high: int, local: NDArray[np.float64]
 ) -> None:
     """Sum the grids times ``amplitudes`` into ``local``, for rows and columns from ``low`` to below ``high``."""
     for row in range(low, high):

@@ -17,7 +17,7 @@ def _spread(
     oversampling: int,
     dx: float,
     dy: float,
-    squared: bool,  # noqa: FBT001 - compiled code takes no keywords
+    squared: bool | np.bool_,  # noqa: FBT001 - compiled code takes no keywords
     local: NDArray[np.float64],
 ) -> None:
     """Add the transpose of sampling, or of its squared weights, to ``local``."""
@@ -61,7 +61,7 @@ def spread_images(
     local = np.empty((size, size))
     for star in range(dx.size):
         local[:] = 0.0
-        _spread(images[star], oversampling, dx[star], dy[star], False, local)  # noqa: FBT003 - see _spread
+        _spread(images[star], oversampling, dx[star], dy[star], np.bool_(False), local)  # noqa: FBT003 - see _spread
         for k in range(terms):
             factor = basis[star, k]
             for i in range(size):
@@ -85,7 +85,7 @@ def diagonal_blocks(
     local = np.empty((size, size))
     for star in range(dx.size):
         local[:] = 0.0
-        _spread(weights[star], oversampling, dx[star], dy[star], True, local)  # noqa: FBT003 - see _spread
+        _spread(weights[star], oversampling, dx[star], dy[star], np.bool_(True), local)  # noqa: FBT003 - see _spread
         for k in range(terms):
             for m in range(k + 1):
                 factor = basis[star, k] * basis[star, m]
@@ -117,13 +117,13 @@ def apply_normal(
     local, stamp = np.zeros((size, size)), np.empty((side, side))
     empty = np.empty((0, 0))
     for star in range(dx.size):
-        collapse(coefficients, basis[star], 0, size, local)
+        collapse(coefficients, basis[star], np.int64(0), size, local)
         sample_grid(local, oversampling, dx[star], dy[star], radius, stamp, empty, empty)
         for row in range(side):
             for col in range(side):
                 stamp[row, col] *= weights[star, row, col]
         local[:] = 0.0
-        _spread(stamp, oversampling, dx[star], dy[star], False, local)  # noqa: FBT003 - see _spread
+        _spread(stamp, oversampling, dx[star], dy[star], np.bool_(False), local)  # noqa: FBT003 - see _spread
         for k in range(terms):
             factor = basis[star, k]
             for row in range(size):
