@@ -116,7 +116,7 @@ def judge_shares(kept: NDArray[np.bool_], examples: VetExamples, which: str) -> 
     for prior in PRIORS:
         precision = prior * recall / max(prior * recall + (1 - prior) * false, 1e-12)
         accuracy = prior * recall + (1 - prior) * (1 - false)
-        error = precision * (1 - precision) / np.sqrt(max(kept[~real].sum(), 1))
+        error = precision**2 * (1 - prior) / max(prior * recall, 1e-12) * spread(false, int((~real).sum()))
         print(f"    at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f} +- {error:.4f}")
 
 
@@ -150,7 +150,12 @@ def share(kept: NDArray[np.bool_]) -> str:
     if not n:
         return "   -   "
     value = kept.mean()
-    return f"{value:.4f} +- {np.sqrt(max(value * (1 - value), 0.25 / n) / n):.4f} (of {n})"
+    return f"{value:.4f} +- {spread(value, n):.4f} (of {n})"
+
+
+def spread(value: float, n: int) -> float:
+    """Return the standard error of a share of n; where all are alike, as if half a one were not."""
+    return float(np.sqrt(max(value * (1 - value), 0.25 / n) / n))
 
 
 def area(score: NDArray[np.float64], real: NDArray[np.bool_]) -> float:
