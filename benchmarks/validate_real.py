@@ -24,7 +24,9 @@ import sep
 from astropy.io import fits
 from astropy.table import Table
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
+from validation.pixel_checks import WINGS_FWHM
 from validation.results import Check, print_failures, print_summary, robust_mean, robust_std
 
 from firstlight.images.catalog import read_catalog
@@ -220,8 +222,13 @@ def reserved_checks(product: Product) -> list[Check]:
 
 
 def sky_checks(product: Product, *, border: int = 0) -> list[Check]:
-    """Fit a plane to the pixels of empty sky in units of their noise, without a border [pixel] at low x and low y."""
+    """Fit a plane to the pixels of empty sky in units of their noise, without a border [pixel] at low x and low y.
+
+    The mean is taken beyond the wings of what was detected; nearer to it they lift the pixels, whatever the sky.
+    """
     exposure = product.exposure
+    reach = WINGS_FWHM * float(product.summary["psf_fwhm"])
+    wings = distance_transform_edt(~exposure.mask.any_of("DETECTED")) <= reach
     empty = ~exposure.mask.any_of("DETECTED", "EDGE", "BAD", "SAT", "CR", "NO_DATA", "INTRP", "SUSPECT")
     empty[:border] = False
     empty[:, :border] = False
@@ -233,7 +240,11 @@ def sky_checks(product: Product, *, border: int = 0) -> list[Check]:
     ny, nx = exposure.shape
     design = np.column_stack([np.ones(kept.sum()), columns[kept] / nx - 0.5, rows[kept] / ny - 0.5])
     solution = np.linalg.lstsq(design, values[kept], rcond=None)[0]
-    n = int(kept.sum())
+    n, near = int(kept.sum()), wings[rows[kept], columns[kept]]
+    far, close = (
+        (float(values[kept][chosen].mean()), float(1 / np.sqrt(chosen.sum())), int(chosen.sum()))
+        for chosen in (~near, near)
+    )
     return [
         Check(
             "D.1.2",
@@ -244,7 +255,8 @@ def sky_checks(product: Product, *, border: int = 0) -> list[Check]:
             float(np.sqrt(12 / n)),
             n,
         ),
-        Check("D.1.2", "mean of empty pixels [sigma]", float(values[kept].mean()), -0.02, 0.02, 1 / np.sqrt(n), n),
+        Check("D.1.2", "mean of empty pixels [sigma]", far[0], -0.02, 0.02, *far[1:]),
+        Check("D.1.2", "mean of pixels near sources [sigma]", close[0], None, None, *close[1:]),
         Check("D.1.2", "robust std of empty pixels [sigma]", float(spread), error=1 / np.sqrt(n), n=n),
     ]
 
