@@ -247,19 +247,10 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         filters = matched.science_filter, matched.template_filter
         variance = filtered_variance([(pair.science_variance, filters[0]), (pair.template_variance, filters[1])])
         psf = convolved_psf(pair.science_psf, filters[0])
-        mask = difference_mask(
-            pair,
-            filters,
-            max_lost_weight=self.config.max_lost_weight,
-            max_doubtful_weight=self.config.max_doubtful_weight,
-        )
+        limits = self.config.max_lost_weight, self.config.max_doubtful_weight
+        mask = difference_mask(pair, filters, max_lost_weight=limits[0], max_doubtful_weight=limits[1])
         unusable = mask.any_of(*UNUSABLE)
-        left_sky = self._left_sky(pair, matched, variance, unusable)
-        if left_sky is not None:
-            matched = _without(matched, left_sky.evaluate())
-        lines = self._left_lines(matched, variance, unusable)
-        if lines.any():
-            matched = _without(matched, lines)
+        matched, left_sky, line_noise = self._levelled(pair, matched, variance, unusable)
         sky = measure_sky(matched.difference, variance, bad=unusable)
         measured = self.config.noise == "measured" and sky.noise_ratio > 0.0
         score = self._score(pair, matched, psf, unusable, measured=measured) if self.config.score else None
@@ -303,10 +294,23 @@ class SubtractTask(Task[SubtractConfigT], ABC):
                 self._residual_gate(left[matched.used]),
                 Gate("difference_noise", abs(sky.noise_ratio - 1.0), warn=0.1, n=sky.n_pixels),
                 Gate("difference_correlation", abs(sky.correlation), warn=0.05, n=sky.n_pixels),
-                Gate("difference_line_noise", _over_noise(lines, variance, unusable), warn=0.5, n=sum(pair.shape)),
+                Gate("difference_line_noise", line_noise, warn=0.5, n=sum(pair.shape)),
             ),
             funnel=Funnel("kernel_stars", (*stars.steps, ("used", int(matched.used.sum())))),
         )
+
+    def _levelled(
+        self, pair: SubtractPair, matched: MatchedPair, variance: NDArray[np.float32], unusable: NDArray[np.bool_]
+    ) -> tuple[MatchedPair, MeshBackground | None, float]:
+        """Return the pair without what is left of the sky, this sky, and the scatter of lines over the noise."""
+        left_sky = self._left_sky(pair, matched, variance, unusable)
+        if left_sky is not None:
+            matched = _without(matched, left_sky.evaluate())
+        lines = self._left_lines(matched, variance, unusable)
+        if not lines.any():
+            return matched, left_sky, 0.0
+        line_noise = float(np.std(lines[~unusable]) / np.sqrt(np.median(variance[~unusable])))
+        return _without(matched, lines), left_sky, line_noise
 
     def _left_sky(
         self, pair: SubtractPair, matched: MatchedPair, variance: NDArray[np.float32], unusable: NDArray[np.bool_]
@@ -322,17 +326,13 @@ class SubtractTask(Task[SubtractConfigT], ABC):
     ) -> NDArray[np.float32]:
         """Return by how much rows and columns lie off (ny, nx); 0 where nothing looks for it."""
         lines = np.zeros(matched.difference.shape, dtype=np.float32)
-        if self.config.min_line_excess is None or unusable.all():
+        limit = self.config.min_line_excess
+        if limit is None or unusable.all():
             return lines
         bad = unusable | (variance > MAX_SKY_VARIANCE * np.median(variance[~unusable]))
         for axis in (1, 0):
             levels = line_levels(
-                matched.difference - lines,
-                variance,
-                bad=bad,
-                axis=axis,
-                min_pixels=MIN_LINE_PIXELS,
-                min_excess=self.config.min_line_excess,
+                matched.difference - lines, variance, bad=bad, axis=axis, min_pixels=MIN_LINE_PIXELS, min_excess=limit
             )
             lines += np.expand_dims(levels.astype(np.float32), axis)
         return lines
@@ -391,8 +391,3 @@ class SubtractTask(Task[SubtractConfigT], ABC):
 def _without(matched: MatchedPair, left: NDArray[np.float32]) -> MatchedPair:
     """Return the pair with what is left of the sky taken off the difference and given to the template."""
     return replace(matched, difference=matched.difference - left, matched_template=matched.matched_template + left)
-
-
-def _over_noise(lines: NDArray[np.float32], variance: NDArray[np.float32], unusable: NDArray[np.bool_]) -> float:
-    """Return the scatter of what was levelled in units of the noise of a pixel."""
-    return float(np.std(lines[~unusable]) / np.sqrt(np.median(variance[~unusable])))
