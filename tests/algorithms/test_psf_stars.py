@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.algorithms.psf_stars import select_psf_stars
+from firstlight.algorithms.psf_stars import find_misfits, select_psf_stars
 
 
 def population(n_stars=200, n_galaxies=100, n_rays=60, seed=1):
@@ -69,3 +69,20 @@ def test_without_candidates_nothing_is_selected():
     assert not chosen.selected.any()
     assert np.isnan(chosen.size)
     assert chosen.funnel[-1] == ("stellar", 0)
+
+
+@pytest.mark.parametrize("n_known", [0, 1, 2, 40])
+def test_stars_without_a_chi_square_are_misfits_however_many_they_are(n_known):
+    chi2 = np.concatenate([np.full(50, np.nan), np.linspace(0.95, 1.05, n_known), np.full(50, np.inf)])
+
+    misfit = find_misfits(chi2, flux=np.arange(len(chi2), dtype=float), share=0.01)
+
+    np.testing.assert_array_equal(misfit, ~np.isfinite(chi2))
+
+
+def test_the_worst_of_the_stars_that_have_a_chi_square_is_found_among_those_without():
+    chi2 = np.array([1.0, np.nan, 1.1, np.nan, np.nan, 0.9, np.nan, 9.0, np.nan, np.nan, 1.0])
+    flux = np.arange(len(chi2), dtype=float)
+
+    assert np.flatnonzero(find_misfits(chi2, flux=flux) & np.isfinite(chi2)).tolist() == [7]
+    assert not (find_misfits(chi2, flux=flux, share=0.0) & np.isfinite(chi2)).any()

@@ -226,7 +226,7 @@ def allowed_order(order: int, n_stars: int) -> int:
 def without_outliers(state: PsfRound, fraction: float) -> PsfRound:
     """Drop the stars that the model fits worse than others of their brightness, at most a fraction of all."""
     drop = find_misfits(state.stars.chi2, flux=state.flux, share=fraction)
-    drop |= ~np.isfinite(state.stars.chi2) | (state.flux <= 0) | (np.hypot(state.dx, state.dy) > _MAX_SHIFT)
+    drop |= (state.flux <= 0) | (np.hypot(state.dx, state.dy) > _MAX_SHIFT)
     return state.select(~drop) if not drop.all() else state
 
 

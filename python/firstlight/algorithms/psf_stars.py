@@ -134,15 +134,20 @@ def find_misfits(chi2: FloatArray, *, flux: FloatArray, share: float = 1.0) -> B
     Parameters
     ----------
     chi2 : (n,)
-        Of the fit to each star, for a degree of freedom; one that is not finite is too large.
+        Of the fit to each star, for a degree of freedom; one that is not finite is always too large.
     flux : (n,)
     share
-        At most this share of the stars is returned: the worst.
+        At most this share of those with a finite one is returned: the worst.
     """
-    if len(chi2) == 0:
-        return np.zeros(0, dtype=np.bool_)
-    known = np.where(np.isfinite(chi2), chi2, np.inf)
-    excess = known / _usual_chi2(known, flux)
+    known = np.isfinite(chi2)
+    misfit = ~known
+    if known.any():
+        misfit[known] = _worst_misfits(chi2[known], flux[known], share)
+    return misfit
+
+
+def _worst_misfits(chi2: FloatArray, flux: FloatArray, share: float) -> BoolArray:
+    excess = chi2 / _usual_chi2(chi2, flux)
     limit = max(_LEAST_MISFIT, 1.0 + _MISFIT_SIGMA * _SIGMA_PER_MAD * float(np.median(np.abs(excess - 1.0))))
     worst = np.argsort(-excess, kind="stable")[: int(share * len(excess))]
     misfit = np.zeros(len(excess), dtype=np.bool_)
@@ -158,7 +163,7 @@ def _usual_chi2(chi2: FloatArray, flux: FloatArray) -> FloatArray:
     order = np.argsort(flux, kind="stable")
     usual = np.empty(len(chi2))
     usual[order] = median_filter(chi2[order], size=min(_SIMILAR_STARS, len(chi2)), mode="mirror")
-    return np.asarray(np.where(np.isfinite(usual), usual, float(np.median(chi2))))
+    return usual
 
 
 def _snr_limit(snr: FloatArray, min_snr: float, min_stars: int) -> float:
