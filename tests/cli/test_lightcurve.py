@@ -108,6 +108,7 @@ def test_json_lines_say_what_is_not_known(repo, capsys):
         (["1", "2", "-d", "visit = 1"], 2, "-d chooses images to measure: give --forced TYPE too"),
         (["1", "2", "--forced", "difference_image", "--radius", "2"], 2, "--radius looks for an object"),
         (["12", "--forced", "difference_image"], 2, "has no object 12"),
+        (["12", "--radius", "5"], 2, "a number says which one it is"),
     ],
 )
 def test_a_mistake_is_one_line(repo, capsys, what, code, said):

@@ -110,6 +110,15 @@ def test_a_wide_circle_has_bright_stars_only_and_the_widest_are_refused(vizier, 
         OnlineReferenceCatalog("gaia_dr3").stars(ra=RA, dec=DEC, radius=12.0)
 
 
+def test_what_is_kept_of_a_wide_circle_does_not_hide_the_faint_stars_of_a_narrow_one(vizier, cache):
+    wide = OnlineReferenceCatalog("gaia_dr3").stars(ra=RA, dec=DEC, radius=0.9)
+    narrow = OnlineReferenceCatalog("gaia_dr3").stars(ra=RA, dec=DEC, radius=0.55)
+
+    assert wide.magnitudes["G"].max() < 18.2
+    assert narrow.magnitudes["G"].max() > 19.0
+    assert [(each["Gmag"], float(each["-c.rd"])) for each in vizier.asked] == [("<18", 1.08), ("<20", 0.6)]
+
+
 def test_a_place_without_stars_and_a_service_out_of_reach_are_told_in_one_line(vizier, cache, monkeypatch):
     from astroquery.vizier import VizierClass
 
@@ -140,6 +149,9 @@ def test_the_command_writes_a_store(vizier, tmp_path, capsys):
     made = StoredReferenceCatalog(tmp_path / "field")
     assert f"{len(made)} stars with G, BP, RP in" in capsys.readouterr().out
     assert made.name == "gaia_dr3"
+    assert run(words) == 2
+    assert "is not empty; give a new folder" in capsys.readouterr().err
+    assert len(vizier.asked) == 1
     assert run(["refcat", "fetch", "gaia_dr9", str(tmp_path / "other"), "--ra", "1", "--dec", "1"]) == 2
     assert "No catalogue 'gaia_dr9' can be downloaded; those that can: gaia_dr3" in capsys.readouterr().err
 

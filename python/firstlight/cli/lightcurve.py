@@ -60,7 +60,7 @@ def lightcurve(
     Exit code: 0 found, 2 a mistake, 3 nothing there.
     """  # noqa: D301 - click needs the real backspace character
     configure_logging()
-    _refuse_idle_options(radius, forced, collections, where)
+    _refuse_idle_options(what, radius, forced, collections, where)
     from firstlight.cli.tables import print_rows
     from firstlight.images.catalog import write_catalog
     from firstlight.repo.light_curves import light_curve
@@ -82,10 +82,14 @@ def lightcurve(
     print_rows([_plain(row) for row in curve], as_json=as_json)
 
 
-def _refuse_idle_options(radius: float | None, forced: str | None, collections: tuple[str, ...], where: str) -> None:
+def _refuse_idle_options(
+    what: tuple[str, ...], radius: float | None, forced: str | None, collections: tuple[str, ...], where: str
+) -> None:
     """Refuse an option that would change nothing."""
     if forced is not None and radius is not None:
         raise click.UsageError("--radius looks for an object; --forced measures at RA DEC itself. Give one of the two.")
+    if radius is not None and _is_number(what):
+        raise click.UsageError("--radius looks for the object nearest to RA DEC; a number says which one it is.")
     if forced is None and (collections or where):
         idle = "-i" if collections else "-d"
         raise click.UsageError(

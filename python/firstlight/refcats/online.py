@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,14 @@ from firstlight.images.atomic import write_text_atomically
 from firstlight.refcats.catalog import ReferenceCatalog, ReferenceStars
 from firstlight.refcats.formats import TableReferenceCatalog
 from firstlight.refcats.service_answers import table_of, why_in_vain
-from firstlight.refcats.store import MANIFEST, StoredReferenceCatalog, write_store
+from firstlight.refcats.store import MANIFEST, StoredReferenceCatalog, prepare_store_folder, write_store
 
 REGION = "region.json"
 MAX_RADIUS = 5.0
 """A larger circle [deg] is not asked for."""
 
 SPARE = 1.2
-"""The circle asked for, over that needed: dithered images of a field find their stars in what is kept."""
+"""The circle asked for, over that needed, where its stars may be as faint: for dithered images of the field."""
 
 LIMITS = ((0.6, 20.0), (1.2, 18.0), (2.5, 16.0), (np.inf, 14.0))
 """Largest radius [deg] and faintest star [mag]: in the Milky Way that is less than half a million stars."""
@@ -136,16 +137,16 @@ class OnlineReferenceCatalog(ReferenceCatalog):
         OutputError
             If the region cannot be kept.
         """
-        kept = self._kept_region(ra, dec, radius) or self._fetched(
-            ra, dec, max(radius, min(SPARE * radius, MAX_RADIUS))
-        )
+        kept = self._kept_region(ra, dec, radius) or self._fetched(ra, dec, _with_spare(radius))
         if kept not in self._stores:
             self._stores[kept] = StoredReferenceCatalog(kept)
         return self._stores[kept].stars(ra=ra, dec=dec, radius=radius, epoch=epoch, columns=columns)
 
     def _kept_region(self, ra: float, dec: float, radius: float) -> Path | None:
-        """Return the folder of a region that holds a circle."""
+        """Return the folder of a region that holds a circle, as deep as one that is asked for now would be."""
         for folder, region in _regions(self._folder):
+            if region["faintest"] != _faintest(radius):
+                continue
             places = np.radians([ra, dec, region["ra"], region["dec"]])
             if np.degrees(angular_separation(*places)) + radius <= region["radius"]:
                 return folder
@@ -200,11 +201,13 @@ def fetch_store(name: str, folder: str | Path, *, ra: float, dec: float, radius:
             "the image is (--ra, --dec, --radius), or bring a table."
         )
     folder = Path(folder)
+    prepare_store_folder(folder)
     catalog = TableReferenceCatalog(_asked(name, ra, dec, radius, timeout), name=name)
     if not len(catalog.table):
         raise ReferenceCatalogError(f"{name} has no star within {radius:.3g} deg of ra {ra:.4f}, dec {dec:+.4f}.")
     write_store(catalog, folder)
-    region = {"catalog": name, "table": CATALOGS[name].table, "ra": ra, "dec": dec, "radius": radius}
+    about = {"catalog": name, "table": CATALOGS[name].table, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    region = {**about, "ra": ra, "dec": dec, "radius": radius, "faintest": _faintest(radius)}
     write_text_atomically(folder / REGION, json.dumps(region) + "\n")
     structlog.get_logger().info(
         "reference_stars_downloaded", catalog=name, n=len(catalog.table), radius=round(radius, 3)
@@ -221,13 +224,12 @@ def cache_folder() -> Path:
 def _asked(name: str, ra: float, dec: float, radius: float, timeout: int) -> Table:
     """Return the table of a circle from VizieR, with an epoch for each star."""
     wanted = CATALOGS[name]
-    faintest = next(limit for largest, limit in LIMITS if radius <= largest)
     from astroquery.vizier import Vizier
 
     try:
         vizier = Vizier(
             columns=list(wanted.columns),
-            column_filters={wanted.limited: f"<{faintest:g}"},
+            column_filters={wanted.limited: f"<{_faintest(radius):g}"},
             row_limit=-1,
             timeout=timeout,
         )
@@ -242,6 +244,17 @@ def _asked(name: str, ra: float, dec: float, radius: float, timeout: int) -> Tab
     if wanted.epoch is not None and len(table):
         table["epoch"] = wanted.epoch
     return table
+
+
+def _faintest(radius: float) -> float:
+    """Return the magnitude of the faintest stars that are asked for within a radius [deg]."""
+    return next(limit for largest, limit in LIMITS if radius <= largest)
+
+
+def _with_spare(radius: float) -> float:
+    """Return a larger radius [deg] that is asked for in its place, with stars as faint."""
+    largest = next(largest for largest, _ in LIMITS if radius <= largest)
+    return max(radius, min(SPARE * radius, largest, MAX_RADIUS))
 
 
 def _regions(folder: Path) -> Iterator[tuple[Path, Mapping[str, float]]]:

@@ -68,7 +68,7 @@ def write_store(catalog: TableReferenceCatalog, folder: str | Path) -> Path:
     order = np.argsort(cells, kind="stable")
     rows, cells = rows[order], cells[order]
     columns = _columns(stars)
-    _make_folder(folder)
+    prepare_store_folder(folder)
     edges = np.flatnonzero(np.diff(cells)) + 1
     shards = {}
     for part in np.split(np.arange(len(rows)), edges):
@@ -197,6 +197,22 @@ def manifest_checksum(folder: str | Path) -> str:
     return _checksum((Path(folder) / MANIFEST).read_bytes())
 
 
+def prepare_store_folder(folder: Path) -> None:
+    """Make the folder of a new store.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made, or is not empty.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise OutputError(f"{folder} is not empty; give a new folder for the store.")
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
+
+
 def _cells(ra: FloatArray, dec: FloatArray) -> tuple[int, IntArray]:
     """Return the finest division of the sky whose occupied cells have enough stars, and the cell of each star."""
     nside = FINEST
@@ -223,15 +239,6 @@ def _write_shard(columns: Mapping[str, FloatArray], rows: IntArray, path: Path) 
     content = buffer.getvalue().to_pybytes()
     write_atomically(path, lambda file: file.write(content))
     return {"n_stars": len(rows), "checksum": _checksum(content)}
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise OutputError(f"{folder} is not empty; give a new folder for the store.")
-    except OSError as error:
-        raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
 
 
 def _joined(parts: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> tuple[StarColumns, IntArray]:
