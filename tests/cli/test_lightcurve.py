@@ -193,6 +193,16 @@ def test_every_image_is_measured_at_a_place_on_the_scale_of_the_template(differe
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_repository_that_was_moved_still_knows_its_templates(differences, tmp_path, capsys):
+    differences.close()
+    differences.root.rename(tmp_path / "elsewhere")
+
+    assert (
+        run(["lightcurve", str(RA), str(DEC), "-b", str(tmp_path / "elsewhere"), "--forced", "difference_image"]) == 0
+    )
+    assert "no total flux" not in capsys.readouterr().out
+
+
 def test_the_place_of_an_object_is_measured_by_its_number(differences, capsys):
     key = VisitKey(61041.3, "camera", 0, 0)
     add_visit(differences, AssociateTask(), Table({"id": [1], "ra": [RA], "dec": [DEC]}), key=key, band="r")
@@ -208,7 +218,7 @@ def test_without_the_template_that_was_used_there_is_no_total_flux(differences, 
     assert run(["lightcurve", str(RA), str(DEC), "-b", str(differences.root), "--forced", "difference_image"]) == 0
 
     said = capsys.readouterr().out
-    assert "3 without a template that shows the place: no total flux" in said
+    assert "3 whose template is not known, gone, or has no good pixels there: no total flux" in said
 
 
 def test_a_place_that_no_image_shows_is_told(differences, capsys):

@@ -113,7 +113,7 @@ def _at_place(
     curve = place_light_curve(repo, Place(ra, dec, forced, runs, where))
     about = f"{len(curve)} images at ra {ra:.6f}, dec {dec:+.6f}, {int(curve['flag'].sum())} flagged"
     if unknown := sum(value != value for value in curve["template_flux"].tolist()):
-        about += f", {unknown} without a template that shows the place: no total flux"
+        about += f", {unknown} whose template is not known, gone, or has no good pixels there: no total flux"
     return curve, f"ra {ra:.5f}, dec {dec:+.5f}", about
 
 

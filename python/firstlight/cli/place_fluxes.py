@@ -11,6 +11,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from firstlight.errors import InputError, NoWorkFound, RepoError
+from firstlight.execution.provenance import place_now
 from firstlight.images.exposure import Exposure
 from firstlight.images.photo_calib import ab_magnitude, ab_magnitude_error
 from firstlight.images.spatial_kernel import MatchingKernel
@@ -98,7 +99,7 @@ class _Templates:
         self._kept = {row.path: row for row in kept}
 
     def flux(self, difference: DatasetRow) -> float:
-        """Return the flux [nJy]; NaN if the template is not known, is gone, or does not show the place."""
+        """Return the flux [nJy]; NaN if the template is not known, is gone, or does not show the place well."""
         if difference.run not in self._used:
             self._used[difference.run] = _inputs_of(self._repo, difference.run, TEMPLATE)
         path = self._used[difference.run].get(difference.producer)
@@ -119,7 +120,7 @@ class _Templates:
 def _inputs_of(repo: Repo, run: str, type_name: str) -> dict[str | None, Path]:
     """Return the file of a type that each piece of work of a run read."""
     return {
-        f"{each.label}:{each.data_key}": Path(one["path"])
+        f"{each.label}:{each.data_key}": place_now(one["path"], root=repo.root)
         for each in repo.quanta(run)
         for several in each.record.get("inputs", {}).values()
         for one in several

@@ -56,7 +56,7 @@ def provenance_of(repo: Repo, path: str | Path) -> Provenance:
             continue
         for row in repo.quanta(run):
             for output in row.record.get("outputs", ()):
-                if Path(output["path"]) == wanted:
+                if is_recorded(output["path"], wanted, root=repo.root):
                     about = RunFolder(repo.root, run).about()
                     return Provenance(wanted, output["type"], run, row.label, output["data_id"], about, row.record)
     for name in repo.type_names():
@@ -64,6 +64,22 @@ def provenance_of(repo: Repo, path: str | Path) -> Provenance:
             if found.path.resolve() == wanted:
                 return Provenance(wanted, name, found.run, "", found.data_id, {}, {})
     raise RepoError(f"{path}: is no dataset of {repo.root}; 'firstlight query datasets' lists what is there.")
+
+
+def is_recorded(recorded: str, path: Path, *, root: Path) -> bool:
+    """Return whether a path in a record is that of a file; records keep where the repository was in their time."""
+    if Path(recorded) == path:
+        return True
+    return path.is_relative_to(root) and recorded.endswith(f"/{path.relative_to(root).as_posix()}")
+
+
+def place_now(recorded: str, *, root: Path) -> Path:
+    """Return where a file of a record is now, should the repository have been moved since."""
+    path = Path(recorded)
+    if path.is_relative_to(root):
+        return path
+    inside = (root.joinpath(*path.parts[start:]) for start in range(1, len(path.parts)))
+    return next((each for each in inside if each.is_file()), path)
 
 
 def text_of(repo: Repo, found: Provenance, *, recursive: bool = False, depth: int = 0) -> Iterator[str]:
@@ -80,8 +96,9 @@ def text_of(repo: Repo, found: Provenance, *, recursive: bool = False, depth: in
         yield from (f"{pad}  {line}" for line in _about(found))
     for name, several in found.record.get("inputs", {}).items():
         for each in several:
-            yield f"{pad}  read {name}: {each['path']}"
-            if recursive and (below := _known(repo, each["path"])) is not None:
+            path = place_now(each["path"], root=repo.root)
+            yield f"{pad}  read {name}: {path}"
+            if recursive and (below := _known(repo, path)) is not None:
                 yield from text_of(repo, below, recursive=True, depth=depth + 2)
 
 
@@ -97,7 +114,7 @@ def _about(found: Provenance) -> Iterator[str]:
     yield from (f"  {line}" for line in given)
 
 
-def _known(repo: Repo, path: str) -> Provenance | None:
+def _known(repo: Repo, path: Path) -> Provenance | None:
     try:
         return provenance_of(repo, path)
     except RepoError:
