@@ -150,6 +150,19 @@ def test_another_basis_than_the_first_must_predict_stars_better_beyond_doubt(flu
         assert fit_matching_kernel(*fine, shape=SHAPE, others=[coarse], background_order=0).kernel == chosen.kernel
 
 
+@pytest.mark.parametrize("n", [3, 4, 5])
+def test_stars_too_few_to_be_left_out_keep_the_first_basis(n):
+    rng = np.random.default_rng(3)
+    source, x, y = star_field(n=n, flux=(80.0, 200.0))
+    seen = source + rng.normal(0, 2, SHAPE)
+    first, second = ((equations_of(seen, source, x, y, basis), basis) for basis in (BASIS, delta_basis(4)))
+    given = {"shape": SHAPE, "background_order": 0, "dampings": (1e-2,)}
+
+    chosen = fit_matching_kernel(*first, others=[second], **given)
+
+    assert chosen.kernel == fit_matching_kernel(*first, **given).kernel
+
+
 def test_few_stars_get_a_constant_kernel_and_too_few_an_error():
     source, x, y = star_field(n=4)
     equations = equations_of(source, source, x, y, BASIS, source_variance=np.full(SHAPE, 1e-9))

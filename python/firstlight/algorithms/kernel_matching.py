@@ -142,7 +142,10 @@ def fit_matching_kernel(
     rows = np.flatnonzero(np.logical_and.reduce([fit.used for fit in fits]))
     if len(fits) == 1 or len(rows) < min_stamps:
         return fits[0]
-    held_out = [model.held_out(*choice, rows, fit) for choice, fit in zip(choices, fits, strict=True)]
+    try:
+        held_out = [model.held_out(*choice, rows, fit) for choice, fit in zip(choices, fits, strict=True)]
+    except KernelError:  # so few stars that without a fifth of them there is no kernel
+        return fits[0]
     best = int(np.argmin([chi2.sum() for chi2 in held_out]))
     gain = held_out[0] - held_out[best]
     return fits[best] if gain.sum() > _SURE * np.sqrt(np.sum(gain**2)) else fits[0]
