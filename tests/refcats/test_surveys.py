@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firstlight.errors import InputError
-from firstlight.refcats.surveys import survey_bands
+from firstlight.refcats.surveys import SURVEYS, survey_bands
 
 
 def names(survey, band, dec=10.0):
@@ -31,7 +31,23 @@ def test_a_survey_is_found_by_its_name_its_band_or_the_id_of_a_hips():
     assert names("sdss", "i") == ["SDSS/i"]
     assert names("SDSS/g", "V") == ["SDSS/g"]
     [named] = survey_bands("CDS/P/ZTF/DR7/r", band="r", dec=0.0)
-    assert (named.hips, named.band, named.pixel_scale, named.is_asinh) == ("CDS/P/ZTF/DR7/r", "r", 0.0, False)
+    assert (named.hips, named.pixel_scale, named.is_asinh) == ("CDS/P/ZTF/DR7/r", 0.0, False)
+
+
+@pytest.mark.parametrize("survey", SURVEYS, ids=lambda survey: survey.name)
+def test_what_is_known_of_a_survey_is_known_by_the_id_of_its_hips_too(survey):
+    for band, hips in survey.hips.items():
+        assert survey_bands(hips, band="r", dec=0.0) == survey_bands(f"{survey.name}/{band}", band="r", dec=0.0)
+
+
+@pytest.mark.parametrize(
+    ("hips", "band"),
+    [("CDS/P/ZTF/DR7/g", "g"), ("CDS/P/DSS2/blue", "B"), ("CDS/P/GALEXGR6/AIS/NUV", None), ("CDS/P/r/color", None)],
+)
+def test_the_band_of_another_hips_is_the_one_it_is_named_after_not_that_of_the_image(hips, band):
+    [named] = survey_bands(hips, band="r", dec=0.0)
+
+    assert named.band == band
 
 
 def test_pixels_of_pan_starrs_are_asinh_in_all_bands_but_g():

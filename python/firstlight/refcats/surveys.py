@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from firstlight.errors import InputError
+from firstlight.images.header_words import band_of
 
 AUTO = "auto"
 """In place of the name of a survey: the first that has the sky."""
@@ -27,6 +28,8 @@ class SurveyBand:
     """Survey and band, as a user names them: ``SDSS/r``; or the id of a HiPS."""
 
     band: str | None
+    """None where it is not known."""
+
     hips: str
     """Id of the HiPS."""
 
@@ -85,6 +88,9 @@ scale of Pan-STARRS stacks changes from one skycell, 0.4 degree wide, to the nex
 asinh scaling of all bands but g has lost its softening (Waters et al. 2020, ApJS 251, 4).
 """
 
+BY_HIPS: Mapping[str, SurveyBand] = {hips: each.in_band(band) for each in SURVEYS for band, hips in each.hips.items()}
+"""Id of a HiPS -> what is known of its images."""
+
 SAME_BAND = {"Ks": "K"}
 """Band of an image -> what surveys call it."""
 
@@ -95,7 +101,8 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
     Parameters
     ----------
     survey
-        ``auto``, the name of a survey, one of its bands such as ``SDSS/r``, or the id of a HiPS.
+        ``auto``, the name of a survey, one of its bands such as ``SDSS/r``, or the id of a HiPS; one that is not in
+        `SURVEYS` is taken for linear fluxes in the band that the last word of its id suggests, if it suggests one.
     band
         Band of the image that a template is sought for; None if it is not known.
     dec : [deg]
@@ -111,8 +118,10 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
     for each in SURVEYS:
         if each.name.lower() == name.lower():
             return (_in_band(each, wanted, of=band),)
+    if survey in BY_HIPS:
+        return (BY_HIPS[survey],)
     if HIPS_ID.fullmatch(survey):
-        return (SurveyBand(survey, band, survey),)
+        return (SurveyBand(survey, band_of(survey.rpartition("/")[2]).band, survey),)
     if survey != AUTO:
         names = ", ".join(each.name for each in SURVEYS)
         raise InputError(
