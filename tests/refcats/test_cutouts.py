@@ -14,7 +14,7 @@ from firstlight.errors import InputError
 from firstlight.images.pixel_grid import PixelGrid
 from firstlight.images.wcs import SkyWcs, TanSip
 from firstlight.refcats import cutouts
-from firstlight.refcats.cutouts import cutout_grid, fetch_cutout, kept_cutout, write_cutout
+from firstlight.refcats.cutouts import PROBE_SIDE, cutout_grid, fetch_cutout, kept_cutout, write_cutout
 from firstlight.refcats.surveys import survey_bands
 
 from .services import OFFLINE, Service, serving
@@ -128,11 +128,24 @@ def test_asinh_magnitudes_become_fluxes_before_pixels_are_averaged(service, sky)
     np.testing.assert_allclose(cutout.image[bright] * scale, truth[bright], rtol=0.06)
 
 
-def test_pixels_that_are_linear_already_stay_so(service, sky):
-    service.answer = lambda asked: sky.answer({**asked, "hips": "linear"})
-    [ps1] = survey_bands("PS1", band="r", dec=DEC)
+@pytest.mark.parametrize("north", [-48, -20, 40])
+def test_one_pixel_that_is_no_asinh_magnitude_sends_the_whole_cutout_back(service, monkeypatch, north):
+    def linear(asked):
+        (ny, nx), rng = shape_of(asked), np.random.default_rng(1)
+        pixels = rng.normal(scale=3.0, size=(ny, nx)).astype(np.float32)
+        _, y = WCS(json.loads(asked["wcs"])).world_to_pixel_values(RA, DEC + north / 3600)
+        is_a_piece = nx > 2 * PROBE_SIDE
+        if is_a_piece and 0 <= y < ny:
+            pixels[int(y), nx // 2] = 400.0
+        return 200, as_fits(pixels)
 
-    assert np.nanmax(fetch_cutout(grid(), [ps1]).image) < np.nanmax(sky.image)
+    service.answer = linear
+    [ps1], [skymapper] = (survey_bands(name, band="r", dec=DEC) for name in ("PS1", "SkyMapper"))
+    monkeypatch.setattr(cutouts, "MAX_PIXELS_PER_REQUEST", 55_000)
+
+    assert fetch_cutout(grid(), [ps1, skymapper]).header["SURVEY"] == "SkyMapper/r"
+    with pytest.raises(InputError, match=r"PS1/r: pixels of 400 where asinh magnitudes were expected\)"):
+        fetch_cutout(grid(), [ps1])
 
 
 def test_a_big_cutout_is_put_together_from_pieces(service, monkeypatch):

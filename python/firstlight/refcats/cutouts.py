@@ -50,7 +50,7 @@ ASINH_ZERO = 2.5 / math.log(10.0)
 """Magnitudes of one e-fold in flux: the unit of Pan-STARRS' asinh scaling."""
 
 MAX_ASINH = 40.0
-"""Beyond this no pixel is an asinh magnitude, and the flux is taken to be linear already."""
+"""Beyond this no pixel is an asinh magnitude: no flux is 1e16 times its softening."""
 
 ADVICE = "Give a template file, or name another survey."
 
@@ -153,7 +153,7 @@ class _Fetcher:
         for first in range(0, ny, rows):
             last = min(first + rows, ny)
             shape = ((last - first) * n, nx * n)
-            pixels = self._linear(self._asked(PixelGrid(shape, fine.wcs.shifted(x=0, y=first * n))))
+            pixels = self._asked(PixelGrid(shape, fine.wcs.shifted(x=0, y=first * n)))
             image[first:last] = pixels.reshape(last - first, n, nx, n).mean(axis=(1, 3))
         header = {
             **grid.wcs.to_header(),
@@ -179,7 +179,7 @@ class _Fetcher:
         return max(1, min(wanted if self._choice.is_asinh else min(wanted, ENOUGH), affordable))
 
     def _asked(self, grid: PixelGrid) -> NDArray[np.float64]:
-        """Return the pixels that the service draws on a grid, NaN where the survey has none."""
+        """Return the fluxes that the service draws on a grid, NaN where the survey has none."""
         wcs = grid.wcs.to_astropy()
         wcs.pixel_shape = (grid.shape[1], grid.shape[0])
         try:
@@ -197,13 +197,8 @@ class _Fetcher:
             raise InputError(f"{self._service.server} cannot be reached ({why_in_vain(error)}). {ADVICE}") from error
         if answer.status_code != 200:
             raise _NoCutoutError(_refusal(answer))
-        return _known(_pixels(answer.content, grid.shape))
-
-    def _linear(self, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return fluxes, up to a factor and an offset (Waters et al. 2020, ApJS 251, 4)."""
-        if not self._choice.is_asinh or np.nanmax(np.abs(pixels), initial=0.0) > MAX_ASINH:
-            return pixels
-        return np.asarray(2.0 * np.sinh(pixels / ASINH_ZERO))
+        pixels = _known(_pixels(answer.content, grid.shape))
+        return _flux(pixels) if self._choice.is_asinh else pixels
 
 
 def _is_same_sky(one: PixelGrid, other: PixelGrid) -> bool:
@@ -238,6 +233,14 @@ def _pixels(content: bytes, shape: tuple[int, int]) -> NDArray[np.float64]:
 def _known(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the pixels with NaN for patches of exact zeros, as where a HiPS has no tile."""
     return np.where(binary_opening(pixels == 0.0, np.ones((3, 3), dtype=bool)), np.nan, pixels)
+
+
+def _flux(asinh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return fluxes, up to a factor and an offset (Waters et al. 2020, ApJS 251, 4)."""
+    largest = float(np.nanmax(np.abs(asinh), initial=0.0))
+    if largest > MAX_ASINH:
+        raise _NoCutoutError(f"pixels of {largest:.4g} where asinh magnitudes were expected")
+    return np.asarray(2.0 * np.sinh(asinh / ASINH_ZERO))
 
 
 def _refusal(answer: Any) -> str:
