@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from firstlight.errors import InputError
-from firstlight.refcats.surveys import SURVEYS, survey_bands
+from firstlight.refcats.surveys import SURVEYS, require_own_band, survey_bands
 
 
 def names(survey, band, dec=10.0):
@@ -69,3 +69,27 @@ def test_what_cannot_be_asked_for_is_said_with_what_can(survey, band, words):
     with pytest.raises(InputError, match=words) as caught:
         survey_bands(survey, band=band, dec=10.0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("survey", "band", "is_own"),
+    [
+        ("auto", "r", True),
+        ("2MASS", "Ks", True),
+        ("CDS/P/ZTF/DR7/r", "r", True),
+        ("CDS/P/ZTF/DR7/r", "g", False),
+        ("SkyMapper/r", "z", False),
+        ("SDSS/g", "V", False),
+        ("SDSS/g", None, False),
+    ],
+)
+def test_another_band_stands_in_where_the_survey_has_not_that_of_the_image(survey, band, is_own):
+    choices = survey_bands(survey, band=band, dec=10.0)
+
+    require_own_band(choices, band=band)
+    assert {each.is_of(band) for each in choices} == {is_own}
+
+
+def test_another_band_of_a_survey_that_has_that_of_the_image_is_refused():
+    with pytest.raises(InputError, match=r"SDSS/r is no template for images in g, .*; say SDSS,"):
+        require_own_band(survey_bands("SDSS/r", band="g", dec=10.0), band="g")

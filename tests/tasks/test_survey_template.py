@@ -60,6 +60,7 @@ def test_a_cutout_becomes_a_template_in_njy_with_a_psf(service):
     template = result.template
     assert (template.unit, template.observation.band, template.header["NINPUT"]) == ("nJy", "r", 1)
     assert list(result.inputs["label"]) == ["LS/r"]
+    assert {gate.name: gate.status for gate in result.gates}["template_other_band"] == "ok"
     ra, dec, mag = (np.asarray(reference[name], dtype=float) for name in ("ra", "dec", "r_mag"))
     x, y = template.wcs.sky_to_pixel(ra=ra, dec=dec)
     (ny, nx), reach = template.shape, 20
@@ -85,6 +86,14 @@ def _psf_flux(image, stamp, column, row):
     return float(np.sum(pixels[core] * stamp[core]) / np.sum(stamp[core] ** 2))
 
 
+@pytest.mark.parametrize("survey", ["SDSS/r", "CDS/P/GALEX/NUV"])
+def test_a_band_that_stands_in_for_that_of_the_images_is_warned_of(service, survey):
+    result = SurveyTemplateTask(SurveyTemplateConfig(survey=survey)).run(handles(band="V"), GRID)
+
+    assert result.template.observation.band == ("r" if survey == "SDSS/r" else None)
+    assert {gate.name: gate.status for gate in result.gates}["template_other_band"] == "warn"
+
+
 def test_a_cutout_without_stars_makes_no_template(service, monkeypatch):
     rng = np.random.default_rng(1)
     monkeypatch.setattr(
@@ -108,4 +117,7 @@ def test_what_is_missing_is_said_before_anything_is_asked(service):
         task.run(handles(band="V"), GRID)
     with pytest.raises(InputError, match="No survey is called 'DSS3'"):
         SurveyTemplateTask(SurveyTemplateConfig(survey="DSS3")).run(handles(), GRID)
+    for survey in ("SDSS/r", "CDS/P/SDSS9/r"):
+        with pytest.raises(InputError, match=r"SDSS/r is no template for images in g.*; say SDSS,"):
+            SurveyTemplateTask(SurveyTemplateConfig(survey=survey)).run(handles(band="g"), GRID)
     assert len(service.asked) == before

@@ -7,7 +7,7 @@ pixel scales are from the registry of HiPS; the footprints are rough, and only s
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from firstlight.errors import InputError
@@ -38,6 +38,10 @@ class SurveyBand:
 
     is_asinh: bool = False
     """Whether the pixels are asinh magnitudes rather than fluxes."""
+
+    def is_of(self, band: str | None) -> bool:
+        """Return whether they are known to be in the band of an image."""
+        return self.band is not None and self.band == _as_surveys_say(band)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
         If there is no such survey, or it has no such band.
     """
     name, _, own = survey.partition("/")
-    wanted = own or SAME_BAND.get(band or "", band or "")
+    wanted = own or _as_surveys_say(band)
     for each in SURVEYS:
         if each.name.lower() == name.lower():
             return (_in_band(each, wanted, of=band),)
@@ -133,6 +137,27 @@ def survey_bands(survey: str, *, band: str | None, dec: float) -> tuple[SurveyBa
             f"{_image_of(band)}; no survey has it at declination {dec:+.1f}. Name one, as --survey SDSS/r."
         )
     return tuple(having)
+
+
+def require_own_band(choices: Sequence[SurveyBand], *, band: str | None) -> None:
+    """Raise where a survey is asked for another band than that of an image, which it has too.
+
+    Raises
+    ------
+    InputError
+        If so. A survey without the band may stand in with another.
+    """
+    for choice in choices:
+        survey = next((each for each in SURVEYS if choice.hips in each.hips.values()), None)
+        if survey is not None and _as_surveys_say(band) in survey.hips and not choice.is_of(band):
+            raise InputError(
+                f"{choice.name} is no template for images in {band}, as {survey.name} has that band too; "
+                f"say {survey.name}, which takes the band of the images."
+            )
+
+
+def _as_surveys_say(band: str | None) -> str:
+    return SAME_BAND.get(band or "", band or "")
 
 
 def _in_band(survey: Survey, wanted: str, *, of: str | None) -> SurveyBand:

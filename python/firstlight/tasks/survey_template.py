@@ -9,7 +9,7 @@ from astropy.table import Table
 from pydantic import Field, PositiveInt
 
 from firstlight.errors import Fact, InputError, NoWorkFound
-from firstlight.framework import Handle, Lookup, Pass, Prerequisite, Subtask, subtask
+from firstlight.framework import Gate, Handle, Lookup, Pass, Prerequisite, Subtask, subtask
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import RawImage
 from firstlight.images.instrument import Instrument
@@ -17,7 +17,7 @@ from firstlight.images.instrument_config import InstrumentConfig
 from firstlight.images.pixel_grid import PixelGrid
 from firstlight.refcats import ReferenceCatalog
 from firstlight.refcats.cutouts import SURVEY, fetch_cutout
-from firstlight.refcats.surveys import AUTO, SurveyBand, survey_bands
+from firstlight.refcats.surveys import AUTO, SurveyBand, require_own_band, survey_bands
 from firstlight.tasks.calibrate_image import CalibrateImageTask
 from firstlight.tasks.calibrate_image_contract import CalibrateImageResult
 from firstlight.tasks.template import N_INPUTS, TemplateConfig, TemplateResult, TemplateTask
@@ -27,7 +27,10 @@ class SurveyTemplateConfig(TemplateConfig):
     """Settings of `SurveyTemplateTask`."""
 
     survey: str = AUTO
-    """``auto`` for the first that has the sky, a survey, one of its bands (``SDSS/r``), or the id of a HiPS."""
+    """``auto`` for the first that has the sky, a survey, one of its bands (``SDSS/r``), or the id of a HiPS.
+
+    One band for images in others is refused where the survey has theirs too; else `template_other_band` warns.
+    """
 
     min_coverage: float = Field(default=0.5, gt=0.0, le=1.0)
     """Share of the cutout that must have values."""
@@ -99,7 +102,8 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
         NoWorkFound
             If no exposure was given.
         InputError
-            If the sky is not known, or no survey that can be asked has it in the band.
+            If the sky is not known, no survey that can be asked has it in the band, or another band is asked for of
+            one that has this.
         PartialResult
             If the cutout cannot be calibrated.
         """
@@ -109,7 +113,9 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
         if grid is None and first.wcs is None:
             raise InputError("The exposure has no WCS, so that no survey can be asked for its sky.")
         grid = PixelGrid.of(first) if grid is None else grid
-        choices = survey_bands(self.config.survey, band=first.observation.band, dec=grid.sky_circle()[1])
+        band = first.observation.band
+        choices = survey_bands(self.config.survey, band=band, dec=grid.sky_circle()[1])
+        require_own_band(choices, band=band)
         state = SurveyTemplateState(grid, choices, astrometry_refcat, photometry_refcat)
         self.run_passes(state)
         if state.cutout is None or state.made is None:
@@ -123,7 +129,7 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
         return TemplateResult(
             template=template,
             inputs=Table({"label": [label], "used": [True], "reason": [""]}),
-            gates=state.made.gates,
+            gates=(_other_band(choices, band), *state.made.gates),
             funnels=state.made.funnels,
         )
 
@@ -141,3 +147,8 @@ class SurveyTemplateTask(TemplateTask[SurveyTemplateConfig]):
             astrometry_refcat=state.astrometry_refcat,
             photometry_refcat=state.photometry_refcat,
         )
+
+
+def _other_band(choices: Sequence[SurveyBand], band: str | None) -> Gate:
+    """Return the gate that warns where a template is not known to be in the band of its images."""
+    return Gate("template_other_band", float(not all(each.is_of(band) for each in choices)), warn=0.0)
