@@ -29,6 +29,17 @@ def test_white_noise_has_no_lines(axis):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
+def test_noise_above_the_stated_variance_or_alike_in_neighbours_is_no_line(axis):
+    rng = np.random.default_rng(3)
+    for _ in range(5):
+        louder = 1.3 * rng.normal(0.0, SIGMA, SHAPE)
+        smooth = rng.normal(0.0, SIGMA, SHAPE)
+        smooth += 0.3 * (np.roll(smooth, 1, axis=0) + np.roll(smooth, 1, axis=1))
+        assert not levels(louder, axis=axis).any()
+        assert not levels(smooth, axis=axis).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
 def test_lines_are_measured_to_the_noise_of_their_median(axis):
     true = np.random.default_rng(9).normal(0.0, SIGMA, SHAPE[1 - axis])
     found = levels(noise(1) + np.expand_dims(true, axis), axis=axis)

@@ -90,7 +90,7 @@ def residual_share(
     used = np.ones(len(stars[0]), dtype=bool)
     share = 0.0
     for _ in range(_MAX_ROUNDS):
-        share = _share(stars[0][used], stars[1][used], _extent(empty, n=int(used.sum())))
+        share = _share(stars[0][used], stars[1][used], empty)
         usual = _largest(*stars, share) <= threshold
         if usual.sum() < min_stars or (usual == used).all():
             break
@@ -98,11 +98,15 @@ def residual_share(
     return ResidualShare(share, len(used), int((~used).sum()))
 
 
-def _share(score: FloatArray, light: FloatArray, expected: float) -> float:
-    """Return the share with which the largest significances extend as far as is expected, by bisection."""
+def _share(score: FloatArray, light: FloatArray, empty: FloatArray) -> float:
+    """Return the share with which the significances of stars extend as far as those of empty places, by bisection.
+
+    It is 0 where they go no further than so many values of noise may by their standard error.
+    """
     low, high = 0.0, 1.0
-    if _extent(_largest(score, light, low)) <= expected:
+    if _extent(_largest(score, light, low)) <= _extent(empty, n=len(score)):
         return low
+    expected = _extent(empty)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
         too_small = _extent(_largest(score, light, middle)) > expected
