@@ -97,6 +97,24 @@ def test_what_is_there_stays_and_more_images_make_of_it_what_they_would_have_mad
     assert state(older) == whole
 
 
+def test_fluxes_belong_to_the_objects_whose_numbers_earlier_images_changed(new_sqlite, tmp_path):
+    fewer = add(new_sqlite(), visits([2, 3]), forced=[2, 3])
+    more = add(new_sqlite(), visits(range(4)), forced=[1])
+    for repo, name in ((fewer, "fewer"), (more, "more")):
+        export_objects(repo, tmp_path / name)
+
+    import_objects(fewer, tmp_path / "more")
+    import_objects(more, tmp_path / "fewer")
+
+    assert state(fewer) == state(more)
+    with more.database.read() as connection:
+        objects, fluxes = (select_rows(connection, TABLES[name]) for name in ("objects", "forced_fluxes"))
+    assert sorted(zip(fluxes["visit"], fluxes["object_id"], strict=True)) == sorted(
+        itertools.product((1, 2, 3), objects["id"])
+    )
+    assert export_objects(fewer, tmp_path / "again") == import_objects(new_sqlite(), tmp_path / "again")
+
+
 @pytest.mark.parametrize(
     ("images", "radius", "words"),
     [
@@ -129,6 +147,11 @@ def changed(path, change):
     write_catalog(rows, path)
 
 
+def of_nothing(fluxes):
+    fluxes["object_id"] = fluxes["object_id"] + 1
+    return fluxes
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -141,6 +164,10 @@ def changed(path, change):
         ),
         (
             lambda folder: changed(folder / "objects.parquet", lambda rows: rows[[0, 0, 1, 2, 3]]),
+            "name objects or images that they do not have",
+        ),
+        (
+            lambda folder: changed(folder / "forced_fluxes.parquet", of_nothing),
             "name objects or images that they do not have",
         ),
         (

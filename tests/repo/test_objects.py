@@ -11,7 +11,8 @@ from astropy.table import Table
 
 from firstlight.errors import RepoError
 from firstlight.execution.association import add_visit
-from firstlight.repo.object_schema import detection, sky_object
+from firstlight.repo.light_curves import light_curves, save_forced_fluxes
+from firstlight.repo.object_schema import detection, forced_flux, sky_object
 from firstlight.repo.objects import NSIDE, VisitKey, buckets, cell_ranges, cells_touched, select_rows
 from firstlight.repo.repo import Repo
 from firstlight.tasks.associate import AssociateConfig, AssociateTask
@@ -120,6 +121,75 @@ def test_an_image_that_comes_again_with_other_detections_replaces_them(new_sqlit
 
     assert outcome.changed
     require_same(state(repo), state(fresh))
+
+
+def stars(number, order, *, dec=()):
+    """An image of four stars, 10" apart, under numbers in some order."""
+    dec = np.asarray(dec or order) * 10.0 * ARCSEC
+    return VisitKey(60000.0 + number, "camera", number, 0), Table(
+        {"id": np.arange(len(dec)) + 1, "ra": np.full(len(dec), 10.0), "dec": dec}
+    )
+
+
+def measure(repo, visit):
+    """Keep a flux for each object, that tells which star it is."""
+    objects = state(repo)[0]
+    flux = np.asarray(objects["dec"]) / (10.0 * ARCSEC) + 100.0
+    key = VisitKey(60000.0 + visit, "camera", visit, 0)
+    save_forced_fluxes(repo, key, band="r", object_ids=np.asarray(objects["id"]), flux=flux, flux_err=flux)
+
+
+def fluxes(repo):
+    """Return the star of each object -> visit and star of each flux that belongs to it."""
+    objects = state(repo)[0]
+    curves = light_curves(repo, objects["id"])
+    found = {}
+    for number, dec in objects["id", "dec"]:
+        mine = curves[(curves["object_id"] == number) & (curves["kind"] == "forced")]
+        found[round(float(dec) / (10.0 * ARCSEC))] = [(int(a), round(float(b)) - 100) for a, b in mine["visit", "flux"]]
+    return found
+
+
+def n_fluxes(repo):
+    with repo.database.read() as connection:
+        return len(select_rows(connection, forced_flux))
+
+
+def test_fluxes_stay_with_their_star_when_an_earlier_image_comes(new_sqlite):
+    repo = new_sqlite()
+    add(repo, [stars(3, [0, 1, 2, 3])])
+    measure(repo, 3)
+
+    add(repo, [stars(1, [3, 2, 1])])
+
+    assert fluxes(repo) == {star: [(3, star)] for star in range(4)}
+
+
+def test_fluxes_stay_with_their_star_when_its_image_comes_again_with_other_numbers(new_sqlite):
+    repo = new_sqlite()
+    add(repo, [stars(1, [0, 1, 2, 3]), stars(2, [0, 1, 2])])
+    measure(repo, 2)
+
+    add(repo, [stars(1, [2, 0, 1, 5])])
+
+    # The star that no image shows any more has no flux, and so has one that was not known when it was measured.
+    assert fluxes(repo) == {0: [(2, 0)], 1: [(2, 1)], 2: [(2, 2)], 5: []}
+    assert n_fluxes(repo) == 3
+    add(repo, [stars(1, [2, 0, 1, 5], dec=[2.0001, 0, 1, 5])])
+    measure(repo, 3)
+    add(repo, [stars(1, [2, 0, 1, 5])])
+    assert fluxes(repo)[5] == [(3, 5)]
+
+
+def test_of_objects_that_become_one_an_image_keeps_a_single_flux(new_sqlite):
+    repo = new_sqlite()
+    add(repo, [stars(2, [0]), stars(3, [0.16])])
+    measure(repo, 4)
+    assert n_fluxes(repo) == len(state(repo)[0]) == 2
+
+    add(repo, [stars(1, [0.1])])
+
+    assert n_fluxes(repo) == len(state(repo)[0]) == 1
 
 
 def test_only_what_a_late_image_can_touch_is_sorted_anew(new_sqlite):

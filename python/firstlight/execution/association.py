@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from astropy.table import Column, Table, vstack
 from numpy.typing import NDArray
 
@@ -197,6 +198,7 @@ def _sort_anew(
     store.forget_detections(connection, key)
     times = {VisitKey(*each) for each in zip(*(around[name] for name in VisitKey._fields), strict=True)}
     objects, result = store.without_rows(sky_object), None
+    heirs: list[tuple[int, int]] = []
     for each in sorted(times | {key}):
         if each == key:
             seen, bodies = detections, solar_system
@@ -206,14 +208,30 @@ def _sort_anew(
         objects = _replaced(objects, found.objects)
         if each == key:
             _name(detections, found)
+            heirs += _seen_again(before, detections, reach=associate.reach)
             result = found
         else:
+            heirs += zip(seen["object_id"].tolist(), found.object_ids.tolist(), strict=True)
             moved = found.object_ids != np.asarray(seen["object_id"])
             store.change_objects(connection, np.asarray(seen["id"])[moved], found.object_ids[moved])
     assert result is not None  # noqa: S101 - the loop runs over `key` too
     store.save_detections(connection, detections, key=key, band=band)
     store.save_objects(connection, objects)
+    # An object becomes the one that the earliest of its detections belongs to.
+    store.move_fluxes(connection, dict.fromkeys(gone[gone != 0].tolist(), 0) | dict(reversed(heirs)))
     return _outcome(detections, result, n_sorted_anew=len(around))
+
+
+def _seen_again(before: Table, detections: Table, *, reach: float) -> list[tuple[int, int]]:
+    """Return the objects before and now of detections that have the same number and, within ``reach`` [arcsec], place.
+
+    Numbers count the detections of an image: processed again, it may have another star under the same number.
+    """
+    before = before[np.asarray(before["object_id"]) != 0]
+    _, old, new = np.intersect1d(before["id"], detections["id"], assume_unique=True, return_indices=True)
+    places = [np.radians(np.asarray(each[name])) for each in (before[old], detections[new]) for name in ("ra", "dec")]
+    near = np.degrees(angular_separation(*places)) * 3600.0 <= reach
+    return list(zip(before["object_id"][old][near].tolist(), detections["object_id"][new][near].tolist(), strict=True))
 
 
 def _linked(connection: Connection, ra: NDArray[np.float64], dec: NDArray[np.float64], *, reach: float) -> Table:

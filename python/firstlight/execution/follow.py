@@ -239,8 +239,10 @@ class Follower:
         if not isinstance(image, Exposure):
             raise InputError(f"{self.settings.forced} holds no images.")
         circle = image.sky_circle()
+        # Asked for before, so that an object that somebody else adds meanwhile is seen to be new.
+        objects = objects_key(self.repo, circle)
         n = add_forced_fluxes(self.repo, self.settings.measure, key, image, band=entry.band or None)
-        entry.circle, entry.objects = list(circle), objects_key(self.repo, circle)
+        entry.circle, entry.objects = list(circle), objects
         return n
 
     def _with_objects(self, checked: CheckedCandidates, key: VisitKey) -> Table:

@@ -109,12 +109,8 @@ def light_curves(repo: Repo, object_ids: Iterable[int]) -> Table:
     ids = sorted({int(each) for each in object_ids})
     with repo.database.read() as connection:
         seen = store.select_in(connection, detection, detection.c.object_id, ids)
-        owner = dict(zip(seen["id"].tolist(), seen["object_id"].tolist(), strict=True)) | {each: each for each in ids}
-        forced = store.select_in(connection, forced_flux, forced_flux.c.object_id, sorted(owner))
-    now = np.array([owner[each] for each in forced["object_id"].tolist()], dtype=np.int64)
-    forced = forced[_one_of_each_image(forced, now)]
+        forced = store.select_in(connection, forced_flux, forced_flux.c.object_id, ids)
     names = ["object_id", "mjd", "band", "instrument", "visit", "detector", "flux", "flux_err"]
-    forced["object_id"] = [owner[each] for each in forced["object_id"].tolist()]
     forced = forced[names]
     forced["score"], forced["kind"], forced["detection_id"] = np.nan, FORCED, np.int64(0)
     seen["kind"], seen["detection_id"] = DETECTION, seen["id"]
@@ -122,25 +118,6 @@ def light_curves(repo: Repo, object_ids: Iterable[int]) -> Table:
     curve = vstack([seen, forced], join_type="exact", metadata_conflicts="silent")
     order = [curve[name] for name in ("kind", "detector", "visit", "mjd", "object_id")]
     return _with_magnitudes(curve[np.lexsort(order)])
-
-
-def _one_of_each_image(forced: Table, now: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the rows that count: objects that became one may both have been measured on an image.
-
-    The measurement of the present one counts then.
-
-    Parameters
-    ----------
-    forced
-    now : (n,)
-        The object that each flux belongs to now.
-    """
-    image = [np.asarray(forced[name]) for name in ("detector", "visit", "instrument")]
-    order = np.lexsort([np.asarray(forced["object_id"]) != now, *image, now])
-    same = np.ones(max(len(order) - 1, 0), dtype=bool)
-    for values in (*image, now):
-        same &= values[order][1:] == values[order][:-1]
-    return np.asarray(order[np.append(True, ~same)[: len(order)]])
 
 
 def save_forced_fluxes(
@@ -160,16 +137,18 @@ def save_forced_fluxes(
     key
     band
     object_ids : (n,)
+        Those that are no object any more are left out.
     flux, flux_err : (n,) [nJy]
         NaN where nothing could be measured.
     """
     n = len(object_ids)
     same = {name: np.full(n, value, dtype=object) for name, value in {**key._asdict(), "band": band}.items()}
-    columns = {"object_id": object_ids, "flux": flux, "flux_err": flux_err}
+    columns = {**same, "object_id": object_ids, "flux": flux, "flux_err": flux_err}
     with repo.database.write() as connection:
         store.make_tables(connection)
         connection.execute(sa.delete(forced_flux).where(store.same_visit(forced_flux, key)))
-        store.upsert_rows(connection, forced_flux, {**same, **columns})
+        there = np.isin(object_ids, store.select_in(connection, sky_object, sky_object.c.id, object_ids.tolist())["id"])
+        store.insert_rows(connection, forced_flux, {name: values[there] for name, values in columns.items()})
 
 
 def _with_magnitudes(curve: Table) -> Table:

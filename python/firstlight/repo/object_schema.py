@@ -83,6 +83,5 @@ forced_flux = Table(
 )
 """Flux at the place of an object, measured whether something was detected or not.
 
-``object_id`` is the number that the object had then; where objects were sorted anew since, it is the number of a
-detection of the object that it belongs to now.
+``object_id`` is the number of the object now: where objects are made anew, their fluxes go with them.
 """

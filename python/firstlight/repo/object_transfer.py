@@ -101,6 +101,7 @@ def import_objects(repo: Repo, folder: Path) -> ObjectCounts:
             there = set(_names(store.select_rows(connection, forced_flux)))
             new = [name not in there for name in _names(arriving["forced_fluxes"])]
             _insert(connection, forced_flux, arriving["forced_fluxes"][np.array(new, dtype=bool)])
+            _renumber_fluxes(connection)
             return _counts(connection)
     except IntegrityError as error:
         raise RepoError(f"{folder} has rows without a number, or two of one number; export once more.") from error
@@ -119,11 +120,14 @@ def _read(folder: Path) -> dict[str, Table]:
             raise RepoError(f"{folder / name}.parquet {problem}; export once more.")
         if rows.meta.get("rows") != {other: len(each) for other, each in found.items()}:
             raise RepoError(f"The files in {folder} are not of one export; export once more.")
-    owners, objects, seen = (
+    owners, measured, objects, seen = (
         np.asarray(found[name][column])
-        for name, column in (("detections", "object_id"), ("objects", "id"), ("detections", "id"))
-    )
-    lost = not np.isin(owners[owners != 0], objects).all() or not np.isin(objects, seen).all()
+        for name, column in (
+            ("detections", "object_id"), ("forced_fluxes", "object_id"), ("objects", "id"), ("detections", "id")
+        )
+    )  # fmt: skip
+    named = np.concatenate([owners[owners != 0], measured])
+    lost = not np.isin(named, objects).all() or not np.isin(objects, seen).all()
     if lost or set(_names(found["detections"])) - set(_names(found["images"])):
         raise RepoError(f"The files in {folder} name objects or images that they do not have; export once more.")
     return found
@@ -189,6 +193,16 @@ def _forget_fluxes(connection: sa.Connection, images: Iterable[ImageName]) -> No
     for instrument, visit, detector in set(images):
         key = store.VisitKey(0.0, instrument, visit, detector)
         connection.execute(sa.delete(forced_flux).where(store.same_visit(forced_flux, key)))
+
+
+def _renumber_fluxes(connection: sa.Connection) -> None:
+    """Give fluxes that were measured when there were fewer images to the objects of all of them.
+
+    The number of an object is that of its earliest detection then, and that detection belongs to an object now.
+    """
+    measured = sa.select(forced_flux.c.object_id).distinct()
+    rows = connection.execute(sa.select(detection.c.id, detection.c.object_id).where(detection.c.id.in_(measured)))
+    store.move_fluxes(connection, {int(old): int(new or 0) for old, new in rows})
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: Table) -> None:

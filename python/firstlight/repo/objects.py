@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
 from firstlight.images.sky_cells import cells_of_circle
-from firstlight.repo.object_schema import METADATA, associated, detection, sky_object
+from firstlight.repo.object_schema import METADATA, associated, detection, forced_flux, sky_object
 
 NSIDE = 2**14
 """Cells along the side of a HEALPix base tile: a cell is 13" wide, so a crowded field has a few objects in each."""
@@ -170,6 +170,33 @@ def forget_detections(connection: sa.Connection, key: VisitKey) -> None:
     connection.execute(sa.delete(detection).where(same_visit(detection, key)))
 
 
+def move_fluxes(connection: sa.Connection, became: Mapping[int, int]) -> None:
+    """Give the fluxes at the places of objects to the objects that these became.
+
+    Parameters
+    ----------
+    connection
+    became
+        Number of an object -> the one that it became; 0 where there is none, and its fluxes are forgotten. Of several
+        that became one an image keeps a single flux: that of the one whose number stays, or else of the lowest number.
+    """
+    changed = {old: new for old, new in became.items() if old != new}
+    touched = sorted({*changed, *changed.values()})
+    rows = select_in(connection, forced_flux, forced_flux.c.object_id, touched)
+    if not len(rows):
+        return
+    before = np.asarray(rows["object_id"])
+    now = np.array([became.get(each, each) for each in before.tolist()], dtype=np.int64)
+    rows["object_id"] = now
+    rows = rows[[row for row in np.lexsort([before, before != now]) if now[row]]]
+    first: dict[tuple[Any, ...], int] = {}
+    for row, key in enumerate(zip(*(rows[each.name].tolist() for each in forced_flux.primary_key), strict=True)):
+        first.setdefault(key, row)
+    for some in _chunks(np.array(touched, dtype=np.int64)):
+        connection.execute(sa.delete(forced_flux).where(forced_flux.c.object_id.in_(some)))
+    insert_rows(connection, forced_flux, dict(rows[list(first.values())].columns))
+
+
 def select_rows(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool]) -> Table:
     """Return rows of one of the tables; numbers that are not known are NaN, and 0 stands for no object."""
     return _select(connection, table, *where)
@@ -186,11 +213,6 @@ def select_in(connection: sa.Connection, table: sa.Table, column: sa.Column[int]
 def without_rows(table: sa.Table) -> Table:
     """Return the columns of one of the tables, without rows."""
     return _as_table(table, [])
-
-
-def upsert_rows(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Any]) -> None:
-    """Write rows, given by columns of equal length; rows with the same key are replaced."""
-    _upsert(connection, table, _rows(columns))
 
 
 def insert_rows(connection: sa.Connection, table: sa.Table, columns: Mapping[str, Any]) -> None:
