@@ -24,15 +24,14 @@ NETWORK_MODEL = "vet_network.json"
 JOINT_MODEL = "vet_joint.json"
 
 
-@dataclass(frozen=True)
-class FeatureModel:
-    """Trees over the features of candidates.
+@dataclass(frozen=True, kw_only=True)
+class VetModel:
+    """What every model says of its scores.
 
     Parameters
     ----------
-    trees
     calibration
-        From their logit to a probability.
+        From its logit to a probability.
     threshold
         Probability at equal shares from which a candidate counts as real.
     fwhm_range : [pixel]
@@ -41,21 +40,37 @@ class FeatureModel:
         How it was made.
     """
 
-    trees: BoostedTrees
     calibration: Calibration
     threshold: float
     fwhm_range: tuple[float, float]
     facts: dict[str, Any]
+
+    def _as_values(self) -> dict[str, Any]:
+        return {
+            "threshold": self.threshold,
+            "fwhm_range": list(self.fwhm_range),
+            "calibration": [self.calibration.scale, self.calibration.offset],
+            "facts": self.facts,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureModel(VetModel):
+    """Trees over the features of candidates.
+
+    Parameters
+    ----------
+    trees
+    """
+
+    trees: BoostedTrees
 
     def to_text(self) -> str:
         """Return the text of a model file, with seven digits of every number."""
         values = {
             "kind": FEATURE_KIND,
             "features": list(FEATURES),
-            "threshold": self.threshold,
-            "fwhm_range": list(self.fwhm_range),
-            "calibration": [self.calibration.scale, self.calibration.offset],
-            "facts": self.facts,
+            **self._as_values(),
             "bias": self.trees.bias,
             "trees": [
                 [features.tolist(), _rounded(thresholds), _rounded(leaves)]
@@ -67,8 +82,8 @@ class FeatureModel:
         return json.dumps(values, separators=(",", ":")) + "\n"
 
 
-@dataclass(frozen=True)
-class NetworkModel:
+@dataclass(frozen=True, kw_only=True)
+class NetworkModel(VetModel):
     """A network over stamps of candidates, in ONNX.
 
     Parameters
@@ -77,16 +92,10 @@ class NetworkModel:
         Bytes of the ONNX file: ``stamps`` (n, 4, s, s) to ``logit`` (n,).
     half : [pixel]
         Half size of the stamps.
-    calibration, threshold, fwhm_range, facts
-        As for `FeatureModel`.
     """
 
     network: bytes
     half: int
-    calibration: Calibration
-    threshold: float
-    fwhm_range: tuple[float, float]
-    facts: dict[str, Any]
 
     def to_text(self, name: str) -> str:
         """Return the text of the file beside the network ``name``."""
@@ -95,41 +104,29 @@ class NetworkModel:
             "network": name,
             "sha256": checksum(self.network),
             "half": self.half,
-            "threshold": self.threshold,
-            "fwhm_range": list(self.fwhm_range),
-            "calibration": [self.calibration.scale, self.calibration.offset],
-            "facts": self.facts,
+            **self._as_values(),
         }
         return json.dumps(values, indent=1) + "\n"
 
 
-@dataclass(frozen=True)
-class JointModel:
+@dataclass(frozen=True, kw_only=True)
+class JointModel(VetModel):
     """The mean of the logits of a `FeatureModel` and a `NetworkModel` that lie beside it.
 
     Parameters
     ----------
     sha256
         File name -> checksum of each of the two.
-    calibration, threshold, fwhm_range, facts
-        As for `FeatureModel`; the calibration is that of the mean.
     """
 
     sha256: dict[str, str]
-    calibration: Calibration
-    threshold: float
-    fwhm_range: tuple[float, float]
-    facts: dict[str, Any]
 
     def to_text(self) -> str:
         """Return the text of a model file."""
         values = {
             "kind": JOINT_KIND,
             "sha256": self.sha256,
-            "threshold": self.threshold,
-            "fwhm_range": list(self.fwhm_range),
-            "calibration": [self.calibration.scale, self.calibration.offset],
-            "facts": self.facts,
+            **self._as_values(),
         }
         return json.dumps(values, indent=1) + "\n"
 
@@ -154,10 +151,7 @@ def read_feature_model(path: str | None = None) -> FeatureModel:
     columns = [np.array([tree[part] for tree in values["trees"]]) for part in range(3)]
     return FeatureModel(
         trees=BoostedTrees(columns[0].astype(np.int64), columns[1], columns[2], float(values["bias"])),
-        calibration=Calibration(*values["calibration"]),
-        threshold=float(values["threshold"]),
-        fwhm_range=_pair(values["fwhm_range"]),
-        facts=dict(values["facts"]),
+        **_of_scores(values),
     )
 
 
@@ -183,10 +177,7 @@ def read_network_model(path: str | None = None) -> NetworkModel:
     return NetworkModel(
         network=network,
         half=int(values["half"]),
-        calibration=Calibration(*values["calibration"]),
-        threshold=float(values["threshold"]),
-        fwhm_range=_pair(values["fwhm_range"]),
-        facts=dict(values["facts"]),
+        **_of_scores(values),
     )
 
 
@@ -211,10 +202,7 @@ def read_joint_model(path: str | None = None) -> JointModel:
             raise ConfigError(f"{beside}: not the model that {file} was made with; its checksum differs.")
     return JointModel(
         sha256=dict(values["sha256"]),
-        calibration=Calibration(*values["calibration"]),
-        threshold=float(values["threshold"]),
-        fwhm_range=_pair(values["fwhm_range"]),
-        facts=dict(values["facts"]),
+        **_of_scores(values),
     )
 
 
@@ -249,8 +237,15 @@ def _values(file: Traversable, kind: str) -> dict[str, Any]:
     return dict(values)
 
 
-def _pair(values: list[float]) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
+def _of_scores(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says of the scores of its model, as arguments of a `VetModel`."""
+    narrowest, widest = (float(each) for each in values["fwhm_range"])
+    return {
+        "calibration": Calibration(*values["calibration"]),
+        "threshold": float(values["threshold"]),
+        "fwhm_range": (narrowest, widest),
+        "facts": dict(values["facts"]),
+    }
 
 
 def _rounded(values: Any) -> list[float]:
