@@ -7,6 +7,10 @@ import re
 import pytest
 
 from firstlight.cli.main import run
+from firstlight.cli.night_images import FollowedImages
+from firstlight.execution.follow import CANDIDATES
+from firstlight.execution.follow_log import FollowedImage
+from firstlight.repo.repo import Repo
 from firstlight.repo.rows import QuantumRow
 
 from .difference_nights import CAMERA, RUN, make_repo
@@ -40,6 +44,47 @@ def test_candidates_are_shown_with_stamps_before_they_are_associated(root):
     assert not any("objects/" in row for row in rows)
     assert "<span>alerts</span>" not in (folder / "index.html").read_text()
     assert "'firstlight associate' does that" in (folder / "index.html").read_text().replace("&#39;", "'")
+
+
+@pytest.mark.parametrize("damage", ["cut off", "deleted"])
+def test_an_image_that_cannot_be_read_is_shown_without_stamps_and_the_others_with_theirs(root, damage, capsys):
+    spoil(root, "difference_image", damage)
+
+    _, rows = pages(root)
+
+    assert [row.count("<img") for row in rows].count(0) == 3
+    assert [row.count("<img") for row in rows].count(3) == 2
+    assert "no_stamps" in capsys.readouterr().err
+    assert not list((root / "night/stamps").glob("camera_2_*"))
+
+
+def test_candidates_that_cannot_be_read_fail_their_exposure_and_not_the_page(root):
+    spoil(root, "dia_source", "cut off")
+
+    folder, rows = pages(root)
+
+    assert len(rows) == 2
+    assert "cannot be read as a catalogue" in (folder / "index.html").read_text()
+
+
+def test_followed_candidates_that_cannot_be_read_are_none(tmp_path):
+    (tmp_path / CANDIDATES).mkdir()
+    (tmp_path / CANDIDATES / "camera_2_0.parquet").write_bytes(b"PAR1 and no more")
+
+    found = FollowedImages(tmp_path).table(FollowedImage("camera_2_0", CAMERA, 2, 0, RUN, "checksum"))
+
+    assert len(found) == 0
+
+
+def spoil(root, kind, damage):
+    """Damage the file of the last visit, which has three candidates."""
+    with Repo.open(root) as repo:
+        path = repo.find(kind, collections=RUN, instrument=CAMERA, visit=2, detector=0).path
+    path.chmod(0o644)
+    if damage == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
 
 
 def test_objects_are_shown_once_they_are_made_and_what_was_not_kept_is_rejected(root):

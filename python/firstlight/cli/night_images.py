@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import structlog
 from astropy.table import Table
 
 from firstlight.cli.night_stamps import FOLDER, draw_stamps, read_stamps
+from firstlight.errors import FirstlightError
 from firstlight.execution import follow_log
 from firstlight.execution.alerts import AlertSource, find_product, read_images
 from firstlight.execution.follow import CANDIDATES, SeenImage
@@ -64,11 +66,15 @@ class FollowedImages:
         return FollowLog.open(self.folder / follow_log.NAME)
 
     def table(self, image: FollowedImage) -> Table:
-        """Return the candidates of an image; none where the file is gone."""
+        """Return the candidates of an image; none where the file is gone or damaged."""
         version = image.name, image.checksum
         if version not in self._tables:
             path = self.folder / CANDIDATES / f"{image.name}.parquet"
-            self._tables[version] = read_catalog(path) if path.exists() else Table()
+            try:
+                self._tables[version] = read_catalog(path) if path.exists() else Table()
+            except FirstlightError as error:
+                _tell("candidates", image, error)
+                self._tables[version] = Table()
         return self._tables[version]
 
     def stamps(self, image: FollowedImage) -> dict[int, Triplet]:
@@ -83,6 +89,8 @@ class FollowedImages:
 class CatalogImages:
     """Images of which the repository has a catalogue of candidates; stamps are drawn when they are first asked for.
 
+    A file that cannot be read is told in the log, and takes nothing from the other images.
+
     Parameters
     ----------
     repo
@@ -95,6 +103,7 @@ class CatalogImages:
     _keys: dict[str, VisitKey] = field(default_factory=dict)
     _kept: set[tuple[str, int, int]] = field(default_factory=set)
     _tables: dict[Version, Table] = field(default_factory=dict)
+    _errors: dict[Version, str] = field(default_factory=dict)
     _stamps: dict[Version, dict[int, Triplet]] = field(default_factory=dict)
 
     @property
@@ -102,7 +111,10 @@ class CatalogImages:
         return AlertSource((self.output,))
 
     def log(self, day_obs: int) -> FollowLog:
-        """Return all images; those of the night are counted as ``firstlight associate`` left them."""
+        """Return all images; those of the night are counted as ``firstlight associate`` left them.
+
+        One whose candidates cannot be read has the reason as its error.
+        """
         log = FollowLog(self.repo.root / self.output / follow_log.NAME)
         name = self._source.candidates
         if name not in self.repo.type_names() or not self.repo.collections(self.output):
@@ -132,25 +144,32 @@ class CatalogImages:
         return table
 
     def stamps(self, image: FollowedImage) -> dict[int, Triplet]:
-        """Return the stamps of an image; they stay beside the RUNs for the next time."""
+        """Return the stamps of an image, none where it cannot be read; they stay beside the RUNs for the next time."""
         version = image.name, image.checksum
         if version not in self._stamps:
             folder, name = self.repo.root / self.output / FOLDER, "_".join(version)
-            if not (folder / f"{name}.json").exists():
-                images, _ = read_images(self.repo, self._keys[image.name], self._source)
-                draw_stamps(folder, SeenImage(self._keys[image.name], images, self._catalog(image)), name=name)
+            try:
+                if not (folder / f"{name}.json").exists():
+                    images, _ = read_images(self.repo, self._keys[image.name], self._source)
+                    draw_stamps(folder, SeenImage(self._keys[image.name], images, self._catalog(image)), name=name)
+            except FirstlightError as error:
+                _tell("stamps", image, error)
             self._stamps[version] = read_stamps(folder, name)
         return self._stamps[version]
 
     def _catalog(self, image: FollowedImage) -> Table:
         version = image.name, image.checksum
         if version not in self._tables:
-            found, _ = find_product(self.repo, self._source.candidates, self._keys[image.name], (self.output,))
+            try:
+                found, _ = find_product(self.repo, self._source.candidates, self._keys[image.name], (self.output,))
+            except FirstlightError as error:
+                found, self._errors[version] = None, _tell("candidates", image, error)
             self._tables[version] = found if isinstance(found, Table) else Table()
         return self._tables[version]
 
     def _count(self, image: FollowedImage) -> None:
         image.n_candidates = image.n_kept = len(self._catalog(image))
+        image.error = self._errors.get((image.name, image.checksum), "")
         if not self._is_kept(image):
             return
         seen = self._seen(image)
@@ -173,3 +192,10 @@ class CatalogImages:
                 return set()
             rows = select_in(connection, associated, associated.c.visit, numbers)
         return set(zip(*(rows[name].tolist() for name in ("instrument", "visit", "detector")), strict=True))
+
+
+def _tell(what: str, image: FollowedImage, error: FirstlightError) -> str:
+    """Log that a page goes without something of an image, and return why."""
+    reason = str(error).partition("\n")[0]
+    structlog.get_logger().warning(f"no_{what}", image=image.name, reason=reason)
+    return reason
