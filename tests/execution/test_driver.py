@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,35 @@ def test_asked_to_stop_it_finishes_the_exposure_in_work_and_begins_no_other_one(
     assert [name for name, _ in executor.tried] == [(label, number) for number in (0, 1) for label in "abc"]
     assert len(driver.saved) == 6
     assert driver.schedule.left == 9
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_asked_to_stop_it_finishes_few_exposures_however_short_their_work_is(jobs):
+    executor, asked_at = Scripted(threads=jobs if jobs > 1 else 0), []
+
+    def stop():
+        if len(executor.tried) >= 13:
+            asked_at.append(len(executor.tried))
+        return bool(asked_at)
+
+    drive(chain_plan(40), executor, jobs=jobs, stop=stop)
+
+    pieces = Counter(number for (_, number), _ in executor.tried)
+    in_flight = 1 if jobs == 1 else 2 * jobs
+    assert set(pieces.values()) == {3}
+    assert len(executor.tried) <= asked_at[0] + 3 * in_flight
+
+
+def test_asked_to_stop_it_leaves_work_that_belongs_to_no_exposure():
+    plan = Plan((replace(step("sum", ["raw"], "sum_out"), dimensions=("tract",)),))
+    plan.inputs.append(PlannedInput("raw", where(0), "/raw", "0", "json"))
+    plan.quanta += [PlannedQuantum(0, DataId(tract=number), ((0,),), str(number)) for number in range(3)]
+    schedule = Schedule(plan, ended={}, path_of=lambda *_: "", record_path_of=lambda *_: "")
+
+    schedule.take(0, 1)
+    schedule.keep_begun()
+
+    assert not schedule.ready[0]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("the executor broke")])

@@ -57,7 +57,8 @@ def watch(
     A file is taken when it is whole and at rest, in whatever order files come; masks that lie beside their image then
     go in with it. One that is damaged is set aside with its reason, and taken when it is replaced. Each image is told
     with its seeing, zero point, depth, and the time from its arrival to its results. Ctrl-C finishes the exposure in
-    work and ends the night, a second one stops at once. Stopped or killed, the same command goes on where it was.
+    work, of -j N up to 2 N, and ends the night, a second one stops at once. Stopped or killed, the same command goes on
+    where it was.
 
     \b
       firstlight watch incoming/ -b repo -p single_frame.yaml -o 2026-01-03

@@ -64,7 +64,7 @@ def watch_folder(job: WatchJob) -> int:
     console = Console(stderr=True)
     built = built_pipeline(job.pipeline, job.given)
     afterwards = settled_afterwards(built)
-    with Repo.open(job.root) as repo, _stopping() as stop:
+    with Repo.open(job.root) as repo, _stopping(job.jobs) as stop:
         log = NightLog.open(repo.root / job.output / night_log.NAME)
         watcher = Watcher(
             repo=repo,
@@ -119,9 +119,10 @@ def _executor(jobs: int) -> Executor:
 
 
 @contextmanager
-def _stopping() -> Iterator[StopRequest]:
-    """Let Ctrl-C and a termination end the loop after the exposure in work; a second one ends at once."""
+def _stopping(jobs: int) -> Iterator[StopRequest]:
+    """Let Ctrl-C and a termination end the loop after what is in work; a second one ends at once."""
     stop = StopRequest()
+    in_work = "exposure" if jobs == 1 else "exposures"
 
     def ask(number: int, frame: object) -> None:
         stop.ask()
@@ -129,7 +130,7 @@ def _stopping() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         if not stop.is_waiting:
             # What is interrupted may be writing to the same stream, whose buffer must not be entered twice.
-            os.write(2, b"finishing the exposure in work; Ctrl-C again to stop now\n")
+            os.write(2, f"finishing the {in_work} in work; Ctrl-C again to stop now\n".encode())
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -43,7 +43,8 @@ class DriverOptions:
     readers
         Storage -> ``module:function`` for what only higher floors can read.
     stop
-        Once it returns true, only exposures that are begun are finished; None for never.
+        Once it returns true, only exposures that are begun are finished; None for never. So that few are, a batch is a
+        single piece of work then: one process takes an exposure through all its steps before the next.
     """
 
     jobs: int = 1
@@ -156,7 +157,7 @@ class Driver:
         self._seconds[record["label"]] = (number + 1, seconds + record.get("wall_s", 0.0))
 
     def _submit(self) -> None:
-        """Keep every worker busy, and one batch more for each in the queue; a single one does an exposure at a time."""
+        """Keep every worker busy, and one batch more for each in the queue; later steps come first."""
         if self._stopping:
             return
         jobs = self._options.jobs
@@ -175,7 +176,7 @@ class Driver:
     def _batch_size(self, step: int) -> int:
         """Return how many pieces of work fill a batch, as far as it is known how long they take."""
         number, seconds = self._seconds.get(self._plan.steps[step].label, (0, 0.0))
-        if number < 3:
+        if number < 3 or self._options.stop is not None:
             return 1
         share = max(1, len(self._schedule.ready[step]) // (2 * self._options.jobs))
         return max(1, min(LARGEST_BATCH, share, int(BATCH_S / max(seconds / number, 1e-6))))

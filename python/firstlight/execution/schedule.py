@@ -50,7 +50,7 @@ class Schedule:
         self._record_path_of = record_path_of
         self._waiting: dict[int, int] = {}
         self._after: dict[int, list[int]] = {}
-        self._begun: set[Place | None] = set()
+        self._begun: set[Place] = set()
         self.ready: dict[int, deque[int]] = {number: deque() for number in range(len(plan.steps))}
         """Number of a step -> quanta that can start."""
 
@@ -83,12 +83,13 @@ class Schedule:
         taken: list[Quantum] = []
         while self.ready[step] and len(taken) < most:
             number = self.ready[step].popleft()
-            self._begun.add(place_of(self._plan.quanta[number].data_id))
+            if (place := place_of(self._plan.quanta[number].data_id)) is not None:
+                self._begun.add(place)
             taken.append(self._described(number))
         return taken
 
     def keep_begun(self) -> None:
-        """Offer only what belongs to an exposure of which something was taken, now and later."""
+        """Offer only what belongs to an exposure of which something was taken, now and later; nothing of none."""
         for step, numbers in self.ready.items():
             kept = (number for number in numbers if place_of(self._plan.quanta[number].data_id) in self._begun)
             self.ready[step] = deque(kept)
