@@ -82,6 +82,38 @@ def test_stars_that_do_not_fit_the_psf_are_left_out_also_the_brightest(measured)
     assert with_them.psf_to_total == pytest.approx(alone.psf_to_total, abs=error)
 
 
+def in_blends(stars, share):
+    """Return the stars with the brightest candidates in blends: that share of all sources."""
+    chosen = np.argsort(-np.asarray(stars["snr"] * stars["calib_psf_candidate"]))[: round(share * len(stars))]
+    blended = stars.copy()
+    blended["blended"] = np.isin(np.arange(len(stars)), chosen)
+    return blended
+
+
+def test_stars_in_blends_are_left_out_unless_the_field_is_crowded(measured):
+    exposure, stars = measured
+    few, many = (in_blends(stars, share) for share in (0.13, 0.5))
+
+    in_a_field, in_a_crowd = (
+        task_with().run(exposure, each, aperture_radius=RADIUS).used["psf"] for each in (few, many)
+    )
+
+    assert not in_a_field[few["blended"]].any()
+    assert in_a_field.sum() > 50
+    assert in_a_crowd[many["blended"]].any()
+
+
+def test_where_all_bright_stars_are_in_blends_they_are_used(measured):
+    exposure, stars = measured
+    few = in_blends(stars, 0.05)
+    faint = np.asarray(few["snr"]) < np.asarray(few["snr"])[few["blended"]].min()
+
+    used = task_with(min_snr=few["snr"][~faint].min()).run(exposure, few, aperture_radius=RADIUS).used["psf"]
+
+    assert used[few["blended"]].sum() > 5
+    assert not used[~few["blended"]].any()
+
+
 def test_every_flux_of_the_stars_is_corrected(measured):
     exposure, stars = measured
     halved = stars.copy()
@@ -140,6 +172,18 @@ def test_light_left_behind_by_the_readout_is_given_back_to_the_stars(measured):
 
     assert term.offset == pytest.approx(own, rel=0.3)
     assert np.median(ratio[flux < 2e4]) == pytest.approx(1.0, abs=4e-3)
+
+
+@pytest.mark.parametrize(("share", "given"), [(0.13, 200.0), (0.5, 0.0)])
+def test_the_share_of_all_sources_in_blends_says_whether_light_may_be_given_back(measured, share, given):
+    exposure, stars = dented(measured, own=200.0)
+    stars = in_blends(stars, share)
+    bright = stars["calib_psf_candidate"] & (stars["snr"] > 100)
+    assert np.mean(stars["blended"][bright]) > 0.15
+
+    term = task_with().run(exposure, stars, aperture_radius=RADIUS).corrections["psf"].brightness
+
+    assert (term.offset if term else 0.0) == pytest.approx(given, rel=0.3)
 
 
 def test_light_that_lies_evenly_around_the_stars_is_not_given_to_them(measured):

@@ -68,7 +68,8 @@ class ApertureCorrectionTask(Task[ApertureCorrectionConfigT], ABC):
         exposure
             With its final PSF.
         psf_stars
-            Measured sources with ``calib_psf_candidate``: the stars that are fit to model the PSF.
+            All measured sources with ``calib_psf_candidate``: the stars that are fit to model the PSF. The share of
+            ``blended`` ones tells whether the field is crowded.
         aperture_radius : [pixel]
             The calibration aperture, in which ``aper_inst_flux`` was summed.
 
@@ -101,8 +102,9 @@ class StarApertureCorrectionConfig(Config):
     """Number of times that outliers are clipped."""
 
     crowded_share: float = Field(default=0.15, ge=0.0, le=1.0)
-    """With a larger share of the stars in blends, light of neighbours is always told apart, not only where the stars
-    prove it, and none of it is held for their own."""
+    """From this share of all sources in blends on, light of neighbours is always told apart, not only where the stars
+    prove it, and none of it is held for their own. Below it, where nothing is deblended at this point, stars in blends
+    are left out, as long as there is another."""
 
     brightness: bool = True
     """Let the factor change in proportion to the flux where the stars show it, as brighter stars are wider."""
@@ -146,14 +148,15 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         """Compare the fluxes of PSF stars."""
         if exposure.psf is None:
             raise ApertureCorrectionError("The aperture correction needs a PSF and the exposure has none.")
-        rows = self._select(psf_stars)
+        crowded = self._is_crowded(psf_stars)
+        rows = self._select(psf_stars, crowded=crowded)
         stars = psf_stars[rows]
         total = self.calibration_flux.run(exposure, stars, aperture_radius=aperture_radius)
-        fit = self._fit(CALIBRATED, exposure, stars, total)
-        own = self._own_offset(fit, exposure, stars, aperture_radius)
+        fit = self._fit(CALIBRATED, exposure, stars, total, crowded=crowded)
+        own = 0.0 if crowded else self._own_offset(fit, exposure, stars, aperture_radius)
         fit = _less_crowded(fit, own)
         term = _brightness(fit, own, np.asarray(stars[CALIBRATED + INST_FLUX], dtype=np.float64))
-        others = {name: self._fit_if_any(name, exposure, stars, total) for name in self._others(stars)}
+        others = {name: self._fit_if_any(name, exposure, stars, total, crowded=crowded) for name in self._others(stars)}
         fits = {CALIBRATED: fit, **{name: other for name, other in others.items() if other is not None}}
         share = aperture_share(exposure.psf, aperture_radius, box=exposure.box)
         mean, n_stars = fit.field.mean(), int(fit.used.sum())
@@ -179,12 +182,11 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
 
     def _own_offset(self, fit: FluxRatioField, exposure: Exposure, stars: Table, radius: float) -> float:
         """Return the part of the offset [count] that is light of the stars: what a compensated flux sees of it too."""
-        if self.own_light is None or fit.offset == 0.0 or self._in_a_crowd(stars):
+        if self.own_light is None or fit.offset == 0.0:
             return 0.0
         try:
-            compensated = self._fit(
-                CALIBRATED, exposure, stars, self.own_light.run(exposure, stars, aperture_radius=radius)
-            )
+            total = self.own_light.run(exposure, stars, aperture_radius=radius)
+            compensated = self._fit(CALIBRATED, exposure, stars, total, crowded=False)
         except ApertureCorrectionError:
             return 0.0
         alike = compensated.offset * fit.offset > 0
@@ -197,18 +199,20 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         return [name for name in wanted if name not in (CALIBRATED, "aper", "calib")]
 
     def _fit_if_any(
-        self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult
+        self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult, *, crowded: bool
     ) -> FluxRatioField | None:
         """Return the correction of a flux; None where no star has it."""
         try:
-            return self._fit(name, exposure, stars, total)
+            return self._fit(name, exposure, stars, total, crowded=crowded)
         except ApertureCorrectionError as error:
             self.log.warning("no aperture correction", flux=name, reason=str(error))
             return None
 
-    def _fit(self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult) -> FluxRatioField:
+    def _fit(
+        self, name: str, exposure: Exposure, stars: Table, total: CalibrationFluxResult, *, crowded: bool
+    ) -> FluxRatioField:
         flux = np.asarray(stars[name + INST_FLUX], dtype=np.float64)
-        flag = total.flag | _flag(stars, name)
+        flag = total.flag | _flag(stars, f"{name}_flux_flag")
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.hypot(total.flux_err / np.abs(flux), self.config.floor)
         return fit_flux_ratio(
@@ -222,21 +226,22 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             clip=self.config.clip,
             rounds=self.config.iterations,
             with_offset=True,
-            crowded=self._in_a_crowd(stars),
+            crowded=crowded,
             with_slope=self.config.brightness and name == CALIBRATED,
         )
 
-    def _in_a_crowd(self, stars: Table) -> bool:
-        known = "blended" in stars.colnames and len(stars) > 0
-        return known and float(np.mean(stars["blended"])) > self.config.crowded_share
+    def _is_crowded(self, sources: Table) -> bool:
+        return len(sources) > 0 and float(np.mean(_flag(sources, "blended"))) >= self.config.crowded_share
 
-    def _select(self, stars: Table) -> IntArray:
+    def _select(self, stars: Table, *, crowded: bool) -> IntArray:
         used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)
         used &= ~np.asarray(stars["psf_flux_flag"], dtype=bool)
         # What does not fit the PSF holds a neighbour, or is no star.
         used[used] = ~find_misfits(np.asarray(stars["psf_chi2"])[used], flux=np.asarray(stars["psf_inst_flux"])[used])
         bright = used & (np.asarray(stars["snr"]) >= self.config.min_snr)
-        rows = np.flatnonzero(bright if bright.any() else used)
+        # Outside of crowds nothing is deblended yet: the aperture of a star in a blend holds light of its neighbour.
+        alone = bright if crowded else bright & ~_flag(stars, "blended")
+        rows = np.flatnonzero(next((chosen for chosen in (alone, bright) if chosen.any()), used))
         if len(rows) == 0:
             raise ApertureCorrectionError(
                 "No star to measure the aperture correction on: none of the stars of the PSF has both fluxes.",
@@ -261,7 +266,7 @@ def with_total_flux(catalog: Table, exposure: Exposure) -> Table:
     unit = catalog["psf_inst_flux"].unit or u.ct
     result["calib_inst_flux"] = Column(flux * factor, unit=unit)
     result["calib_inst_flux_err"] = Column(error * factor, unit=unit)
-    result["calib_flux_flag"] = _flag(catalog, CALIBRATED) | ~np.isfinite(factor)
+    result["calib_flux_flag"] = _flag(catalog, "psf_flux_flag") | ~np.isfinite(factor)
     return result
 
 
@@ -297,7 +302,7 @@ def _flags(rows: IntArray, size: int) -> BoolArray:
     return flags
 
 
-def _flag(table: Table, name: str) -> BoolArray:
-    column = f"{name}_flux_flag"
+def _flag(table: Table, column: str) -> BoolArray:
+    """Return a column of flags; none is set where the table lacks it."""
     known = column in table.colnames
     return np.array(table[column], dtype=np.bool_) if known else np.zeros(len(table), dtype=np.bool_)
