@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
 
+from firstlight.cli.pipeline_options import SettingsOptions, built_pipeline
 from firstlight.execution.alerts import AlertSource
+from firstlight.execution.driver import DriverOptions
+from firstlight.execution.executor import InProcessExecutor
 from firstlight.execution.follow import LATE, CheckedCandidates, Follower, FollowSettings
 from firstlight.execution.follow_log import FollowLog
+from firstlight.execution.inbox import Inbox
+from firstlight.execution.night_log import NightLog
+from firstlight.execution.stopping import StopRequest
+from firstlight.execution.watch import Watcher, WatchSettings
+from firstlight.instruments.translation import translate_file
 from firstlight.repo.dataset_types import DatasetType
 from firstlight.repo.object_schema import detection, forced_flux, sky_object
 from firstlight.repo.objects import select_rows
@@ -73,6 +83,57 @@ def test_a_night_that_has_ended_needs_nothing_more(tmp_path):
         assert follower.finish() == []
         assert follower_in(repo).follow() == []
         assert follower_in(repo).finish() == []
+
+
+def test_the_end_of_a_night_can_be_done_image_by_image(tmp_path, in_time):
+    with make_repo(tmp_path / "repo") as repo:
+        follower_in(repo).follow()
+        before = kept(repo)
+        assert follower_in(repo).finish(stop=lambda: True) == []
+        assert kept(repo) == before
+
+        measured = []
+        for n_images in (1, 2, 3):
+            asked = chain(repeat(False, n_images), repeat(True))
+            measured.append(len(follower_in(repo).finish(stop=partial(next, asked))))
+
+        assert max(measured) == 1
+        assert kept(repo) == in_time
+
+
+def watcher_in(repo, folder, *, stop):
+    pipeline = built_pipeline("single_frame.yaml#isr", SettingsOptions())
+    settings = WatchSettings(pipeline, "night", (), "", "", DriverOptions())
+    return Watcher(
+        repo,
+        Inbox(folder, settle_s=1e6),
+        NightLog.open(folder / "night.json"),
+        settings,
+        translate_file,
+        InProcessExecutor,
+        print,
+        follower=follower_in(repo),
+        stop=stop,
+    )
+
+
+def test_what_is_left_when_the_end_is_asked_for_is_done_by_the_next_start_while_nothing_arrives(tmp_path, in_time):
+    incoming = tmp_path / "incoming"
+    incoming.mkdir()
+    with make_repo(tmp_path / "repo") as repo:
+        follower_in(repo).follow()
+        before, asked = kept(repo), StopRequest()
+        asked.ask()
+        watcher_in(repo, incoming, stop=asked).close()
+        assert kept(repo) == before
+
+        watcher = watcher_in(repo, incoming, stop=StopRequest())
+        (incoming / "arrives.fits").write_text("a part")
+        watcher.look()
+        assert kept(repo) == before
+        (incoming / "arrives.fits").unlink()
+        watcher.look()
+        assert kept(repo) == in_time != before
 
 
 def test_an_image_that_cannot_be_read_at_the_end_of_a_night_holds_up_no_other_one(tmp_path, in_time):

@@ -31,13 +31,16 @@ def test_files_at_rest_are_offered_once_the_oldest_first(inbox, tmp_path):
 
 def test_a_file_that_still_grows_is_not_finished(inbox, tmp_path):
     path = put(tmp_path / "a.fits", "x", age=1)
+    assert inbox.has_new()
     assert inbox.finished(NOW) == []
     assert inbox.n_waiting == 1
+    assert inbox.has_new()
 
     put(path, "xx", age=-10)
     assert inbox.finished(NOW + 14) == []  # changed since the last look
     assert inbox.finished(NOW + 16) == [path]
     assert inbox.n_waiting == 0
+    assert not inbox.has_new()
 
 
 def test_a_file_that_is_replaced_is_offered_again(inbox, tmp_path):

@@ -147,10 +147,15 @@ class Follower:
                 break
         return done
 
-    def finish(self) -> list[FollowedImage]:
+    def finish(self, *, stop: Callable[[], bool] | None = None) -> list[FollowedImage]:
         """Measure recent images at the objects that were found after them, and return these images.
 
         One that cannot be measured says why (`FollowedImage.late_error`), and is tried again by the next call.
+
+        Parameters
+        ----------
+        stop
+            Once it returns true, the images that are left are left for another call; None for never.
         """
         name = self.settings.forced
         followed = [each for each in self.log.entries.values() if each.mjd is not None and not each.error]
@@ -164,6 +169,8 @@ class Follower:
             if entry is None or entry.error or not entry.circle or (entry.mjd or 0.0) < since:
                 continue
             ra, dec, radius = entry.circle
+            if stop is not None and stop():
+                break
             if objects_key(self.repo, (ra, dec, radius)) != entry.objects:
                 self._measure_late(row, entry, records)
                 done.append(entry)

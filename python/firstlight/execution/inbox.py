@@ -62,6 +62,16 @@ class Inbox:
         """Number of files that were there at the last look and have not been offered yet."""
         return sum(self._offered.get(path) != state for path, state in self._looked.items())
 
+    def has_new(self) -> bool:
+        """Tell whether there are files that were not offered as they are now, whole or not.
+
+        Raises
+        ------
+        OSError
+            If the folder cannot be read.
+        """
+        return any(self._offered.get(path) != state for path, state in self._states().items())
+
     def again(self, path: Path) -> None:
         """Offer a file once more."""
         self._offered.pop(path, None)

@@ -97,9 +97,12 @@ class Watcher:
 
     _headers: dict[Path, Sequence[Translated]] = field(default_factory=dict)
     _is_first: bool = True
+    _is_late_left: bool = True
 
     def look(self) -> int:
         """Take in what has arrived and run the pipeline over it; return the number of new images.
+
+        Where there are none, and what an earlier night left for later is not done yet, that is done until some come.
 
         Raises
         ------
@@ -113,20 +116,33 @@ class Watcher:
         if added or (self._is_first and self.repo.collections("raw/*")):
             self._run()
         self._is_first = False
+        if not added and self._is_late_left:
+            late = self._measure_late(lambda: self.stop.is_asked() or self.inbox.has_new())
+            self._changed([entry for entry in self.log.entries.values() if _place_of(entry) in late])
         return added
 
     def close(self) -> None:
         """Say that the night is over: the RUN is finished, and what comes later goes into another one.
 
-        Images are measured at the objects that were found after them; one that cannot be has failed.
+        Images are measured at the objects that were found after them; one that cannot be has failed. Where the end is
+        asked for this is left to the next start.
         """
-        if self.follower is not None and (late := self.follower.finish()):
-            self._note_late({(image.instrument, image.visit) for image in late}, self.follower.log.entries.values())
+        self._measure_late(self.stop.is_asked)
         self._changed(list(self.log.entries.values()))
         for run in runs_of(self.repo, self.settings.output)[:1]:
             folder = RunFolder(self.repo.root, run)
             if not folder.is_finished:
                 folder.finish(self.log.counts())
+
+    def _measure_late(self, stop: Callable[[], bool]) -> set[Place]:
+        """Measure images at the objects that were found after them, and return the exposures they belong to."""
+        if self.follower is None:
+            return set()
+        places = {(image.instrument, image.visit) for image in self.follower.finish(stop=stop)}
+        self._is_late_left = stop()
+        if places:
+            self._note_late(places, self.follower.log.entries.values())
+        return places
 
     def _note_late(self, places: set[Place], images: Iterable[FollowedImage]) -> None:
         """Write down which images could not be measured at the end of the night, and which can be again."""
