@@ -310,6 +310,7 @@ def made_stars(*, factor=1.04, radius=6.0, n=60, seed=4) -> Table:
             "aper_inst_flux_err": error * u.ct,
             "snr": total / error,
             "calib_psf_candidate": np.ones(n, dtype=bool),
+            "psf_chi2": np.ones(n),
             "psf_flux_flag": np.zeros(n, dtype=bool),
             "aper_flux_flag": np.zeros(n, dtype=bool),
         }
