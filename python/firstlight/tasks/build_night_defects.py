@@ -38,7 +38,7 @@ class BuildNightDefectsConfig(PipelineTaskConfig):
     min_frames: PositiveInt = 5
     """Fewer frames than this tell nothing."""
 
-    n_sigma: PositiveFloat = 3.0
+    n_sigma: PositiveFloat = 2.5
     """A pixel stands out when it differs from its surroundings by this, in units of the scatter of a frame."""
 
     line_sigma: PositiveFloat = 0.3
