@@ -103,11 +103,13 @@ def draw_pulls(axes: Axes, *, values: FloatArray, errors: FloatArray) -> None:
         plots.draw_nothing(axes, title="residual / error", reason="no errors")
         return
     bins = np.linspace(-5, 5, int(np.clip(2 * math.sqrt(len(pulls)), 11, 41)))
-    axes.hist(pulls, bins=list(bins), density=True, color=plots.SKY, alpha=0.7)
+    share = np.full(len(pulls), 1.0 / (len(pulls) * (bins[1] - bins[0])))  # those further out count, too
+    axes.hist(pulls, bins=list(bins), weights=share, color=plots.SKY, alpha=0.7)
     at = np.linspace(-5, 5, 101)
     axes.plot(at, np.exp(-(at**2) / 2) / math.sqrt(2 * math.pi), color="black", lw=1)
     _labels(axes, x="residual / error", y="density")
-    plots.set_title(axes, f"width {noise_of(pulls)[1]:.2f}; line: 1")
+    further = int((np.abs(pulls) > 5).sum())
+    plots.set_title(axes, f"width {noise_of(pulls)[1]:.2f}; line: 1" + (f"; {further} beyond 5" if further else ""))
 
 
 def _labels(axes: Axes, *, x: str, y: str) -> None:
