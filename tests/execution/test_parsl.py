@@ -75,7 +75,7 @@ def test_parsl_ends_cleanly_when_something_is_stopped_and_the_same_command_goes_
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as driver:
         there = started(mark)
         if victim == "driver":
-            time.sleep(0.1)  # the workers take a second to start
+            time.sleep(1.0)
             driver.send_signal(signal.SIGINT)
         else:
             for pid, line in there.items():
