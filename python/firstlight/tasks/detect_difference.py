@@ -26,7 +26,7 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.aperture_correction import with_total_flux
 from firstlight.tasks.calibrated_columns import with_njy_names
-from firstlight.tasks.difference_catalog import with_merging, with_sign
+from firstlight.tasks.difference_catalog import with_merging, with_sign, without_rejected
 from firstlight.tasks.difference_checks import (
     difference_funnel,
     n_dipoles,
@@ -244,10 +244,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         )
         require_psfs({"difference": difference, "science exposure": science, "template": template})
         difference = prepared(difference)
-        streaks: tuple[Streak, ...] = ()
-        if self.streaks:
-            marked = self.streaks.run(difference)
-            difference, streaks = marked.exposure, marked.streaks
+        difference, streaks = self._with_streaks(difference)
         unusable, cores = self._unusable(difference)
         smoothed, floor = difference_significance(
             difference,
@@ -257,13 +254,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             score=score,
             unusable=unusable,
             cores=cores,
-            settings=FloorSettings(
-                share=self.config.systematic_share,
-                min_stars=self.config.min_share_stars,
-                threshold=self.config.threshold,
-                halo_snr=self.config.halo_snr,
-                halo_fwhm=self.config.halo_fwhm,
-            ),
+            settings=self._floor_settings(),
         )
         sigma = psf_sigma(difference)
         found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
@@ -271,12 +262,9 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         difference = difference.replace(mask=with_detections(difference.mask, *found, grow=self.config.grow))
         scene = DifferenceScene(difference, science, template, kernel, unusable)
         measured = self._measured(scene, found, merged)
-        sources = self._cleaned(measured)
+        sources = without_rejected(measured, flags=self.config.rejecting_flags, min_snr=self.config.min_snr)
         sources["id"] = self.ids.run(difference, n_sources=len(sources)).ids
-        glints: tuple[GlintTrail, ...] = ()
-        if self.glints:
-            lines = self.glints.run(sources)
-            sources["glint_trail"], glints = lines.flag, lines.trails
+        glints = self._mark_glints(sources)
         empty = self._empty_places(scene, found[0])
         self._tell(sources, floor)
         return DetectDifferenceResult(
@@ -289,6 +277,30 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             gates=self._gates(float(cores.mean()), floor, left, empty, sources),
             funnel=difference_funnel(found, measured=measured, sources=sources),
         )
+
+    def _floor_settings(self) -> FloorSettings:
+        return FloorSettings(
+            share=self.config.systematic_share,
+            min_stars=self.config.min_share_stars,
+            threshold=self.config.threshold,
+            halo_snr=self.config.halo_snr,
+            halo_fwhm=self.config.halo_fwhm,
+        )
+
+    def _with_streaks(self, difference: Exposure) -> tuple[Exposure, tuple[Streak, ...]]:
+        """Return the difference with trails marked in its mask, and the trails."""
+        if not self.streaks:
+            return difference, ()
+        marked = self.streaks.run(difference)
+        return marked.exposure, marked.streaks
+
+    def _mark_glints(self, sources: Table) -> tuple[GlintTrail, ...]:
+        """Flag, in place, the sources that lie on lines of glints; return the lines."""
+        if not self.glints:
+            return ()
+        lines = self.glints.run(sources)
+        sources["glint_trail"] = lines.flag
+        return lines.trails
 
     def _unusable(self, difference: Exposure) -> tuple[BoolArray, BoolArray]:
         """Return where nothing is looked for, and which part of it are saturated cores."""
@@ -340,15 +352,6 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         if "psf_inst_flux" in catalog.colnames:
             catalog = with_total_flux(catalog, scene.science)
         return with_sky_positions(catalog, scene.difference.wcs) if "ra" in catalog.colnames else catalog
-
-    def _cleaned(self, catalog: Table) -> Table:
-        rejected = np.zeros(len(catalog), dtype=bool)
-        for name in self.config.rejecting_flags:
-            if name in catalog.colnames:
-                rejected |= np.asarray(catalog[name], dtype=bool)
-        if "snr" in catalog.colnames:
-            rejected |= ~(np.abs(np.asarray(catalog["snr"], dtype=np.float64)) >= self.config.min_snr)
-        return catalog[~rejected]
 
     def _empty_places(self, scene: DifferenceScene, found: Detections) -> Table | None:
         """Return empty places, measured as sources are."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from astropy import units as u
 from astropy.table import Column, Table
@@ -45,3 +47,14 @@ def with_sign(table: Table, *, negative: bool) -> Table:
                 table[name] = -table[name]
     table["is_negative"] = np.full(len(table), negative)
     return table
+
+
+def without_rejected(catalog: Table, *, flags: Sequence[str], min_snr: float) -> Table:
+    """Return the sources that have none of the flags and, where it was measured, at least a significance."""
+    rejected = np.zeros(len(catalog), dtype=bool)
+    for name in flags:
+        if name in catalog.colnames:
+            rejected |= np.asarray(catalog[name], dtype=bool)
+    if "snr" in catalog.colnames:
+        rejected |= ~(np.abs(np.asarray(catalog["snr"], dtype=np.float64)) >= min_snr)
+    return catalog[~rejected]

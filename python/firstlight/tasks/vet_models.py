@@ -170,12 +170,8 @@ def read_network_model(path: str | None = None) -> NetworkModel:
     """
     file = _file(path, NETWORK_MODEL)
     values = _values(file, NETWORK_KIND)
-    beside = _folder(path).joinpath(values["network"])
-    network = _bytes(beside)
-    if checksum(network) != values["sha256"]:
-        raise ConfigError(f"{beside}: not the network that {file} belongs to; its checksum differs.")
     return NetworkModel(
-        network=network,
+        network=_beside(file, path, values["network"], values["sha256"]),
         half=int(values["half"]),
         **_of_scores(values),
     )
@@ -197,9 +193,7 @@ def read_joint_model(path: str | None = None) -> JointModel:
     file = _file(path, JOINT_MODEL)
     values = _values(file, JOINT_KIND)
     for name, expected in values["sha256"].items():
-        beside = _folder(path).joinpath(name)
-        if checksum(_bytes(beside)) != expected:
-            raise ConfigError(f"{beside}: not the model that {file} was made with; its checksum differs.")
+        _beside(file, path, name, expected)
     return JointModel(
         sha256=dict(values["sha256"]),
         **_of_scores(values),
@@ -224,6 +218,15 @@ def _bytes(file: Traversable) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read: {error.strerror or error}.") from error
+
+
+def _beside(file: Traversable, path: str | None, name: str, expected: str) -> bytes:
+    """Return what is in a file beside that of a model; it must be the one that the model was made with."""
+    beside = _folder(path).joinpath(name)
+    content = _bytes(beside)
+    if checksum(content) != expected:
+        raise ConfigError(f"{beside}: not the one that {file} was made with; its checksum differs.")
+    return content
 
 
 def _values(file: Traversable, kind: str) -> dict[str, Any]:
