@@ -9,7 +9,7 @@ from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_featu
 from firstlight.algorithms.stamps import CandidateStamps
 from firstlight.images.psf import Psf
 from firstlight.tasks.vet import VetConfig, VetTask, stamp_half
-from firstlight.tasks.vet_models import read_feature_model
+from firstlight.tasks.vet_models import FeatureModel, JudgesByModel, read_feature_model
 
 SMALLEST_HALF = 6
 """Half size of the stamps in the sharpest images [pixel]."""
@@ -22,22 +22,15 @@ class FeatureVetConfig(VetConfig):
     """Path of a model that ``firstlight train vet`` wrote; the one of the package when left out."""
 
 
-class FeatureVetTask(VetTask[FeatureVetConfig]):
+class FeatureVetTask(JudgesByModel, VetTask[FeatureVetConfig]):
     """Boosted trees over features (`firstlight.algorithms.candidate_features`); needs no other package."""
+
+    model: FeatureModel
+    """By which it judges."""
 
     def __init__(self, config: FeatureVetConfig | None = None) -> None:
         super().__init__(config)
         self.model = read_feature_model(self.config.model)
-
-    @property
-    def model_threshold(self) -> float:
-        """Probability at equal shares from which the model calls a candidate real."""
-        return self.model.threshold
-
-    @property
-    def fwhm_range(self) -> tuple[float, float]:
-        """Full widths at half maximum that the model was made for [pixel]."""
-        return self.model.fwhm_range
 
     def half(self, fwhm: float) -> int:
         """Return the half size of the stamps [pixel]."""

@@ -12,7 +12,7 @@ from firstlight.algorithms.stamps import CandidateStamps
 from firstlight.images.psf import Psf
 from firstlight.tasks.vet import VetTask
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
-from firstlight.tasks.vet_models import FEATURE_MODEL, NETWORK_MODEL, read_joint_model
+from firstlight.tasks.vet_models import FEATURE_MODEL, NETWORK_MODEL, JointModel, JudgesByModel, read_joint_model
 from firstlight.tasks.vet_network import NetworkVetConfig, NetworkVetTask
 
 _SUREST = 1e-12
@@ -27,8 +27,11 @@ class JointVetConfig(NetworkVetConfig):
     when left out."""
 
 
-class JointVetTask(VetTask[JointVetConfig]):
+class JointVetTask(JudgesByModel, VetTask[JointVetConfig]):
     """The mean of the log odds of `FeatureVetTask` and `NetworkVetTask`: they err on other candidates."""
+
+    model: JointModel
+    """By which it judges."""
 
     def __init__(self, config: JointVetConfig | None = None) -> None:
         super().__init__(config)
@@ -40,16 +43,6 @@ class JointVetTask(VetTask[JointVetConfig]):
         own = {name: getattr(self.config, name) for name in ("threads", "batch", "views")}
         self.features = FeatureVetTask(FeatureVetConfig(model=features))
         self.network = NetworkVetTask(NetworkVetConfig(model=network, **own))
-
-    @property
-    def model_threshold(self) -> float:
-        """Probability at equal shares from which the model calls a candidate real."""
-        return self.model.threshold
-
-    @property
-    def fwhm_range(self) -> tuple[float, float]:
-        """Full widths at half maximum that the models were made for [pixel]."""
-        return self.model.fwhm_range
 
     def half(self, fwhm: float) -> int:
         """Return the half size of the larger stamps [pixel]."""

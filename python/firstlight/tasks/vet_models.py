@@ -54,6 +54,23 @@ class VetModel:
         }
 
 
+class JudgesByModel:
+    """What a `VetTask` with a model says of its scores."""
+
+    model: VetModel
+    """By which it judges."""
+
+    @property
+    def model_threshold(self) -> float:
+        """Probability at equal shares from which the model calls a candidate real."""
+        return self.model.threshold
+
+    @property
+    def fwhm_range(self) -> tuple[float, float]:
+        """Full widths at half maximum that the model was made for [pixel]."""
+        return self.model.fwhm_range
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureModel(VetModel):
     """Trees over the features of candidates.

@@ -13,7 +13,7 @@ from firstlight.errors import ConfigError
 from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.kernels.arrays import FloatArray
 from firstlight.tasks.vet import VetConfig, VetTask
-from firstlight.tasks.vet_models import read_network_model
+from firstlight.tasks.vet_models import JudgesByModel, NetworkModel, read_network_model
 
 try:
     import onnxruntime
@@ -37,8 +37,11 @@ class NetworkVetConfig(VetConfig):
     """Turns (4) and mirror images (8) of each stamp over whose logits the mean is taken."""
 
 
-class NetworkVetTask(VetTask[NetworkVetConfig]):
+class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
     """A small network of 3 x 3 convolutions over four channels scaled by the noise; needs onnxruntime."""
+
+    model: NetworkModel
+    """By which it judges."""
 
     def __init__(self, config: NetworkVetConfig | None = None) -> None:
         super().__init__(config)
@@ -51,16 +54,6 @@ class NetworkVetTask(VetTask[NetworkVetConfig]):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.config.threads, 1
         return onnxruntime.InferenceSession(self.model.network, options, providers=["CPUExecutionProvider"])
-
-    @property
-    def model_threshold(self) -> float:
-        """Probability at equal shares from which the model calls a candidate real."""
-        return self.model.threshold
-
-    @property
-    def fwhm_range(self) -> tuple[float, float]:
-        """Full widths at half maximum that the model was made for [pixel]."""
-        return self.model.fwhm_range
 
     def half(self, fwhm: float) -> int:
         """Return the half size of the stamps [pixel]."""
