@@ -104,6 +104,17 @@ def test_what_vanished_is_judged_like_what_appeared(task_class):
 
 
 @every_task
+def test_without_a_threshold_that_of_the_model_decides(task_class):
+    task = task_class()
+    threshold = task.model.threshold
+    assert 0.0 < threshold < 1.0
+
+    result = task._result(Table({"x": [1.0, 2.0]}), np.array([0.99, 1.01]) * threshold, fwhm=3.0)
+
+    assert result.real.tolist() == [False, True]
+
+
+@every_task
 def test_the_same_candidates_get_the_same_scores_in_any_company(task_class):
     images, x, y = field_of("star", snr=8.0, n=16)
 
