@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli.main import run
+from firstlight.instruments import known_instruments
 from firstlight.simulation import SimulationSettings, write_night
 
 CAMERA = """
@@ -59,6 +60,20 @@ def test_a_mistake_in_the_file_of_a_camera_is_one_line_with_its_place(camera, ca
     assert capsys.readouterr().err.splitlines() == [
         "firstlight: calibrate:psf.oder: no such field; did you mean 'order'? (from tiny/CalibrateImageTask.yaml:1)"
     ]
+
+
+@pytest.mark.parametrize("name", sorted(known_instruments()))
+def test_the_settings_of_every_camera_that_comes_along_can_be_used(name, capsys):
+    pipelines = ["single_frame.yaml", "difference.yaml", "night.yaml"]
+
+    assert [run(["pipeline", "check", pipeline, "--instrument", name]) for pipeline in pipelines] == [0, 0, 0], (
+        capsys.readouterr().err
+    )
+
+
+def test_decam_is_calibrated_with_its_colour_terms(capsys):
+    assert run(["config", "history", "calibrate:photometry.color_terms", "--instrument", "decam"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[:2] == ["*", '"decam"']
 
 
 def test_a_file_that_is_named_almost_like_a_task_is_refused(camera, capsys):
