@@ -222,7 +222,12 @@ def _counts(products: Mapping[str, Any]) -> dict[str, float]:
     if table is None:
         return {}
     counts = {"candidate_count": float(len(table))}
-    for name, column in (("negative_count", "is_negative"), ("dipole_count", "is_dipole"), ("trail_count", "is_trail")):
+    for name, column in (
+        ("negative_count", "is_negative"),
+        ("dipole_count", "is_dipole"),
+        ("trail_count", "is_trail"),
+        ("real_count", "is_real"),
+    ):
         if column in table.colnames:
             counts[name] = float(np.sum(table[column]))
     return counts

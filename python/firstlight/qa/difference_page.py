@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
+from astropy.table import Row, Table
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import AsinhNorm, Normalize
@@ -22,7 +22,9 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import FloatArray, IntArray
 
-SIZE_INCHES = (17.0, 17.5)
+WIDTH, TOP_HEIGHT, STRIP_HEIGHT, MARGIN = 17.0, 6.8, 5.2, 0.95
+"""Inches of the page: across; of the maps; of the stamps of the best or the worst candidates; of what frames them."""
+
 DPI = 90
 STAMPS = 10
 HALF_STAMP = 15
@@ -72,23 +74,26 @@ def write_difference_page(content: DifferenceContent, path: Path) -> None:
 
 
 def draw_difference_page(content: DifferenceContent) -> Figure:
-    """Draw maps and numbers above, the ten best and the ten worst candidates below."""
-    figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor="white")
+    """Draw maps and numbers above, the ten best and the ten worst candidates below, as many as there are."""
+    best, worst = rank_candidates(content.candidates)
+    strips = [(rows, name) for rows, name in ((best, "best"), (worst, "worst")) if len(rows)]
+    height = TOP_HEIGHT + STRIP_HEIGHT * len(strips) + MARGIN
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.text(0.03, 0.985, content.title, fontsize=14, weight="bold", va="center")
-    figure.text(0.03, 0.97, content.note, fontsize=11, color=VERMILION, va="center")
+    figure.text(0.03, 1 - 0.26 / height, content.title, fontsize=14, weight="bold", va="center")
+    figure.text(0.03, 1 - 0.52 / height, content.note, fontsize=11, color=VERMILION, va="center")
     grid = GridSpec(
-        3, 1, figure=figure, left=0.03, right=0.985, bottom=0.015, top=0.945, hspace=0.12, height_ratios=(1.25, 1, 1)
-    )
+        1 + len(strips), 1, figure=figure, left=0.03, right=0.985, bottom=0.26 / height, top=1 - 0.95 / height,
+        hspace=0.12, height_ratios=(TOP_HEIGHT, *[STRIP_HEIGHT] * len(strips)),
+    )  # fmt: skip
     above = grid[0].subgridspec(2, 4, wspace=0.2, hspace=0.25, width_ratios=(1, 1, 0.85, 0.95))
     z = significance_of(content.difference)
-    best, worst = rank_candidates(content.candidates)
     _map_panel(figure.add_subplot(above[:, 0:2]), z, content.candidates)
     _kernel_panel(figure, above[0, 2], content.kernel)
     _noise_panel(figure.add_subplot(above[1, 2]), z)
     _gates_panel(figure.add_subplot(above[:, 3]), content.gates, content.candidates)
-    for place, rows, name in ((grid[1], best, "best"), (grid[2], worst, "worst")):
-        _triplets(figure, place, content, rows, name)
+    for number, (rows, name) in enumerate(strips, start=1):
+        _triplets(figure, grid[number], content, rows, name)
     return figure
 
 
@@ -103,7 +108,8 @@ def significance_of(difference: Exposure) -> NDArray[np.float32]:
 def rank_candidates(candidates: Table, *, n: int = STAMPS) -> tuple[IntArray, IntArray]:
     """Return the rows of the most and of the least convincing candidates, at most ``n`` each, none twice.
 
-    A candidate convinces by its signal-to-noise ratio, less so the worse the PSF fits it; a dipole does not.
+    A candidate convinces if the vetting, where there was one, calls it real; among equals by its signal-to-noise
+    ratio, less so the worse the PSF fits it; a dipole does not.
 
     Parameters
     ----------
@@ -117,6 +123,8 @@ def rank_candidates(candidates: Table, *, n: int = STAMPS) -> tuple[IntArray, In
     merit = snr / np.maximum(chi2, 1.0) ** 2
     if "is_dipole" in candidates.colnames:
         merit[np.asarray(candidates["is_dipole"], dtype=bool)] -= 1e6
+    if "is_real" in candidates.colnames:
+        merit[np.asarray(candidates["is_real"], dtype=bool)] += 1e9
     order = np.argsort(-merit, kind="stable")
     best = order[:n]
     return best, order[::-1][: min(n, len(order) - len(best))]
@@ -139,7 +147,7 @@ def _map_panel(axes: Axes, z: FloatArray, candidates: Table) -> None:
     for label, chosen, color in kinds:
         axes.scatter(
             np.asarray(candidates["x"], dtype=float)[chosen], np.asarray(candidates["y"], dtype=float)[chosen],
-            s=60, facecolors="none", edgecolors=color, linewidths=1.0, label=f"{label} ({int(chosen.sum())})",
+            s=140, facecolors="none", edgecolors=color, linewidths=1.0, label=f"{label} ({int(chosen.sum())})",
         )  # fmt: skip
     axes.set_xlim(-0.5, nx - 0.5)
     axes.set_ylim(-0.5, ny - 0.5)
@@ -229,16 +237,22 @@ def _triplets(figure: Figure, place: SubplotSpec, content: DifferenceContent, ro
         if column >= len(rows):
             for axes in panels:
                 axes.set_axis_off()
-            if column == 0:
-                panels[0].text(0, 0.5, f"no {name} candidates", fontsize=11, color=GREY)
             continue
         row = table[int(rows[column])]
-        words = f"x {row['x']:.1f}  y {row['y']:.1f}\nS/N {row['snr']:.1f}  chi2 {row['psf_chi2']:.2f}"
-        words += "  dipole" if "is_dipole" in table.colnames and row["is_dipole"] else ""
-        _triplet(panels, content, x=float(row["x"]), y=float(row["y"]), title=words)
+        _triplet(panels, content, x=float(row["x"]), y=float(row["y"]), title=_words(row))
         if column == 0:
             for axes, label in zip(panels, (f"{name}: science", "template", "difference"), strict=True):
                 axes.set_ylabel(label, fontsize=SMALL)
+
+
+def _words(row: Row) -> str:
+    """Return what stands above the stamps of a candidate."""
+    words = f"x {row['x']:.1f}  y {row['y']:.1f}\nS/N {row['snr']:.1f}  chi2 {row['psf_chi2']:.2f}"
+    if "is_dipole" in row.colnames and row["is_dipole"]:
+        words += "  dipole"
+    if "real_score" in row.colnames:
+        words += "\n" + (f"real {row['real_score']:.2f}" if np.isfinite(row["real_score"]) else "not vetted")
+    return words
 
 
 def _triplet(panels: Sequence[Axes], content: DifferenceContent, *, x: float, y: float, title: str) -> None:
