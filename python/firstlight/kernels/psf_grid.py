@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from firstlight.kernels.arrays import Whole
 
+BLOCK_OF_STARS = 64
+"""So many stars are drawn side by side: their stamps fit into the cache."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def spline_weights(t: float, value: NDArray[np.float64], slope: NDArray[np.float64]) -> None:
@@ -107,20 +110,68 @@ def grid_images(
     amplitudes : (n_star, components)
         What each grid is multiplied with at each star.
     dx, dy : (n_star,) [pixel]
-        Offset of the star from the centre of the stamp's middle pixel.
+        Offset of the star from the centre of the stamp's middle pixel, within 0.5.
     radius : half size of the stamps [pixel]
 
     Returns
     -------
     images : (n_star, 2 * radius + 1, 2 * radius + 1)
     """
-    size = 2 * radius + 1
-    images = np.empty((dx.size, size, size))
-    local = np.zeros((grids.shape[1], grids.shape[2]))
-    empty = np.empty((0, 0))
-    middle = (local.shape[0] - 1) // 2
-    reach = min(middle, oversampling * (radius + 1) + 2)
-    for star in range(dx.size):
-        collapse(grids, amplitudes[star], middle - reach, middle + reach + 1, local)
-        sample_grid(local, oversampling, dx[star], dy[star], radius, images[star], empty, empty)
+    n_star, size = dx.size, 2 * radius + 1
+    images = np.zeros((n_star, size, size))
+    first = np.empty((2, n_star), dtype=np.int64)
+    weights, slope = np.empty((2, n_star, 4)), np.empty(4)
+    for star in range(n_star):
+        for axis in range(2):
+            at = (grids.shape[1] - 1) // 2 - oversampling * (radius + (dy[star] if axis == 0 else dx[star]))
+            first[axis, star] = math.floor(at) - 1
+            spline_weights(at - math.floor(at), weights[axis, star], slope)
+    line, inner = np.empty(oversampling * (size - 1) + 4), np.empty(size)
+    # A row of all grids stays in the cache while many stars take what they need of it; the grids as a whole do not.
+    for start in range(0, n_star, BLOCK_OF_STARS):
+        for row in range(grids.shape[1]):
+            for star in range(start, min(start + BLOCK_OF_STARS, n_star)):
+                step = row - first[0, star]
+                if 0 <= step < line.size and step % oversampling < 4:
+                    _add_up(grids, amplitudes[star], row, first[1, star], line)
+                    _between(line, oversampling, weights[1, star], inner)
+                    _add_row(inner, oversampling, weights[0, star], step, images[star])
     return images
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _add_up(
+    grids: NDArray[np.float64], amplitudes: NDArray[np.float64], row: int, left: int, line: NDArray[np.float64]
+) -> None:
+    """Fill ``line`` with a part of a row, summed over the grids times ``amplitudes``."""
+    for k in range(amplitudes.size):
+        factor, part = amplitudes[k], grids[k, row, left : left + line.size]
+        if k == 0:
+            for col in range(line.size):
+                line[col] = factor * part[col]
+        else:
+            for col in range(line.size):
+                line[col] += factor * part[col]
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _between(
+    line: NDArray[np.float64], oversampling: int, weights: NDArray[np.float64], inner: NDArray[np.float64]
+) -> None:
+    """Fill ``inner`` with the spline along a row, at each pixel."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    for col in range(inner.size):
+        at = oversampling * col
+        inner[col] = w0 * line[at] + w1 * line[at + 1] + w2 * line[at + 2] + w3 * line[at + 3]
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
+def _add_row(
+    inner: NDArray[np.float64], oversampling: int, weights: NDArray[np.float64], step: int, image: NDArray[np.float64]
+) -> None:
+    """Add a row of the grid, ``step`` rows below the first in use, to all rows of pixels that have it among four."""
+    for tap in range(step % oversampling, 4, oversampling):
+        row = (step - tap) // oversampling
+        if 0 <= row < image.shape[0]:
+            for col in range(inner.size):
+                image[row, col] += weights[tap] * inner[col]
