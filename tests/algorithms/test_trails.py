@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.algorithms.trails import fit_trails, trail_image, trail_of_moments
+from firstlight.algorithms.trails import fit_trails, trail_image, trail_of_moments, trail_slopes
 
 SIGMA = 1.3
 
@@ -44,6 +44,19 @@ def test_a_trail_keeps_all_of_its_light():
     light = trail_image(x=40.2, y=39.7, length=20.0, angle=30.0, sigma=SIGMA, columns=columns, rows=rows)
 
     assert light.sum() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [6.0, -0.4])
+def test_slopes_of_a_trail_are_its_derivatives(length):
+    rows, columns = np.mgrid[:24, :24].astype(float)
+    place = {"x": 12.3, "y": 11.6, "length": length, "angle": 35.0}
+    pixels = {"sigma": SIGMA, "columns": columns, "rows": rows}
+
+    slopes = trail_slopes(**place, **pixels)
+
+    for slope, name in zip(slopes, place, strict=True):
+        ends = [trail_image(**place | {name: place[name] + step}, **pixels) for step in (1e-5, -1e-5)]
+        np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, atol=1e-9)
 
 
 def test_moments_of_a_star_tell_of_no_trail():

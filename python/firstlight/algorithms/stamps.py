@@ -128,29 +128,42 @@ def cut_candidates(
         Half size of the stamps.
     """
     side = 2 * half + 1
-    boxes = [Box.around(x=at_x, y=at_y, radius=half) for at_x, at_y in zip(x, y, strict=True)]
+    places = _places(Box.of_shape(unusable.shape), x=x, y=y, half=half)
     cut: dict[str, NDArray[np.float32]] = {}
     for name, image in images.items():
-        values = _cut(np.asarray(image, dtype=np.float32), boxes, side=side, fill=np.nan)
-        spread = _cut(np.asarray(variances[name], dtype=np.float32), boxes, side=side, fill=np.nan)
+        values = _cut(np.asarray(image, dtype=np.float32), places, side=side, fill=np.nan)
+        spread = _cut(np.asarray(variances[name], dtype=np.float32), places, side=side, fill=np.nan)
         lost = ~(np.isfinite(values) & np.isfinite(spread) & (spread > 0))
         if name == "difference":
-            lost |= _cut(unusable, boxes, side=side, fill=True)
+            lost |= _cut(unusable, places, side=side, fill=True)
         cut[name] = np.where(lost, np.float32(0.0), values)
         cut[f"{name}_variance"] = np.where(lost, np.float32(np.inf), spread)
     return CandidateStamps(
         **cut,
         x=np.asarray(x, dtype=np.float64),
         y=np.asarray(y, dtype=np.float64),
-        masks={name: _cut(mask, boxes, side=side, fill=False) for name, mask in masks.items()},
+        masks={name: _cut(mask, places, side=side, fill=False) for name, mask in masks.items()},
     )
 
 
-def _cut(image: NDArray[PixelT], boxes: Sequence[Box], *, side: int, fill: Any) -> NDArray[PixelT]:
+_Slices = tuple[slice, slice]
+
+
+def _places(image: Box, *, x: FloatArray, y: FloatArray, half: int) -> list[tuple[_Slices, _Slices]]:
+    """Return for each square the pixels of the stamp, and of the image, that lie on the image."""
+    boxes = [Box.around(x=at_x, y=at_y, radius=half) for at_x, at_y in zip(x, y, strict=True)]
+    inside = [box.clip(image) for box in boxes]
+    return [
+        (part.shifted(x=-box.x0, y=-box.y0).slices, part.slices) if part.area else (np.s_[:0, :0], np.s_[:0, :0])
+        for part, box in zip(inside, boxes, strict=True)
+    ]
+
+
+def _cut(image: NDArray[PixelT], places: Sequence[tuple[_Slices, _Slices]], *, side: int, fill: Any) -> NDArray[PixelT]:
     """Return the (n, side, side) pixels of square boxes; ``fill`` where they reach beyond the image."""
-    stamps = np.empty((len(boxes), side, side), dtype=image.dtype)
-    for stamp, box in zip(stamps, boxes, strict=True):
-        stamp[:] = box.cut(image, fill=fill)
+    stamps = np.full((len(places), side, side), fill, dtype=image.dtype)
+    for stamp, (inside, at) in zip(stamps, places, strict=True):
+        stamp[inside] = image[at]
     return stamps
 
 

@@ -92,12 +92,33 @@ def trail_image(
     columns, rows
         Positions of the pixels [pixel].
     """
-    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    along = (columns - x) * cosine + (rows - y) * sine
-    across = (rows - y) * cosine - (columns - x) * sine
-    profile = np.exp(-0.5 * (across / sigma) ** 2) / (math.sqrt(2.0 * math.pi) * sigma)
+    along, across = _turned(columns - x, rows - y, angle)
     half, scale = max(abs(length), 1e-3) / 2.0, math.sqrt(2.0) * sigma
-    return np.asarray(profile * (erf((along + half) / scale) - erf((along - half) / scale)) / (4.0 * half))
+    steps = erf((along + half) / scale) - erf((along - half) / scale)
+    return np.asarray(_profile(across, sigma) * steps / (4.0 * half))
+
+
+def trail_slopes(
+    *, x: float, y: float, length: float, angle: float, sigma: float, columns: FloatArray, rows: FloatArray
+) -> NDArray[np.float64]:
+    """Return the derivatives of `trail_image` with x, y, length and angle, (4, ...) for pixels of any shape."""
+    along, across = _turned(columns - x, rows - y, angle)
+    half, scale = max(abs(length), 1e-3) / 2.0, math.sqrt(2.0) * sigma
+    profile = _profile(across, sigma)
+    steps = erf((along + half) / scale) - erf((along - half) / scale)
+    ends = [np.exp(-(((along + end) / scale) ** 2)) * 2.0 / (math.sqrt(math.pi) * scale) for end in (half, -half)]
+    with_along = profile * (ends[0] - ends[1]) / (4.0 * half)
+    with_across = -across / sigma**2 * profile * steps / (4.0 * half)
+    with_half = profile * (ends[0] + ends[1] - steps / half) / (4.0 * half)
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return np.stack(
+        [
+            -cosine * with_along + sine * with_across,
+            -sine * with_along - cosine * with_across,
+            0.5 * math.copysign(1.0, length) * with_half,
+            math.radians(1.0) * (across * with_along - along * with_across),
+        ]
+    )
 
 
 def trail_of_moments(
@@ -114,6 +135,16 @@ def trail_of_moments(
     return length, np.degrees(0.5 * np.arctan2(2.0 * ixy, ixx - iyy))
 
 
+def _turned(dx: FloatArray, dy: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
+    """Return offsets along and across a direction [degree]."""
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    return dx * cosine + dy * sine, dy * cosine - dx * sine
+
+
+def _profile(across: FloatArray, sigma: float) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-0.5 * (across / sigma) ** 2) / (math.sqrt(2.0 * math.pi) * sigma))
+
+
 def _fit(
     image: FloatArray, variance: FloatArray, bad: BoolArray, sigma: float, start: tuple[float, ...]
 ) -> tuple[float, ...]:
@@ -128,23 +159,32 @@ def _fit(
         return nothing
     grid_y, grid_x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
     columns, rows = grid_x[good].astype(np.float64), grid_y[good].astype(np.float64)
-    data = np.asarray(image[box.slices][good], dtype=np.float64)
     noise = np.sqrt(np.asarray(variance[box.slices][good], dtype=np.float64))
+    data = np.asarray(image[box.slices][good], dtype=np.float64) / noise
+    given = {"sigma": sigma, "columns": columns, "rows": rows}
 
     def model(place: FloatArray) -> NDArray[np.float64]:
         at_x, at_y, size, turned = place
-        drawn = trail_image(x=at_x, y=at_y, length=size, angle=turned, sigma=sigma, columns=columns, rows=rows)
-        return np.asarray(drawn / noise)
+        return np.asarray(trail_image(x=at_x, y=at_y, length=size, angle=turned, **given) / noise)
 
     def flux_of(unit: NDArray[np.float64]) -> float:
-        return float(unit @ (data / noise)) / max(float(unit @ unit), 1e-30)
+        return float(unit @ data) / max(float(unit @ unit), 1e-30)
 
     def left(place: FloatArray) -> NDArray[np.float64]:
         unit = model(place)
-        return np.asarray(data / noise - flux_of(unit) * unit)
+        return np.asarray(data - flux_of(unit) * unit)
+
+    def slopes(place: FloatArray) -> NDArray[np.float64]:
+        unit = model(place)
+        flux = flux_of(unit)
+        at_x, at_y, size, turned = place
+        along = trail_slopes(x=at_x, y=at_y, length=size, angle=turned, **given) / noise
+        # The flux is the best one at each place: it changes, too.
+        change = along @ (data - 2.0 * flux * unit) / max(float(unit @ unit), 1e-30)
+        return np.asarray(-(flux * along + change[:, None] * unit).T)
 
     first = np.array([x, y, max(length, sigma), angle])
-    found = least_squares(left, first, x_scale=(1.0, 1.0, 1.0, 10.0), method="lm", max_nfev=_MAX_CALLS)
+    found = least_squares(left, first, slopes, x_scale=(1.0, 1.0, 1.0, 10.0), method="lm", max_nfev=_MAX_CALLS)
     unit = model(found.x)
     freedom = max(len(data) - _N_PARAMETERS, 1)
     point = left(np.array([found.x[0], found.x[1], 0.0, 0.0]))
