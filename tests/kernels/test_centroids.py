@@ -19,15 +19,16 @@ def reference(image, x, y, sigma):
     return x, y
 
 
-def measure(image, bad=None, sigma=1.5):
+def measure(image, bad=None, sigma=1.5, labels=None):
     one = np.array([25.0])
     nothing = np.zeros(image.shape, bool) if bad is None else bad
+    nobody = np.zeros(image.shape, np.int32)
     return windowed_centroids(
         image,
         np.ones_like(image),
         nothing,
-        np.zeros(image.shape, np.int32),
-        np.zeros(1, np.int64),
+        nobody if labels is None else labels,
+        np.ones(1, np.int64),
         one,
         one,
         np.array([sigma]),
@@ -50,11 +51,12 @@ def test_a_window_settles_where_the_reference_does(seed):
     np.testing.assert_allclose(values[0, :2], reference(image, 25.0, 25.0, 1.5), atol=1e-5)
 
 
-def test_a_bad_pixel_far_from_the_window_changes_nothing():
+@pytest.mark.parametrize("place", [(5, 5), (18, 18)])
+def test_a_bad_pixel_outside_the_window_changes_nothing(place):
     rows, columns = np.mgrid[:51, :51]
     image = np.exp(-0.5 * ((columns - 25.3) ** 2 + (rows - 24.8) ** 2) / 2.25)
     bad = np.zeros(image.shape, bool)
-    bad[5, 5] = True
+    bad[place] = True
 
     np.testing.assert_array_equal(measure(image)[0], measure(image, bad)[0])
 
@@ -71,3 +73,31 @@ def test_random_bad_pixels_do_not_shift_a_symmetric_source(seed):
 
     assert status[0] == OK
     np.testing.assert_allclose(values[0, :2], 25.0, atol=1e-6)
+
+
+def test_pixels_of_another_source_count_as_bad_and_its_own_do_not():
+    rng = np.random.default_rng(7)
+    rows, columns = np.mgrid[:51, :51]
+    image = np.exp(-0.5 * ((columns - 25.3) ** 2 + (rows - 24.8) ** 2) / 2.25)
+    bad, own = rng.random((2, 51, 51)) < 0.15
+    labels = np.where(bad, 2, np.where(own, 1, 0)).astype(np.int32)
+
+    np.testing.assert_array_equal(measure(image, labels=labels)[0], measure(image, bad)[0])
+
+
+@pytest.mark.parametrize("shift", [18, 21, 24])
+def test_pixels_off_the_image_count_as_bad(shift):
+    rows, columns = np.mgrid[:51, :51]
+    image = np.exp(-0.5 * ((columns - 25.3) ** 2 + (rows - 24.8) ** 2) / 2.25)
+    bad = columns < shift
+    cut, one = np.ascontiguousarray(image[:, shift:]), np.array([25.0])
+    nothing, nobody = np.zeros(cut.shape, bool), np.zeros(cut.shape, np.int32)
+    sizes = np.array([1.5]), np.array([1.5]), np.array([3.0]), 1e-7
+
+    values, status = windowed_centroids(
+        cut, np.ones_like(cut), nothing, nobody, np.ones(1, np.int64), one - shift, one, *sizes
+    )
+
+    expected, expected_status = measure(image, bad)
+    assert status[0] == expected_status[0]
+    np.testing.assert_allclose(values[0] + [shift, 0, 0, 0], expected[0], rtol=1e-9)

@@ -23,22 +23,31 @@ _MIN_ROUNDNESS = 0.1
 
 
 @njit(cache=True, nogil=True)
-def _usable(bad: NDArray[np.bool_], labels: NDArray[np.int32], own: int, row: int, col: int) -> float:
-    """Return 1 for a good pixel of the image that belongs to no other source, else 0."""
-    if row < 0 or col < 0 or row >= bad.shape[0] or col >= bad.shape[1] or bad[row, col]:
-        return 0.0
-    return 0.0 if own > 0 and labels[row, col] > 0 and labels[row, col] != own else 1.0
+def _fill_usable(
+    bad: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    own: int,
+    left: int,
+    low: int,
+    usable: NDArray[np.float64],
+) -> None:
+    """Fill a patch with 1 for the good pixels of the image that belong to no other source, else 0."""
+    for j in range(usable.shape[0]):
+        for i in range(usable.shape[1]):
+            row, col = low + j, left + i
+            usable[j, i] = 0.0
+            if 0 <= row < bad.shape[0] and 0 <= col < bad.shape[1] and not bad[row, col]:
+                foreign = own > 0 and labels[row, col] > 0 and labels[row, col] != own
+                usable[j, i] = 0.0 if foreign else 1.0
 
 
 @njit(cache=True, nogil=True)
-def _usable_between(bad: NDArray[np.bool_], labels: NDArray[np.int32], own: int, y: float, x: float) -> float:
-    """Return how usable the image is at a position between pixels, bilinearly."""
+def _between(patch: NDArray[np.float64], y: float, x: float) -> float:
+    """Return the value of a patch at a position between pixels, bilinearly."""
     row, col = int(np.floor(y)), int(np.floor(x))
     up, right = y - row, x - col
-    lower = (1.0 - right) * _usable(bad, labels, own, row, col) + right * _usable(bad, labels, own, row, col + 1)
-    upper = (1.0 - right) * _usable(bad, labels, own, row + 1, col) + right * _usable(
-        bad, labels, own, row + 1, col + 1
-    )
+    lower = (1.0 - right) * patch[row, col] + right * patch[row, col + 1]
+    upper = (1.0 - right) * patch[row + 1, col] + right * patch[row + 1, col + 1]
     return (1.0 - up) * lower + up * upper
 
 
@@ -46,48 +55,60 @@ def _usable_between(bad: NDArray[np.bool_], labels: NDArray[np.int32], own: int,
 def _window_sums(
     image: NDArray[Any],
     variance: NDArray[Any],
-    bad: NDArray[np.bool_],
-    labels: NDArray[np.int32],
-    own: int,
+    usable: NDArray[np.float64],
+    left: int,
+    low: int,
     x: float,
     y: float,
     sigma: float,
     mirrored: bool,  # noqa: FBT001 - numba kernels take no keyword-only arguments
+    profile: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> bool:
-    """Fill ``sums`` with w I, w I dx, w I dy, w I r^2, w^2 V dx^2, w^2 V dy^2, w used, w of all; tell if any is lost.
+    """Fill ``sums`` with w I, w I dx, w I dy, w I r^2, w^2 V dx^2, w^2 V dy^2, w used, w of all; False if any is lost.
 
-    With ``mirrored`` the weight of a pixel is also lost where its mirror image about the centre is unusable, so that
-    what remains is symmetric.
+    With ``mirrored`` unusable pixels are left out instead, and the weight of a pixel is also lost where its mirror
+    image about the centre is unusable, so that what remains is symmetric. The window is round, so that it is a product
+    of its ``profile`` along a row, which is filled here, and along a column.
     """
     reach = _CUT * sigma
     sums[:] = 0.0
     scale = -0.5 / (sigma * sigma)
-    lost = False
+    first = int(np.ceil(x - reach))
+    for col in range(first, int(np.floor(x + reach)) + 1):
+        profile[col - first] = np.exp(scale * (col - x) * (col - x))
     for row in range(int(np.ceil(y - reach)), int(np.floor(y + reach)) + 1):
         dy = row - y
-        for col in range(int(np.ceil(x - reach)), int(np.floor(x + reach)) + 1):
+        half = np.sqrt(reach * reach - dy * dy)
+        light = light_x = light_xx = noise = noise_xx = used = total = 0.0
+        for col in range(int(np.ceil(x - half)), int(np.floor(x + half)) + 1):
             dx = col - x
-            radius2 = dx * dx + dy * dy
-            if radius2 > reach * reach:
-                continue
-            weight = np.exp(scale * radius2)
-            sums[7] += weight
-            if _usable(bad, labels, own, row, col) == 0.0:
-                lost = True
+            weight = profile[col - first]
+            total += weight
+            if usable[row - low, col - left] == 0.0:
+                if not mirrored:
+                    return False
                 continue
             if mirrored:
-                weight *= _usable_between(bad, labels, own, y - dy, x - dx)
+                weight *= _between(usable, y - dy - low, x - dx - left)
             value = weight * image[row, col]
-            noise = weight * weight * variance[row, col]
-            sums[0] += value
-            sums[1] += value * dx
-            sums[2] += value * dy
-            sums[3] += value * radius2
-            sums[4] += noise * dx * dx
-            sums[5] += noise * dy * dy
-            sums[6] += weight
-    return lost
+            power = weight * weight * variance[row, col]
+            light += value
+            light_x += value * dx
+            light_xx += value * dx * dx
+            noise += power
+            noise_xx += power * dx * dx
+            used += weight
+        across = np.exp(scale * dy * dy)
+        sums[0] += across * light
+        sums[1] += across * light_x
+        sums[2] += across * light * dy
+        sums[3] += across * (light_xx + light * dy * dy)
+        sums[4] += across * across * noise_xx
+        sums[5] += across * across * noise * dy * dy
+        sums[6] += across * used
+        sums[7] += across * total
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -110,13 +131,16 @@ def windowed_centroid(
     reach = _CUT * sigma
     if x + reach < 0 or y + reach < 0 or x - reach > image.shape[1] - 1 or y - reach > image.shape[0] - 1:
         return x, y, np.nan, np.nan, OFF_IMAGE
+    left, low = int(np.floor(x - max_shift - reach)), int(np.floor(y - max_shift - reach))
+    side = int(np.ceil(2.0 * (max_shift + reach))) + 3
+    usable, profile = np.empty((side, side)), np.empty(side)
+    _fill_usable(bad, labels, own, left, low, usable)
     mirrored = tolerance < 0.0  # False; numba would compile every call with a literal apart
     response = 1.0 + (source_sigma / sigma) ** 2
     for _ in range(_MAX_ITERATIONS):
-        lost = _window_sums(image, variance, bad, labels, own, x, y, sigma, mirrored, sums)
-        if lost and not mirrored:
+        if not _window_sums(image, variance, usable, left, low, x, y, sigma, mirrored, profile, sums):
             mirrored = not mirrored
-            _window_sums(image, variance, bad, labels, own, x, y, sigma, mirrored, sums)
+            _window_sums(image, variance, usable, left, low, x, y, sigma, mirrored, profile, sums)
         # A window with hardly any pixels beside its middle along one axis, as on a border, knows nothing of that axis.
         narrow = mirrored and min(sums[4], sums[5]) < _MIN_ROUNDNESS * max(sums[4], sums[5])
         if sums[6] < _MIN_USED * sums[7] or narrow:
