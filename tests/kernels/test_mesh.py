@@ -7,7 +7,7 @@ import pytest
 
 from firstlight.algorithms.background import truncation_correction
 from firstlight.kernels.annulus import annulus_sky
-from firstlight.kernels.mesh import clipped_bins, crowded_start, mark_extended_outliers
+from firstlight.kernels.mesh import clipped_bins, crowded_start, mark_extended_outliers, robust_start
 from firstlight.kernels.surfaces import tensor_surface
 
 EDGES = np.array([0, 40, 90, 128])
@@ -62,6 +62,48 @@ def test_an_empty_bin_is_nan():
     assert np.isnan(sigma[0, 0])
     assert count[0, 0] == 0
     assert np.isfinite(mean[1:, 1:]).all()
+
+
+def test_a_sky_far_above_its_noise_loses_nothing_to_single_precision():
+    rng = np.random.default_rng(7)
+    image = rng.normal(60_000.0, 1.0, (128, 128)).astype(np.float32)
+
+    mean, sigma, _ = clipped_bins(image, image < 0, EDGES, EDGES, 10.0, 1.0, 3, EVERY_ROW)
+
+    rounding_of_a_pixel = 2.0**-9
+    assert mean[0, 0] == pytest.approx(image[:40, :40].mean(dtype=float), abs=rounding_of_a_pixel / 40)
+    assert sigma[0, 0] == pytest.approx(image[:40, :40].std(dtype=float), abs=rounding_of_a_pixel / 40)
+
+
+def test_blanks_too_large_for_a_square_do_not_reach_the_sky():
+    image = np.full((128, 128), 5.0, dtype=np.float32)
+    image[::9, ::9] = -1e30
+    image[1::9, ::9] = 6.0
+
+    mean, _, _ = clipped_bins(image, image > 99, EDGES, EDGES, 3.0, truncation_correction(3.0), 5, EVERY_ROW)
+
+    np.testing.assert_allclose(mean, 5.0, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.random.default_rng(8).normal(0.0, 1.0, 301),
+        np.random.default_rng(9).integers(-2, 3, 400),
+        np.r_[-1e30, np.linspace(-1.0, 1.0, 99), 1e30],
+        np.full(50, 7.0),
+        np.array([3.0]),
+    ],
+    ids=["noise", "counts", "blanks", "constant", "one pixel"],
+)
+def test_the_start_holds_pixels_that_sorting_would_find(pixels):
+    ordered = np.sort(pixels.astype(np.float32)).astype(float)
+    low, middle, high = (ordered[int(share * len(ordered))] for share in (0.1587, 0.5, 0.8413))
+
+    found = robust_start(pixels.astype(np.float32))
+
+    assert found[:2] == (middle, middle - low)
+    assert found[2] == pytest.approx((high - middle) / (middle - low) if middle > low else 1.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6])

@@ -13,19 +13,26 @@ from firstlight.kernels.arrays import Whole
 _START_SAMPLE = 400
 _MODE_SAMPLE = 4000
 _MODE_STOP = 40
+_PIECE = 1024
 _OUTSIDE_ONE_SIGMA = 0.3173
 _CROWDED_SKEWNESS = 2.0
 _CROWDED_CLIP = 1.0
 
 
 @njit(cache=True, nogil=True)
-def _sorted_sample(pixels: NDArray[np.float32], size: Whole) -> NDArray[np.float32]:
-    """Return about ``size`` evenly drawn pixels in ascending order (Shell 1959; np.sort takes seconds to compile)."""
+def _thinned(pixels: NDArray[np.float32], size: Whole) -> NDArray[np.float32]:
+    """Return about ``size`` evenly drawn pixels."""
     step = max(1, pixels.size // size)
-    n = (pixels.size + step - 1) // step
-    sample = np.empty(n, dtype=np.float32)
-    for i in range(n):
+    sample = np.empty((pixels.size + step - 1) // step, dtype=np.float32)
+    for i in range(sample.size):
         sample[i] = pixels[i * step]
+    return sample
+
+
+@njit(cache=True, nogil=True)
+def _sort(sample: NDArray[np.float32]) -> None:
+    """Bring some pixels into ascending order (Shell 1959; np.sort takes seconds to compile)."""
+    n = sample.size
     gap = 1
     while gap < n // 3:
         gap = 3 * gap + 1
@@ -38,7 +45,33 @@ def _sorted_sample(pixels: NDArray[np.float32], size: Whole) -> NDArray[np.float
                 j -= gap
             sample[j] = value
         gap //= 3
-    return sample
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+def _reaches(sample: NDArray[np.float32], value: np.float32, rank: int) -> bool:
+    """Return whether more than ``rank`` pixels are at most ``value``."""
+    count = np.float32(0.0)
+    for i in range(sample.size):
+        count += np.float32(1.0) if sample[i] <= value else np.float32(0.0)
+    return bool(count > rank)
+
+
+@njit(cache=True, nogil=True)
+def _ranked(sample: NDArray[np.float32], rank: int, low: np.float32, high: np.float32) -> np.float32:
+    """Return the pixel that ``rank`` others precede, which lies from ``low`` to ``high``.
+
+    Halving the interval until no number is left between its ends finds it exactly; counting is faster than sorting.
+    """
+    if _reaches(sample, low, rank):
+        return low
+    while True:
+        middle = np.float32(0.5) * low + np.float32(0.5) * high
+        if not low < middle < high:
+            return high
+        if _reaches(sample, middle, rank):
+            high = middle
+        else:
+            low = middle
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -47,17 +80,23 @@ def robust_start(pixels: NDArray[np.float32]) -> tuple[float, float, float]:
 
     Stars lie above the sky, so the half below is the cleaner one.
     """
-    ordered = _sorted_sample(pixels, np.int64(_START_SAMPLE))
-    n = ordered.size
-    middle = np.float64(ordered[n // 2])
-    below, above = middle - float(ordered[int(0.1587 * n)]), float(ordered[int(0.8413 * n)]) - middle
+    sample = _thinned(pixels, np.int64(_START_SAMPLE))
+    n = sample.size
+    least, most = sample[0], sample[0]
+    for i in range(1, n):
+        least, most = min(least, sample[i]), max(most, sample[i])
+    median = _ranked(sample, n // 2, least, most)
+    middle = np.float64(median)
+    below = middle - np.float64(_ranked(sample, int(0.1587 * n), least, median))
+    above = np.float64(_ranked(sample, int(0.8413 * n), median, most)) - middle
     return middle, below, above / below if below > 0.0 else 1.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
     """Return the mode of a thinned sample (half-sample mode, Robertson & Cryer 1974) and the scatter below it."""
-    ordered = _sorted_sample(pixels, np.int64(_MODE_SAMPLE))
+    ordered = _thinned(pixels, np.int64(_MODE_SAMPLE))
+    _sort(ordered)
     first, last = 0, ordered.size
     while last - first > _MODE_STOP:
         half = (last - first + 1) // 2
@@ -73,28 +112,36 @@ def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[int, float, float]:
-    """Return number, mean and variance of the pixels within ``reach`` of ``center``."""
-    count = 0
-    total = 0.0
-    square = 0.0
-    for i in range(pixels.size):
-        delta = np.float64(pixels[i]) - center
-        inside = abs(delta) <= reach
-        used = delta if inside else 0.0
-        count += 1 if inside else 0
-        total += used
-        square += used * used
-    if count == 0:
-        return 0, center, 0.0
+def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[float, float, float]:
+    """Return number, mean and variance of the pixels within ``reach`` of ``center``.
+
+    The sums are taken in single precision over short pieces, as many pixels at a time as the processor can.
+    """
+    middle, limit = np.float32(center), np.float32(reach)
+    count, total, square = 0.0, 0.0, 0.0
+    for start in range(0, pixels.size, _PIECE):
+        piece = pixels[start : start + _PIECE]
+        some, part, part_square = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for i in range(piece.size):
+            delta = piece[i] - middle
+            inside = abs(delta) <= limit
+            used = delta if inside else np.float32(0.0)
+            some += np.float32(1.0) if inside else np.float32(0.0)
+            part += used
+            part_square += used * used
+        count += np.float64(some)
+        total += np.float64(part)
+        square += np.float64(part_square)
+    if count == 0.0:
+        return 0.0, center, 0.0
     mean = total / count
-    return count, center + mean, max(0.0, square / count - mean * mean)
+    return count, np.float64(middle) + mean, max(0.0, square / count - mean * mean)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def clipped_statistics(
     pixels: NDArray[np.float32], n_sigma: float, correction: float, iterations: int
-) -> tuple[float, float, int]:
+) -> tuple[float, float, float]:
     """Return clipped mean, standard deviation and number of pixels; mode and scatter below it where stars prevail."""
     center, sigma, skewness = robust_start(pixels)
     if skewness > _CROWDED_SKEWNESS:
@@ -102,16 +149,35 @@ def clipped_statistics(
         kept, mean, _ = clip_once(pixels, center, _CROWDED_CLIP * sigma)
         return mean, sigma, kept
     if not sigma > 0.0:
-        # Most pixels have one value: counts coarser than the noise.
-        _, _, variance = clip_once(pixels, center, np.inf)
-        sigma = np.sqrt(variance)
-    count = pixels.size
+        # Most pixels have one value: counts coarser than the noise. Blanks may be too large for single precision.
+        square = 0.0
+        for i in range(pixels.size):
+            square += (pixels[i] - center) ** 2
+        sigma = np.sqrt(square / pixels.size)
+    count = float(pixels.size)
     for _ in range(iterations):
         kept, mean, variance = clip_once(pixels, center, n_sigma * sigma)
-        if kept == 0 or variance == 0.0:
+        if kept == 0.0 or variance == 0.0:
             break
         count, center, sigma = kept, mean, correction * np.sqrt(variance)
     return center, sigma, count
+
+
+@njit(cache=True, nogil=True)
+def _share_out(
+    values: NDArray[Any],
+    flags: NDArray[np.bool_],
+    x_edges: NDArray[np.int64],
+    good: NDArray[np.float32],
+    stop: NDArray[np.int64],
+) -> None:
+    """Append the good pixels of a row to those of each bin, which end at ``stop``."""
+    for i in range(stop.size):
+        n = stop[i]
+        for col in range(x_edges[i], x_edges[i + 1]):
+            good[n] = values[col]
+            n += 0 if flags[col] else 1
+        stop[i] = n
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -151,25 +217,20 @@ def clipped_bins(
     tallest = 0
     for j in range(y_edges.size - 1):
         tallest = max(tallest, y_edges[j + 1] - y_edges[j])
-    widest = 0
-    for i in range(x_edges.size - 1):
-        widest = max(widest, x_edges[i + 1] - x_edges[i])
-    buffer = np.empty(tallest * widest, dtype=np.float32)
+    good = np.empty(tallest * image.shape[1], dtype=np.float32)
+    stop = np.empty(x_edges.size - 1, dtype=np.int64)
     for j in range(y_edges.size - 1):
-        for i in range(x_edges.size - 1):
-            size = 0
-            for row in range(y_edges[j], y_edges[j + 1]):
-                if not rows[row]:
-                    continue
-                values, flags = image[row], bad[row]
-                for col in range(x_edges[i], x_edges[i + 1]):
-                    if not flags[col]:
-                        buffer[size] = values[col]
-                        size += 1
-            if size == 0:
-                continue
-            center, sigma, count = clipped_statistics(buffer[:size], n_sigma, correction, iterations)
-            statistics[0, j, i], statistics[1, j, i], statistics[2, j, i] = center, sigma, count
+        for i in range(stop.size):
+            stop[i] = tallest * x_edges[i]
+        # Memory is read in its order: whole rows, each shared out to the bins.
+        for row in range(y_edges[j], y_edges[j + 1]):
+            if rows[row]:
+                _share_out(image[row], bad[row], x_edges, good, stop)
+        for i in range(stop.size):
+            pixels = good[tallest * x_edges[i] : stop[i]]
+            if pixels.size > 0:
+                center, sigma, count = clipped_statistics(pixels, n_sigma, correction, iterations)
+                statistics[0, j, i], statistics[1, j, i], statistics[2, j, i] = center, sigma, count
     return statistics
 
 
@@ -194,25 +255,24 @@ def _sum_columns(
             number[col] += np.float32(1.0) if good else np.float32(0.0)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _find_outliers(
-    total: NDArray[np.float32],
-    number: NDArray[np.float32],
-    limit: NDArray[np.float32],
-    reach: int,
-    outlier: NDArray[np.bool_],
-) -> bool:
-    """Mark the columns around which the box sum is further from zero than its noise allows; True if there are any."""
-    found = 0
-    for col in range(reach, total.size - reach):
-        box = np.float32(0.0)
-        n = np.float32(0.0)
-        for step in range(-reach, reach + 1):
-            box += total[col + step]
-            n += number[col + step]
-        outlier[col] = box * box > limit[col] * n
-        found += outlier[col]
-    return found > 0
+@njit(cache=True, nogil=True)
+def _sum_along(columns: NDArray[np.float32], box: NDArray[np.float32]) -> None:
+    """Sum neighbouring columns, so many that their sums are as many as ``box`` can hold."""
+    box[:] = 0.0
+    for step in range(columns.size - box.size + 1):
+        shifted = columns[step : step + box.size]
+        for col in range(box.size):
+            box[col] += shifted[col]
+
+
+@njit(cache=True, nogil=True)
+def _grow_along(outlier: NDArray[np.bool_], grow: int, grown: NDArray[np.bool_]) -> None:
+    """Mark the columns no further than ``grow`` from a marked one."""
+    grown[:] = False
+    for step in range(-grow, grow + 1):
+        source, target = outlier[max(0, step) :], grown[max(0, -step) :]
+        for col in range(outlier.size - abs(step)):
+            target[col] |= source[col]
 
 
 def mark_extended_outliers(
@@ -276,7 +336,11 @@ def _mark_outliers(
     number = np.zeros(nx, dtype=np.float32)
     level = np.empty(nx, dtype=np.float32)
     limit = np.empty(nx, dtype=np.float32)
+    width = max(0, nx - 2 * reach)
+    box, box_number = np.empty(width, dtype=np.float32), np.empty(width, dtype=np.float32)
     outlier = np.zeros(nx, dtype=np.bool_)
+    inner, inner_limit = outlier[reach : reach + width], limit[reach : reach + width]
+    grown = np.zeros(nx, dtype=np.bool_)
     bin_row = -1
     for row in range(ny):
         if row == y_edges[bin_row + 1]:
@@ -287,13 +351,12 @@ def _mark_outliers(
         if not rows[row]:
             continue
         _sum_columns(image, bad, level, max(0, row - reach), min(ny, row + reach + 1), total, number)
-        if _find_outliers(total, number, limit, reach, outlier):
-            done = 0
+        _sum_along(total, box)
+        _sum_along(number, box_number)
+        for col in range(box.size):
+            inner[col] = box[col] * box[col] > inner_limit[col] * box_number[col]
+        _grow_along(outlier, grow, grown)
+        for near in range(max(0, row - grow), min(ny, row + grow + 1)):
+            flags = marked[near]
             for col in range(nx):
-                if not outlier[col]:
-                    continue
-                first, stop = max(done, col - grow), min(nx, col + grow + 1)
-                for near_row in range(max(0, row - grow), min(ny, row + grow + 1)):
-                    for near_col in range(first, stop):
-                        marked[near_row, near_col] = True
-                done = stop
+                flags[col] |= grown[col]
