@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +15,9 @@ _SAMPLE = 1_000_000
 
 _OUTLIER = 4.0
 """Pixels further out are sources and say nothing of the noise [standard deviation]."""
+
+_LINES_AT_ONCE = 64
+"""So many lines are copied and sorted while they are in the cache."""
 
 
 def line_levels(
@@ -32,7 +33,7 @@ def line_levels(
     Parameters
     ----------
     image, variance : (ny, nx)
-        Without stars and sky.
+        Without stars and sky; finite where not bad.
     bad : (ny, nx)
         Pixels that do not count.
     axis
@@ -47,19 +48,17 @@ def line_levels(
     levels : (lines,)
         In the unit of the image.
     """
-    count = (~bad).sum(axis=axis)
+    if axis == 0:
+        image, variance, bad = image.T, variance.T, bad.T
+    count, median, mean_variance = _told_by_lines(image, variance, bad)
     known = count >= max(min_pixels, 1)
     levels = np.zeros(len(count))
     if not known.any():
         return levels
-    good = ~bad
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # lines without any pixel
-        median = np.nanmedian(np.where(good, image, np.nan), axis=axis)[known].astype(np.float64)
-    mean_variance = variance.sum(axis=axis, where=good, dtype=np.float64)[known] / count[known]
-    level = np.zeros(len(count))
-    level[known] = median
-    scale = _noise_along(image - np.expand_dims(level, axis), variance, good & np.expand_dims(known, axis), axis)
+    every = slice(None, None, max(1, image.size // _SAMPLE))
+    level = np.where(known, median, 0.0)[every, None]
+    scale = _noise_along(image[every] - level, variance[every], ~bad[every] & known[every, None])
+    median, mean_variance = median[known], mean_variance[known]
     noise = _MEDIAN_NOISE * scale * mean_variance / count[known]
     excess = float(np.mean(median**2 / noise)) - 1.0
     if excess < min_excess * np.sqrt(2.0 / len(median)):
@@ -69,14 +68,30 @@ def line_levels(
     return levels
 
 
-def _noise_along(image: FloatArray, variance: FloatArray, good: BoolArray, axis: int) -> float:
-    """Return what the noise of a mean along a line is over that of white noise of the stated variance, squared."""
-    step = max(1, image.size // _SAMPLE)
-    every = (slice(None, None, step), slice(None)) if axis == 1 else (slice(None), slice(None, None, step))
+def _told_by_lines(
+    image: FloatArray, variance: FloatArray, bad: BoolArray
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return number, median and mean variance of the pixels of each row that count; 0 where none does."""
+    count = np.empty(len(image), dtype=np.int64)
+    median, mean_variance = np.zeros((2, len(image)))
+    for start in range(0, len(image), _LINES_AT_ONCE):
+        rows = slice(start, start + _LINES_AT_ONCE)
+        unused = np.ascontiguousarray(bad[rows])
+        count[rows] = unused.shape[1] - np.count_nonzero(unused, axis=1)
+        values, noise = (np.array(plane[rows], order="C") for plane in (image, variance))
+        values[unused], noise[unused] = np.inf, 0.0
+        values.sort(axis=1)
+        least = np.maximum(count[rows], 1)
+        middle = [np.take_along_axis(values, at[:, None], axis=1)[:, 0] for at in ((least - 1) // 2, least // 2)]
+        median[rows] = np.where(count[rows] > 0, 0.5 * (middle[0] + middle[1]), 0.0)
+        mean_variance[rows] = noise.sum(axis=1, dtype=np.float64) / least
+    return count, median, mean_variance
+
+
+def _noise_along(image: FloatArray, variance: FloatArray, good: BoolArray) -> float:
+    """Return what the noise of a mean along a row is over that of white noise of the stated variance, squared."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        pulls = np.where(good[every], image[every] / np.sqrt(variance[every]), np.nan)
-    if axis == 0:
-        pulls = pulls.T
+        pulls = np.where(good, image / np.sqrt(variance), np.nan)
     scatter = 1.4826 * float(np.nanmedian(np.abs(pulls)))
     if not scatter > 0.0:
         return 1.0

@@ -108,7 +108,10 @@ class ChebyshevField:
             np.arange(start, stop) for start, stop in ((self.box.x0, self.box.x1), (self.box.y0, self.box.y1))
         )
         u, v = _scaled(self.box, columns.astype(np.float64), rows.astype(np.float64))
-        return np.asarray(chebyshev.chebgrid2d(v, u, self.coefficients))
+        along_y, along_x = (
+            chebyshev.chebvander(at, count - 1) for at, count in zip((v, u), self.coefficients.shape, strict=True)
+        )
+        return np.asarray((along_y @ self.coefficients) @ along_x.T)
 
     def mean(self) -> float:
         """Return the mean over the area of the box."""
