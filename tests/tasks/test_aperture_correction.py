@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.table import Table
 
+from firstlight.algorithms.psf_compose import compose_psf
+from firstlight.algorithms.psf_moffat import Domain, MoffatField
+from firstlight.algorithms.psf_residual import start_residual
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import subtask
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap, BrightnessTerm
@@ -22,7 +26,7 @@ from firstlight.tasks.detect import MatchedFilterDetectTask
 from firstlight.tasks.measure import PluginMeasureTask
 from firstlight.tasks.psf import PixelPsfTask
 
-from .frames import PSF, members, star_exposure
+from .frames import PSF, exposure_of, members, star_exposure
 
 RADIUS = 6.0
 FLAT = ChebyshevField(Box(0, 0, 600, 400), np.array([[1.01]]))
@@ -238,6 +242,32 @@ def test_the_tophat_is_blind_to_the_sky(measured):
     change = (after.flux - before.flux) / before.normalization
     assert np.abs(change).max() < 0.01 * 20.0 * area
     assert before.normalization == pytest.approx(1.0, abs=0.2)
+
+
+def test_the_factor_follows_the_share_of_light_on_the_stamp_where_stars_are_too_few_to_show_it():
+    coefficients = np.zeros((3, 3))
+    coefficients[0] = np.log(2.0), 0.05, 0.2  # the logarithm of the width, wider towards large y
+    field = MoffatField(coefficients, 1 / 2.5, Domain(-0.5, 599.5, -0.5, 599.5))
+    nothing = start_residual(order=0, fwhm=2.0, radius=9, peak=0.2)
+    psf = compose_psf(field, nothing, radius=9, average_position=(300.0, 300.0)).psf
+    x, y = (axis.ravel() for axis in np.meshgrid([60.0, 540.0], [50.0, 250.0, 550.0]))
+    total = np.full(6, 1e5)
+    on_stamp, in_circle = (
+        total * [share(a, b) for a, b in zip(x, y, strict=True)]
+        for share in (lambda a, b: psf.stamp_fraction(x=a, y=b), lambda a, b: psf.aperture_flux(RADIUS, x=a, y=b))
+    )
+    one, none = np.ones(6), np.zeros(6, bool)
+    stars = Table({"x": x, "y": y, "snr": 300 * one, "psf_chi2": one, "calib_psf_candidate": ~none})
+    stars["psf_inst_flux"], stars["aper_inst_flux"] = on_stamp * u.ct, in_circle * u.ct
+    stars["psf_inst_flux_err"] = stars["aper_inst_flux_err"] = 300.0 * one * u.ct
+    stars["psf_flux_flag"] = stars["aper_flux_flag"] = none
+    exposure = exposure_of(np.zeros((600, 600)), psf=psf)
+
+    found = task_with().run(exposure, stars, aperture_radius=RADIUS)
+    corrected = with_total_flux(stars, exposure.replace(aperture_corrections=found.corrections))
+
+    assert np.ptp(on_stamp / total) > 0.005
+    np.testing.assert_allclose(corrected["calib_inst_flux"], total, rtol=5e-4)
 
 
 @every_calibration_flux

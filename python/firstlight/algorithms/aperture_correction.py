@@ -16,7 +16,8 @@ from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _SIGMA_PER_MAD = 1.4826
 _STARS_PER_TERM = 3
-_SHARE_NODES = 5
+_SHARE_ORDER = 3
+_PHASES = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125))
 _LEAST_FOR_OFFSET = 20
 _LEAST_SPAN = 4.0
 _STRONG_EVIDENCE = 10.0
@@ -55,6 +56,19 @@ class FluxRatioField:
     offset: float = 0.0
     crowding: float = 0.0
     slope: float = 0.0
+
+    def over(self, share: ChebyshevField) -> FluxRatioField:
+        """Return the ratio of the whole to the flux, where this is that of a ``share`` of it, which changes little."""
+        mean = share.mean()
+        return replace(
+            self,
+            field=quotient(self.field, share),
+            scatter=self.scatter / mean,
+            error=self.error / mean,
+            offset=self.offset / mean,
+            crowding=self.crowding / mean,
+            slope=self.slope / mean,
+        )
 
 
 def fit_flux_ratio(
@@ -148,7 +162,10 @@ def fit_flux_ratio(
 
 
 def aperture_share(psf: Psf, radius: float, *, box: Box) -> ChebyshevField:
-    """Return the share of the total flux of a star inside an aperture, as a field of second order over an image.
+    """Return the share of the total flux of a star inside an aperture, as a field over an image.
+
+    At each place it is the mean over stars that lie differently on their pixels: on undersampled images those shares
+    differ by a thousandth.
 
     Parameters
     ----------
@@ -159,23 +176,41 @@ def aperture_share(psf: Psf, radius: float, *, box: Box) -> ChebyshevField:
     box
         The image.
     """
-    steps = np.linspace(0.0, 1.0, _SHARE_NODES)
-    y, x = (
-        axis.ravel()
-        for axis in np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
-    )
-    share = [psf.aperture_flux(radius, x=a, y=b) for a, b in zip(x, y, strict=True)]
-    return ChebyshevField.fit(np.array(share), x=x, y=y, box=box, order=2)
+    x, y = _nodes(box, order=_SHARE_ORDER)
+    share = [
+        np.mean([psf.aperture_flux(radius, x=np.rint(a) + dx, y=np.rint(b) + dy) for dx, dy in _PHASES])
+        for a, b in zip(x, y, strict=True)
+    ]
+    return ChebyshevField.fit(share, x=x, y=y, box=box, order=_SHARE_ORDER)
 
 
-def inverse_field(field: ChebyshevField) -> ChebyshevField:
-    """Return one over a field that changes little, as a field of second order."""
-    box, steps = field.box, np.linspace(0.0, 1.0, _SHARE_NODES)
-    y, x = (
-        axis.ravel()
-        for axis in np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
-    )
-    return ChebyshevField.fit(1.0 / field.evaluate(x=x, y=y), x=x, y=y, box=box, order=2)
+def stamp_share(psf: Psf, *, box: Box) -> ChebyshevField:
+    """Return the share of the total flux of a star on its stamp, as a field over an image.
+
+    Parameters
+    ----------
+    psf
+        With its wings.
+    box
+        The image.
+    """
+    x, y = _nodes(box, order=_SHARE_ORDER)
+    share = [psf.stamp_fraction(x=a, y=b) for a, b in zip(x, y, strict=True)]
+    return ChebyshevField.fit(share, x=x, y=y, box=box, order=_SHARE_ORDER)
+
+
+def quotient(field: ChebyshevField, other: ChebyshevField) -> ChebyshevField:
+    """Return one field over another that changes little, as a field of the higher of their orders."""
+    order = max(*field.coefficients.shape, *other.coefficients.shape) - 1
+    x, y = _nodes(field.box, order=order)
+    return ChebyshevField.fit(field.evaluate(x=x, y=y) / other.evaluate(x=x, y=y), x=x, y=y, box=field.box, order=order)
+
+
+def _nodes(box: Box, *, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places from edge to edge of an image, x and y [pixel], that carry a field of an order."""
+    steps = np.linspace(0.0, 1.0, order + 2)
+    y, x = np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
+    return x.ravel(), y.ravel()
 
 
 @dataclass(frozen=True)

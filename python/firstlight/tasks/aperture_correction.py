@@ -12,12 +12,19 @@ from astropy.table import Column, Table
 from pydantic import Field, NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.aperture_correction import FluxRatioField, aperture_share, fit_flux_ratio, inverse_field
+from firstlight.algorithms.aperture_correction import (
+    FluxRatioField,
+    aperture_share,
+    fit_flux_ratio,
+    quotient,
+    stamp_share,
+)
 from firstlight.algorithms.psf_stars import find_misfits
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Gate, Struct, Subtask, Task, subtask
 from firstlight.images.aperture_correction import ApertureCorrection, ApertureCorrectionMap, BrightnessTerm
 from firstlight.images.exposure import Exposure
+from firstlight.images.fields import ChebyshevField
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.tasks.calibration_flux import (
     ApertureCalibrationFluxTask,
@@ -133,6 +140,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
     """Compares every flux of bright stars with their total flux, the light beyond the calibration aperture included.
 
     Each factor is a smooth field over the image, as far as the stars support one (compare LSST `MeasureApCorrTask`).
+    That of the PSF flux follows the share of the light on the stamp of the model; the stars show what differs from it.
     Light in the aperture that does not depend on the star, from neighbours and sky, is told apart by stars of different
     brightness. What the detector does to them, brighter stars wider (Antilogus et al. 2014, JINST 9, C03048) and some
     charge of each left behind in the readout (Lacroix et al. 2025, A&A 694, A5, of ZTF), is told by them too and
@@ -164,7 +172,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         return ApertureCorrectionResult(
             corrections=ApertureCorrectionMap(
                 {
-                    "aper": ApertureCorrection(inverse_field(share)),
+                    "aper": ApertureCorrection(quotient(ChebyshevField.constant(1.0, box=share.box), share)),
                     **{name: ApertureCorrection(each.field, error=each.error) for name, each in fits.items()},
                     CALIBRATED: ApertureCorrection(fit.field, error=fit.error, brightness=term),
                 }
@@ -215,11 +223,13 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         flag = total.flag | _flag(stars, f"{name}_flux_flag")
         with np.errstate(divide="ignore", invalid="ignore"):
             error = np.hypot(total.flux_err / np.abs(flux), self.config.floor)
-        return fit_flux_ratio(
+        x, y = np.asarray(stars["x"]), np.asarray(stars["y"])
+        share = self._known_share(name, exposure)
+        fit = fit_flux_ratio(
             np.where(flag, np.nan, flux),
-            reference=total.flux,
-            x=np.asarray(stars["x"]),
-            y=np.asarray(stars["y"]),
+            reference=total.flux * share.evaluate(x=x, y=y),
+            x=x,
+            y=y,
             box=exposure.box,
             error=error,
             order=self.config.order,
@@ -229,6 +239,13 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
             crowded=crowded,
             with_slope=self.config.brightness and name == CALIBRATED,
         )
+        return fit.over(share)
+
+    def _known_share(self, name: str, exposure: Exposure) -> ChebyshevField:
+        """Return the share of the total flux that a flux holds by the model, of which the stars show the rest."""
+        if name == CALIBRATED and exposure.psf is not None:
+            return stamp_share(exposure.psf, box=exposure.box)
+        return ChebyshevField.constant(1.0, box=exposure.box)
 
     def _is_crowded(self, sources: Table) -> bool:
         return len(sources) > 0 and float(np.mean(_flag(sources, "blended"))) >= self.config.crowded_share
