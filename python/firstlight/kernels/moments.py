@@ -49,7 +49,10 @@ def _weighted_sums(
     sums: NDArray[np.float64],
     amplitude: float,
 ) -> bool:
-    """Fill ``sums`` with the weighted sums of orders 0 to 2 and the masked share of the weight; False off the image."""
+    """Fill ``sums`` with the weighted sums of orders 0 to 2 and the masked share of the weight; False off the image.
+
+    Along a row the ratio of the weight from one pixel to the next changes by a constant factor.
+    """
     scale = _weight_scale(state)
     x, y, wxx, wyy, wxy = state[0], state[1], scale * state[2], scale * state[3], scale * state[4]
     det = wxx * wyy - wxy * wxy
@@ -60,26 +63,35 @@ def _weighted_sums(
     if left > right or low > high:
         return False
     s0 = sx = sy = sxx = syy = sxy = lost = total = 0.0
+    change = np.exp(-a)
     for row in range(low, high + 1):
         dy = row - y
-        for col in range(left, right + 1):
+        middle, half = x - b * dy / a, np.sqrt(max(0.0, _CUT * _CUT * a - dy * dy / det)) / a
+        light = light_x = light_xx = 0.0
+        first = max(left, int(np.ceil(middle - half)))
+        dx = first - x
+        weight = np.exp(-0.5 * (a * dx * dx + 2.0 * b * dx * dy + c * dy * dy))
+        ratio = np.exp(-0.5 * a * (2.0 * dx + 1.0) - b * dy)
+        for col in range(first, min(right, int(np.floor(middle + half))) + 1):
             dx = col - x
-            rho2 = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
-            if rho2 > _CUT * _CUT:
-                continue
-            weight = np.exp(-0.5 * rho2)
             total += weight
             if bad[row, col] or _foreign(labels[row, col], own):
+                rho2 = a * dx * dx + 2.0 * b * dx * dy + c * dy * dy
                 value = weight * amplitude * np.exp(-0.5 * scale * rho2)
                 lost += weight
             else:
                 value = weight * image[row, col]
-            s0 += value
-            sx += value * dx
-            sy += value * dy
-            sxx += value * dx * dx
-            syy += value * dy * dy
-            sxy += value * dx * dy
+            light += value
+            light_x += value * dx
+            light_xx += value * dx * dx
+            weight *= ratio
+            ratio *= change
+        s0 += light
+        sx += light_x
+        sy += light * dy
+        sxx += light_xx
+        syy += light * dy * dy
+        sxy += light_x * dy
     sums[0], sums[1], sums[2], sums[3], sums[4], sums[5] = s0, sx, sy, sxx, syy, sxy
     sums[6] = lost / total if total > 0.0 else 1.0
     return True
