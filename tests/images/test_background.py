@@ -40,6 +40,17 @@ def test_the_surface_at_chosen_rows_and_columns_is_that_of_the_whole_image(metho
     np.testing.assert_array_equal(part, model.evaluate()[np.ix_(rows.astype(int), columns.astype(int))])
 
 
+@pytest.mark.parametrize("method", ["chebyshev", "spline"])
+def test_a_model_taken_off_an_image_leaves_the_image_minus_its_surface(method):
+    model = make_model(method)
+    image = np.random.default_rng(6).normal(300.0, 7.0, SHAPE).astype(np.float32)
+
+    left = model.subtracted_from(image)
+
+    assert left.dtype == np.float32
+    np.testing.assert_array_equal(left, image - model.evaluate())
+
+
 def test_image_plus_background_is_the_input_to_float32_rounding():
     rng = np.random.default_rng(5)
     image = rng.normal(300.0, 7.0, SHAPE).astype(np.float32)

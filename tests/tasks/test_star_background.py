@@ -27,8 +27,8 @@ def first_steps(*, flux=(1e3, 3e5), shape=SHAPE, spacing=60, psf=WIDE):
     """Return the raw image and an exposure with a first sky subtracted and stars detected."""
     raw = add_stars(sky_of(shape) + noise(shape), grid_of_stars(shape, spacing=spacing, flux=flux), psf=psf)
     exposure = exposure_of(raw)
-    sky = MeshBackgroundTask().run(exposure)
-    exposure = exposure.replace(image=exposure.image - sky.image, background=BackgroundList([sky.background]))
+    sky = MeshBackgroundTask().run(exposure).background
+    exposure = exposure.replace(image=sky.subtracted_from(exposure.image), background=BackgroundList([sky]))
     return raw, MatchedFilterDetectTask().run(exposure).exposure
 
 

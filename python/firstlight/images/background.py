@@ -15,6 +15,7 @@ from firstlight.kernels.arrays import FloatArray
 from firstlight.kernels.surfaces import tensor_surface
 
 Surface = Literal["chebyshev", "spline"]
+_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,15 @@ class MeshBackground:
         ny, nx = self.shape
         return self._surface(np.arange(ny, dtype=np.float64), np.arange(nx, dtype=np.float64))
 
+    def subtracted_from(self, image: FloatArray) -> NDArray[np.float32]:
+        """Return ``image`` minus the surface, float32 [y, x], without ever holding the whole surface."""
+        rows, columns = self._factors(*(np.arange(length, dtype=np.float64) for length in self.shape))
+        difference = np.empty(self.shape, dtype=np.float32)
+        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
+            block = slice(start, start + _ROWS_AT_ONCE)
+            np.subtract(image[block], tensor_surface(rows[block], columns), out=difference[block])
+        return difference
+
     def evaluate_grid(self, *, x: FloatArray, y: FloatArray) -> NDArray[np.float32]:
         """Return the surface at every pair of the rows ``y`` and the columns ``x`` [pixel]."""
         return self._surface(np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64))
@@ -94,11 +104,17 @@ class MeshBackground:
         )
 
     def _surface(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float32]:
+        return tensor_surface(*self._factors(y, x))
+
+    def _factors(
+        self, y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the matrices over rows and over columns whose product is the surface."""
         basis, counts = chebyshev_basis, self.coefficients.shape
         if self.method == "spline":
             basis, counts = _spline_basis, self.values.shape
         rows, columns = basis(y, self.shape[0], counts[0]), basis(x, self.shape[1], counts[1])
-        return tensor_surface(rows, self.coefficients @ columns.T)
+        return rows, self.coefficients @ columns.T
 
 
 class BackgroundList(Sequence[MeshBackground]):

@@ -121,8 +121,8 @@ class PatternAlignTask(AlignTask[PatternAlignConfig]):
 
     def _stars(self, exposure: Exposure) -> StarPositions:
         """Find the stars of an exposure that may still have its sky."""
-        sky = self.background.run(exposure)
-        flat = exposure.replace(image=exposure.image - sky.image)
+        sky = self.background.run(exposure).background
+        flat = exposure.replace(image=sky.subtracted_from(exposure.image))
         seeing = self.seeing.run(flat)
         found = self.detection.run(flat.replace(psf=seeing.psf)).detections
         chosen = np.flatnonzero(~found.edge & ~found.sky & (found.peak_snr > 0))[: self.config.max_stars]

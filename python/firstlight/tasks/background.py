@@ -14,7 +14,7 @@ from firstlight.algorithms.background import fit_mesh_background
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.background import MeshBackground
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import BoolArray
 
 IGNORED_PLANES = ("BAD", "EDGE", "DETECTED", "DETECTED_NEGATIVE", "NO_DATA", "SAT", "CR", "STREAK")
 SOURCE_PLANES = ("DETECTED", "DETECTED_NEGATIVE")
@@ -26,9 +26,6 @@ class BackgroundResult(Struct):
 
     background: MeshBackground
     """Model of the sky, in the unit of the exposure."""
-
-    image: FloatArray
-    """The model evaluated on the pixels, float32 [y, x]."""
 
     masked: BoolArray | None = None
     """Pixels that were left out [y, x], where the task chose them itself."""
@@ -107,7 +104,7 @@ class MeshBackgroundTask(BackgroundTask[MeshBackgroundConfig]):
             extended_passes=self.config.extended_passes if sources_left_out else 0,
         )
         self.log.info("background", sky=model.level, bin_size=self.config.bin_size)
-        return BackgroundResult(background=model, image=model.evaluate())
+        return BackgroundResult(background=model)
 
 
 class ConstantBackgroundTask(BackgroundTask):
@@ -123,4 +120,4 @@ class ConstantBackgroundTask(BackgroundTask):
             method="chebyshev",
         )
         self.log.info("background", sky=model.level)
-        return BackgroundResult(background=model, image=model.evaluate())
+        return BackgroundResult(background=model)

@@ -338,9 +338,9 @@ class CalibrateImageTask(PipelineTask[CalibrateImageConfig]):
         return found
 
     def _subtract_sky(self, state: CalibrateImageState) -> None:
-        sky = self.background.run(state.exposure)
+        sky = self.background.run(state.exposure).background
         state.exposure = state.exposure.replace(
-            image=state.exposure.image - sky.image, background=state.exposure.background + sky.background
+            image=sky.subtracted_from(state.exposure.image), background=state.exposure.background + sky
         )
 
     def _scale_variance(self, state: CalibrateImageState) -> None:

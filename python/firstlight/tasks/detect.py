@@ -17,7 +17,6 @@ from firstlight.framework import Config, Struct, Subtask, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.kernels.matched_filter import grow_mask
-from firstlight.kernels.planes import as_plane
 from firstlight.tasks.background import BackgroundTask
 
 
@@ -132,7 +131,7 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
         sigma = exposure.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma
         image = exposure.image
         if self.temporary_background is not None:
-            image = as_plane(image - self.temporary_background.run(exposure).image)
+            image = self.temporary_background.run(exposure).background.subtracted_from(image)
         smoothed = smooth_for_detection(
             image,
             variance=exposure.variance,
@@ -151,7 +150,7 @@ class MatchedFilterDetectTask(DetectTask[MatchedFilterDetectConfig]):
         )
         if sources is not None and self.local_background is not None and sources.blended.any():
             local = self.local_background.run(exposure.replace(image=smoothed.flux, mask=self._cleared(exposure.mask)))
-            sources = redetected(sources, smoothed, local_sky=local.image, threshold=threshold)
+            sources = redetected(sources, smoothed, local_sky=local.background.evaluate(), threshold=threshold)
         return Search(sources=sources, holes=holes, threshold=threshold, multiplier=multiplier)
 
     def detect(self, smoothed: SmoothedImage, *, threshold: float, multiplier: float, negative: bool) -> Detections:

@@ -153,8 +153,8 @@ class MeasureImageTask(PipelineTask[MeasureImageConfig]):
         found = self.detection.run(state.exposure)
         state.exposure, state.detections = found.exposure, found.detections
         if self.background:
-            sky = self.background.run(found.exposure)
-            image, background = found.exposure.image - sky.image, found.exposure.background + sky.background
+            sky = self.background.run(found.exposure).background
+            image, background = sky.subtracted_from(found.exposure.image), found.exposure.background + sky
             state.exposure = found.exposure.replace(image=image, background=background)
         return {"sources": found.detections.n_peaks}
 

@@ -56,7 +56,7 @@ class PolynomialBackgroundTask(BackgroundTask[PolynomialBackgroundConfig]):
         masked = bad
         model = self._fit(exposure.image, bad, extended_passes=0)
         for _ in range(self.config.passes):
-            sources = self._sources(exposure, exposure.image - model.evaluate(), bad)
+            sources = self._sources(exposure, model.subtracted_from(exposure.image), bad)
             if (bad | sources).all():
                 raise TooManyMaskedPixelsError(
                     f"The masks of the sources cover all {sources.size} pixels; lower max_growth or raise threshold.",
@@ -66,7 +66,7 @@ class PolynomialBackgroundTask(BackgroundTask[PolynomialBackgroundConfig]):
             masked = bad | sources
             model = self._fit(exposure.image, masked, extended_passes=self.config.extended_passes)
         self.log.info("background", sky=model.level, order=self.config.order, masked=round(float(masked.mean()), 4))
-        return BackgroundResult(background=model, image=model.evaluate(), masked=masked)
+        return BackgroundResult(background=model, masked=masked)
 
     def _fit(self, image: FloatArray, masked: BoolArray, *, extended_passes: int) -> MeshBackground:
         return fit_mesh_background(

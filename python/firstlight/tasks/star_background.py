@@ -10,9 +10,9 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from firstlight.algorithms.background import fit_mesh_background
 from firstlight.algorithms.star_mask import MaskLimits, choose_star_mask
 from firstlight.framework import Config, Struct, Subtask, Task, subtask
-from firstlight.images.background import BackgroundList
+from firstlight.images.background import BackgroundList, MeshBackground
 from firstlight.images.exposure import Exposure
-from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.arrays import BoolArray
 from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.background import IGNORED_PLANES, BackgroundTask, MeshBackgroundTask
 from firstlight.tasks.detect import MatchedFilterDetectTask
@@ -113,8 +113,7 @@ class StarBackgroundTask(Task[StarBackgroundConfig]):
             background=BackgroundList(),
             mask=exposure.mask.without(*_STAR_PLANES).with_plane("DETECTED", chosen.mask),
         )
-        sky = self.background.run(whole)
-        models = self._with_pedestals(whole, sky.image, BackgroundList([sky.background]), chosen.mask)
+        models = self._with_pedestals(whole, self.background.run(whole).background, chosen.mask)
         self.log.info("star background", sky=models.level, threshold=chosen.threshold, masked=float(chosen.mask.mean()))
         return StarBackgroundResult(
             exposure=whole.replace(
@@ -131,15 +130,14 @@ class StarBackgroundTask(Task[StarBackgroundConfig]):
                 return grown
         return detected
 
-    def _with_pedestals(
-        self, whole: Exposure, sky: FloatArray, models: BackgroundList, stars: BoolArray
-    ) -> BackgroundList:
-        """Return the models and constants fitted to what they leave, with ever larger bins."""
+    def _with_pedestals(self, whole: Exposure, sky: MeshBackground, stars: BoolArray) -> BackgroundList:
+        """Return the sky and constants fitted to what it leaves, with ever larger bins."""
+        models = BackgroundList([sky])
         left_out = grow_mask(stars, 2) if stars.mean() < _SPARSE else stars
         bad = left_out | whole.mask.any_of(*IGNORED_PLANES)
         if bad.all():
             return models
-        total, bin_size, residual = 0.0, self.config.pedestal_bin, whole.image - sky
+        total, bin_size, residual = 0.0, self.config.pedestal_bin, sky.subtracted_from(whole.image)
         while bin_size < min(whole.shape):
             pedestal = fit_mesh_background(residual, bad=bad, bin_size=bin_size, order=0)
             change = float(pedestal.coefficients[0, 0])
