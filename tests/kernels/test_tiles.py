@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from firstlight.algorithms.source_light import SourceLight
 from firstlight.algorithms.tiles import Tiles
@@ -68,7 +69,9 @@ def test_masked_pixels_are_marked_and_what_lies_off_the_image_and_between_the_ti
 def test_pixels_of_others_are_foreign_where_they_could_not_be_taken_away():
     tiles = cut()
 
-    assert np.count_nonzero(tiles.foreign(regions(), np.array([1, 2, 3]))[tiles.numbers() == 1]) == 1
+    foreign = tiles.foreign(regions(), np.array([1, 2, 3]))
+
+    assert np.argwhere(foreign).tolist() == [[13 + tiles.shift_y[0], 11 + tiles.shift_x[0]]]
     assert not tiles.foreign(regions(), np.zeros(3, int)).any()
 
 
@@ -94,3 +97,15 @@ def test_each_tile_gets_the_light_of_its_own_source_only():
 
         np.testing.assert_allclose(added[row : row + boxes[k, 3], column : column + boxes[k, 2]], part, rtol=1e-5)
         assert np.count_nonzero(added[tiles.numbers() == k + 1]) == part.size
+
+
+@pytest.mark.parametrize("far", [-40.0, 140.0])
+def test_a_tile_that_lies_off_the_image_is_marked_as_a_whole_and_empty(far):
+    tiles = Tiles.cut(
+        plane(), variance=plane(), x=np.array([far, 20.0]), y=np.array([30.0, 30.0]), half=np.array([4, 4])
+    )
+    off = tiles.numbers() == 1
+
+    assert tiles.marked(np.zeros(SHAPE, np.int32), 1)[tiles.numbers() != 2].all()
+    assert not tiles.image[off].any()
+    assert tiles.image[tiles.numbers() == 2].all()

@@ -35,6 +35,10 @@ class TilePlaces(NamedTuple):
     tile_y: NDArray[np.int64]
     side: NDArray[np.int64]
 
+    def in_order(self, order: NDArray[np.int64]) -> TilePlaces:
+        """Return the places in another order."""
+        return TilePlaces(*(column[order] for column in self))
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -92,7 +96,7 @@ class Tiles:
     def marked(self, mask: NDArray[np.int32], bits: int) -> BoolArray:
         """Return where any of the bits is set in the mask of the image; True off the image and between the tiles."""
         sheet = np.ones(self.image.shape, dtype=bool)
-        mark_on_tiles(mask, bits, *self.places, sheet)
+        mark_on_tiles(mask, bits, *self.places.in_order(_by_rows(self.places)), sheet)
         return sheet
 
     def foreign(self, labels: NDArray[np.int32], own_label: IntArray) -> BoolArray:
@@ -106,7 +110,8 @@ class Tiles:
             That of each source; 0 if no pixel is foreign to it.
         """
         sheet = np.zeros(self.image.shape, dtype=bool)
-        mark_others_on_tiles(labels, np.asarray(own_label, dtype=np.int64), *self.places, sheet)
+        order = _by_rows(self.places)
+        mark_others_on_tiles(labels, np.asarray(own_label, np.int64)[order], *self.places.in_order(order), sheet)
         return sheet
 
     @classmethod
@@ -137,11 +142,17 @@ class Tiles:
         left, low = np.rint(x).astype(np.int64) - reach, np.rint(y).astype(np.int64) - reach
         places = TilePlaces(left, low, tile_x, tile_y, side)
         sheet, noise = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.float32)
-        copy_to_tiles(as_plane(image), *places, sheet)
-        copy_to_tiles(as_plane(variance), *places, noise)
+        by_rows = places.in_order(_by_rows(places))
+        copy_to_tiles(as_plane(image), *by_rows, sheet)
+        copy_to_tiles(as_plane(variance), *by_rows, noise)
         if light is not None:
             add_to_tiles(sheet, light.light, light.boxes, light.first, *places)
         return cls(image=sheet, variance=noise, places=places)
+
+
+def _by_rows(places: TilePlaces) -> NDArray[np.int64]:
+    """Return the order in which an image is read from its first row to its last, rather than here and there."""
+    return np.asarray(np.argsort(places.source_y, kind="stable"))
 
 
 def _sheet_places(side: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[int, int]]:

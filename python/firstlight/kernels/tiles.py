@@ -53,8 +53,12 @@ def mark_on_tiles(
     for i in range(side.size):
         for y in range(max(0, source_y[i]), min(ny, source_y[i] + side[i])):
             to_y = tile_y[i] + y - source_y[i]
-            for x in range(max(0, source_x[i]), min(nx, source_x[i] + side[i])):
-                marked[to_y, tile_x[i] + x - source_x[i]] = (mask[y, x] & bits) != 0
+            first = max(0, source_x[i])
+            last = max(first, min(nx, source_x[i] + side[i]))
+            to_x = tile_x[i] + first - source_x[i]
+            line, onto = mask[y, first:last], marked[to_y, to_x : to_x + last - first]
+            for k in range(line.size):
+                onto[k] = (line[k] & bits) != 0
 
 
 @njit(cache=True, nogil=True)
