@@ -56,9 +56,14 @@ def frame_of(kind: str, seed: int) -> SimulatedExposure:
 def study(kind: str, frame: SimulatedExposure, *, peers: bool) -> dict[str, tuple[float, str, Callable[[float], bool]]]:
     """Return name -> value, target and the test of one frame."""
     bad = (frame.mask & DEFECTS) > 0
-    seconds, sky = timed(lambda: fit_mesh_background(frame.image, bad=bad).evaluate())
-    peer_seconds, peer_sky = timed(lambda: sep.Background(frame.image, mask=bad).back())
-    image = frame.image - sky
+    ratio, sky, peer_sky = side_by_side(
+        lambda: fit_mesh_background(frame.image, bad=bad).evaluate(),
+        lambda: sep.Background(frame.image, mask=bad).back(),
+    )
+    subtracted_ratio, image, _ = side_by_side(
+        lambda: fit_mesh_background(frame.image, bad=bad).subtracted_from(frame.image),
+        lambda: frame.image - sep.Background(frame.image, mask=bad).back(),
+    )
     smooth_seconds, smoothed = timed(
         lambda: smooth_for_detection(image, variance=frame.variance, bad=bad, psf_sigma=1.1)
     )
@@ -70,7 +75,8 @@ def study(kind: str, frame: SimulatedExposure, *, peers: bool) -> dict[str, tupl
         "sky bias before detection [count]": (mean(sky - frame.sky), "", lambda v: True),
         "the same of sep [count]": (mean(peer_sky - frame.sky), "", lambda v: True),
         "sky rms error [count]": (float(np.std(sky - frame.sky)), "sep 0.36", lambda v: v < 0.36),
-        "sky CPU over that of sep": (seconds / peer_seconds, "<= 1", lambda v: v <= 1.0),
+        "sky CPU over that of sep": (ratio, "<= 1", lambda v: v <= 1.0),
+        "the same with the sky subtracted": (subtracted_ratio, "<= 1", lambda v: v <= 1.0),
         "detection CPU [s]": (smooth_seconds + detect_seconds, "", lambda v: True),
         "detection CPU over sep.extract": ((smooth_seconds + detect_seconds) / sep_seconds, "", lambda v: True),
         "stars of 20 to 20.7 found": (complete(frame, found.peak_x, found.peak_y), "", lambda v: True),
@@ -176,6 +182,18 @@ def timed(call: Callable[[], Any], *, repeat: int = 3) -> tuple[float, Any]:
         result = call()
         best = min(best, time.process_time() - before)
     return best, result
+
+
+def side_by_side(ours: Callable[[], Any], peer: Callable[[], Any], *, repeat: int = 7) -> tuple[float, Any, Any]:
+    """Return the CPU time of one call over that of another, and what both returned.
+
+    They take turns, and the best of each counts: other programs slow both alike.
+    """
+    best = [np.inf, np.inf]
+    for _ in range(repeat):
+        for place, call in enumerate((ours, peer)):
+            best[place] = min(best[place], timed(call, repeat=1)[0])
+    return best[0] / best[1], ours(), peer()
 
 
 def mean(values: Any) -> float:

@@ -101,10 +101,10 @@ def fit_mesh_background(
     statistics = clipped_bins(flat, marked, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.many)
     model = _surface(statistics, slope_values, edges, image.shape, method, order)
     for _ in range(extended_passes):
-        extended = mark_extended_light(image - model.evaluate(), bad=unusable)
-        if (marked | extended).all():
+        left_out = marked | mark_extended_light(model.subtracted_from(image), bad=unusable)
+        if left_out.all():
             break
-        statistics = clipped_bins(flat, marked | extended, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.many)
+        statistics = clipped_bins(flat, left_out, *edges, n_sigma, correction, _CLIP_ITERATIONS, sample.many)
         model = _surface(statistics, slope_values, edges, image.shape, method, order)
     return model
 

@@ -6,6 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from firstlight.kernels.mesh import sum_columns
+
 
 @njit(cache=True, nogil=True)
 def block_sums(
@@ -27,17 +29,15 @@ def block_sums(
     ny, nx = image.shape
     n_rows, n_columns = (ny + block - 1) // block, (nx + block - 1) // block
     total, number = np.zeros((n_rows, n_columns)), np.zeros((n_rows, n_columns))
-    for row in range(ny):
-        values, flags = image[row], bad[row]
-        sums, counts = total[row // block], number[row // block]
-        for cell in range(n_columns):
-            value, count = np.float32(0.0), 0
-            for col in range(cell * block, min(nx, cell * block + block)):
-                if not flags[col]:
-                    value += values[col]
-                    count += 1
-            sums[cell] += value
-            counts[cell] += count
+    zero, column = np.zeros(nx, dtype=np.float32), np.zeros(nx, dtype=np.float32)
+    column_number = np.zeros(nx, dtype=np.float32)
+    for cell_row in range(n_rows):
+        first = cell_row * block
+        sum_columns(image, bad, zero, first, min(ny, first + block), column, column_number)
+        sums, counts = total[cell_row], number[cell_row]
+        for col in range(nx):
+            sums[col // block] += column[col]
+            counts[col // block] += column_number[col]
     return total, number
 
 

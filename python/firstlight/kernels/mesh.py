@@ -235,7 +235,7 @@ def clipped_bins(
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
-def _sum_columns(
+def sum_columns(
     image: NDArray[Any],
     bad: NDArray[np.bool_],
     level: NDArray[np.float32],
@@ -244,7 +244,14 @@ def _sum_columns(
     total: NDArray[np.float32],
     number: NDArray[np.float32],
 ) -> None:
-    """Sum the good pixels above ``level`` and their number over some rows."""
+    """Sum the good pixels above ``level``, and their number, over the rows from ``start`` to before ``stop``.
+
+    Parameters
+    ----------
+    image, bad : (ny, nx)
+    level, total, number : (nx,)
+        ``total`` and ``number`` are overwritten.
+    """
     total[:] = 0.0
     number[:] = 0.0
     for row in range(start, stop):
@@ -350,7 +357,7 @@ def _mark_outliers(
                 limit[x_edges[i] : x_edges[i + 1]] = (n_sigma * sigma[bin_row, i]) ** 2
         if not rows[row]:
             continue
-        _sum_columns(image, bad, level, max(0, row - reach), min(ny, row + reach + 1), total, number)
+        sum_columns(image, bad, level, max(0, row - reach), min(ny, row + reach + 1), total, number)
         _sum_along(total, box)
         _sum_along(number, box_number)
         for col in range(box.size):
