@@ -92,12 +92,7 @@ def deblend(
     at = {"x": detections.x[which], "y": detections.y[which]}
     scene = fit_star_scene(image, variance=variance, bad=bad, psf=psf, **at, refinements=1, refine_snr=_REFINED_SNR)
     point_like = is_point_like(scene.fluxes, limits)
-    boxes = _boxes(detections, scene, which, point_like, image.shape)
-    first = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])])
-    light = np.zeros(first[-1], dtype=np.float32)
-    for stamps, among in _stamps(scene, point_like):
-        place = scene.column[among], scene.row[among]
-        star_light(stamps, scene.fluxes.flux[among], *place, boxes, first, which[among], light)
+    boxes, first, light = light_of_stars(scene, detections, which=which, point_like=point_like)
     if not point_like.all():
         _share_others(scene, ~point_like, which, boxes, first, light, bad=bad, fwhm=_fwhm(psf), detections=detections)
     result = np.zeros((2, detections.n_peaks), dtype=bool)
@@ -112,6 +107,42 @@ def deblend(
         symmetric=result[1],
         skipped=skipped,
     )
+
+
+def light_of_stars(
+    scene: StarScene, detections: Detections, *, which: NDArray[np.int64], point_like: BoolArray
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return ``boxes``, ``first`` and ``light`` of a `SourceLight` in which only the stars have light.
+
+    Parameters
+    ----------
+    scene
+    detections
+    which : (m,)
+        The detection that each source of the scene is.
+    point_like : (m,)
+        Those that are stars.
+    """
+    boxes = _boxes(detections, scene, which, point_like, scene.residual.shape)
+    first = np.concatenate([[0], np.cumsum(boxes[:, 2] * boxes[:, 3])])
+    light = np.zeros(first[-1], dtype=np.float32)
+    for stamps, among in _stamps(scene, point_like):
+        place = scene.column[among], scene.row[among]
+        star_light(stamps, scene.fluxes.flux[among], *place, boxes, first, which[among], light)
+    return boxes, first, light
+
+
+def put_back(scene: StarScene, among: BoolArray) -> None:
+    """Add some of the stars of a scene to its residual, in place.
+
+    Parameters
+    ----------
+    scene
+    among : (n,)
+    """
+    for stamps, rows in _stamps(scene, among):
+        for k, stamp in zip(rows, stamps, strict=True):
+            add_star(scene.residual, stamp, scene.column[k], scene.row[k], scene.fluxes.flux[k])
 
 
 def _near_another(detections: Detections, psf: Psf, *, of: BoolArray) -> BoolArray:
@@ -174,9 +205,7 @@ def _share_others(
     detections: Detections,
 ) -> None:
     """Put the sources that are no stars back into the residual, and share what is there among them."""
-    for stamps, rows in _stamps(scene, among):
-        for k, stamp in zip(rows, stamps, strict=True):
-            add_star(scene.residual, stamp, scene.column[k], scene.row[k], scene.fluxes.flux[k])
+    put_back(scene, among)
     rows = np.flatnonzero(among)
     sources = which[rows]
     own = (sources + 1).astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -151,6 +152,29 @@ def selected(detections: Detections, keep: BoolArray) -> Detections:
     _, family, size = np.unique(columns["parent"], return_inverse=True, return_counts=True)
     columns["parent"], columns["blended"] = family.astype(np.int64), np.asarray(size[family] > 1)
     return Detections(**columns, labels=table[detections.labels], footprints=detections.footprints)
+
+
+def with_members(detections: Detections, added: Mapping[str, NDArray[Any]], *, labels: NDArray[np.int32]) -> Detections:
+    """Return the detections with further sources after them, which share footprints with those of the same parent.
+
+    Parameters
+    ----------
+    detections
+    added
+        Every column of `Detections` but ``area`` and ``blended`` (n_added,).
+    labels : (ny, nx)
+        Of all of them.
+    """
+    columns = {name: np.concatenate([getattr(detections, name), values]) for name, values in added.items()}
+    n_peaks = detections.n_peaks + len(added["parent"])
+    _, family, size = np.unique(columns["parent"], return_inverse=True, return_counts=True)
+    return replace(
+        detections,
+        **columns,
+        area=np.bincount(labels.ravel(), minlength=n_peaks + 1)[1:].astype(np.int64),
+        blended=np.asarray(size[family] > 1) & ~columns["sky"],
+        labels=labels,
+    )
 
 
 def _columns() -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from firstlight.algorithms.detection import Detections
+from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
+from firstlight.algorithms.detection_lists import selected
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
@@ -17,6 +18,10 @@ from firstlight.kernels.matched_filter import grow_mask
 
 _MIN_RING = 0.3
 """Smallest share of a ring that must count for it to say something."""
+
+_LEAST_CORNER = 0.6
+"""Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
+its corner."""
 
 _RING_NOISE = 15.0
 """Excess of the variance, times the root of the number of pixels, that noise hardly reaches."""
@@ -49,6 +54,33 @@ class MergedSigns:
     positive_region: NDArray[np.int64]
     negative_region: NDArray[np.int64]
     area: NDArray[np.int64]
+
+
+def detect_changes(
+    smoothed: SmoothedImage, *, psf_sigma: float, threshold: float, min_prominence: float, negative: bool
+) -> Detections:
+    """Return the peaks of one sign that exceed the threshold where they are highest, between pixels too.
+
+    Parameters
+    ----------
+    smoothed
+        Significance of a point source, its noise 1 and what the subtraction leaves behind.
+    psf_sigma : [pixel]
+    threshold, min_prominence : [standard deviation]
+        As `firstlight.algorithms.detection.detect_sources` takes them.
+    negative
+        Look for what vanished.
+    """
+    corner = max(math.exp(-0.125 / psf_sigma**2), _LEAST_CORNER)
+    found = detect_sources(smoothed, threshold=threshold * corner, negative=negative, min_prominence=min_prominence)
+    sign = -1.0 if negative else 1.0
+    height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
+    noise = smoothed.sigma[found.peak_y, found.peak_x]
+    # Where most of the noise is what the subtraction leaves, it cuts footprints: their middle is not the source.
+    cut = noise**2 > 2.0
+    x, y = np.where(cut, found.peak_x, found.x), np.where(cut, found.peak_y, found.y)
+    found = replace(found, x=x, y=y, peak_snr=sign * height / noise)
+    return selected(found, height / noise > threshold)
 
 
 def merge_signs(positive: Detections, negative: Detections, *, grow: int) -> MergedSigns:

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from firstlight.algorithms.deblending import DeblendLimits, is_point_like
 from firstlight.algorithms.detection import Detections, detect_sources, smooth_for_detection
+from firstlight.algorithms.detection_lists import with_members
 from firstlight.algorithms.psf_flux import StarScene, fit_star_scene
 from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
@@ -85,7 +86,7 @@ def find_hidden_stars(
     # A single star was fitted between the two: both have to move apart.
     both = fit(x=x, y=y, refinements=_STEPS_APART, refine_snr=limits.threshold)
     new = np.arange(len(x)) >= len(known)
-    kept = np.flatnonzero((new & _is_star(both, new, FWHM_PER_SIGMA * psf_sigma, limits, stars))[len(known) :])
+    kept = np.flatnonzero((new & credible_stars(both, new, FWHM_PER_SIGMA * psf_sigma, limits, stars))[len(known) :])
     rows = len(known) + kept
     return _with_stars(detections, found, inside[kept], x=both.fluxes.x[rows], y=both.fluxes.y[rows])
 
@@ -106,10 +107,21 @@ def _residual_peaks(
     return detect_sources(replace(residual, sigma=noise), threshold=limits.threshold)
 
 
-def _is_star(
+def credible_stars(
     scene: StarScene, new: BoolArray, fwhm: float, limits: HiddenLimits, stars: DeblendLimits
 ) -> NDArray[np.bool_]:
-    """Return which sources are significant stars among stars, and not too near to an older or brighter source."""
+    """Return which sources are significant stars among stars, and not too near to an older or brighter source.
+
+    Parameters
+    ----------
+    scene
+        All sources fitted together.
+    new : (n,)
+        Sources that were not known before.
+    fwhm : [pixel]
+    limits, stars
+        As `find_hidden_stars` takes them.
+    """
     fluxes, star = scene.fluxes, is_point_like(scene.fluxes, stars)
     with np.errstate(invalid="ignore", divide="ignore"):
         good = star & (fluxes.flux > limits.threshold * fluxes.flux_err)
@@ -144,21 +156,13 @@ def _with_stars(
     labels[row[free], column[free]] = np.arange(first + 1, first + n + 1)[free]
     owner = detections.labels[found.peak_y[rows], found.peak_x[rows]]
     fresh = int(detections.parent.max(initial=-1)) + 1 + np.arange(n)
-    parent = np.concatenate([detections.parent, np.where(owner > 0, detections.parent[owner - 1], fresh)])
-    _, family, size = np.unique(parent, return_inverse=True, return_counts=True)
+    parent = np.where(owner > 0, detections.parent[owner - 1], fresh)
     added = {"x": x, "y": y, "peak_x": column, "peak_y": row, "merged": np.zeros(n, bool), "sky": np.zeros(n, bool)}
+    added["parent"] = parent
     added |= {"x_min": np.minimum(found.x_min[rows], column), "x_max": np.maximum(found.x_max[rows], column)}
     added |= {"y_min": np.minimum(found.y_min[rows], row), "y_max": np.maximum(found.y_max[rows], row)}
     added |= {name: getattr(found, name)[rows] for name in ("peak_snr", "flux", "a", "b", "theta", "edge")}
-    columns = {name: np.concatenate([getattr(detections, name), values]) for name, values in added.items()}
-    return replace(
-        detections,
-        **columns,
-        area=np.bincount(labels.ravel(), minlength=first + n + 1)[1:].astype(np.int64),
-        parent=parent,
-        blended=np.asarray(size[family] > 1) & ~columns["sky"],
-        labels=labels,
-    )
+    return with_members(detections, added, labels=labels)
 
 
 def _shared_labels(

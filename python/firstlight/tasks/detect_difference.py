@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -11,9 +10,9 @@ from astropy.table import Table, vstack
 from numpy.typing import NDArray
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
+from firstlight.algorithms.detection import Detections, SmoothedImage
 from firstlight.algorithms.detection_lists import selected
-from firstlight.algorithms.difference_sources import MergedSigns, merge_signs, peaks_between_pixels
+from firstlight.algorithms.difference_sources import MergedSigns, detect_changes, merge_signs
 from firstlight.algorithms.glints import GlintTrail
 from firstlight.algorithms.star_residuals import ResidualShare
 from firstlight.algorithms.streaks import Streak
@@ -35,10 +34,11 @@ from firstlight.tasks.difference_checks import (
     residuals_of,
     scatter_of_empty,
 )
-from firstlight.tasks.difference_planes import CORES, FURTHER_PLANES, prepared, with_detections
+from firstlight.tasks.difference_planes import CORES, FURTHER_PLANES, both_signs, prepared, with_detections
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
 from firstlight.tasks.difference_significance import FloorSettings, difference_significance
 from firstlight.tasks.glints import GlintTask
+from firstlight.tasks.hidden_changes import HiddenChangesResult, HiddenChangesTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.measure_dipoles import DipolePlugin
 from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
@@ -51,10 +51,6 @@ from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.source_ids import PackedSourceIdTask, SourceIdTask
 from firstlight.tasks.streaks import StreakTask
-
-LEAST_CORNER = 0.6
-"""Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
-its corner."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +116,9 @@ class DetectDifferenceConfig(Config):
 
     ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
     """Numbers the sources."""
+
+    hidden: Subtask[HiddenChangesTask] | None = subtask(HiddenChangesTask)
+    """Finds the sources beside brighter ones; empty to skip it."""
 
     streaks: Subtask[StreakTask] | None = None
     """Marks the trails of satellites before anything is looked for; empty to skip it."""
@@ -196,6 +195,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
     def __init__(self, config: DetectDifferenceConfig | None = None) -> None:
         super().__init__(config)
         self.ids = self.config.ids.make()
+        self.hidden = self.config.hidden and self.config.hidden.make()
         self.streaks = self.config.streaks and self.config.streaks.make()
         self.glints = self.config.glints and self.config.glints.make()
         self.sky_sources = self.config.sky_sources and self.config.sky_sources.make()
@@ -256,12 +256,13 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             cores=cores,
             settings=self._floor_settings(),
         )
-        sigma = psf_sigma(difference)
-        found = tuple(self._detect(smoothed, sigma=sigma, negative=negative) for negative in (False, True))
+        signs = both_signs(difference, unusable)
+        told = tuple(self._search(each, smoothed, negative=bool(sign)) for sign, each in enumerate(signs))
+        found = tuple(sign.detections for sign in told)
         merged = merge_signs(*found, grow=self.config.grow)
         difference = difference.replace(mask=with_detections(difference.mask, *found, grow=self.config.grow))
         scene = DifferenceScene(difference, science, template, kernel, unusable)
-        measured = self._measured(scene, found, merged)
+        measured = self._measured(scene, signs, told, merged)
         sources = without_rejected(measured, flags=self.config.rejecting_flags, min_snr=self.config.min_snr)
         sources["id"] = self.ids.run(difference, n_sources=len(sources)).ids
         glints = self._mark_glints(sources)
@@ -312,38 +313,35 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         others = mask.any_of(*(name for name in self.config.bad_planes if name in mask.planes))
         return cores | others | ~(difference.variance > 0), cores
 
-    def _detect(self, smoothed: SmoothedImage, *, sigma: float, negative: bool) -> Detections:
-        """Return the peaks of one sign that exceed the threshold where they are highest, between pixels too."""
-        corner = max(math.exp(-0.125 / sigma**2), LEAST_CORNER)
-        found = detect_sources(
+    def _search(self, exposure: Exposure, smoothed: SmoothedImage, *, negative: bool) -> HiddenChangesResult:
+        """Return what is found of one sign, beside brighter sources too."""
+        threshold = self.config.threshold
+        found = detect_changes(
             smoothed,
-            threshold=self.config.threshold * corner,
-            negative=negative,
+            psf_sigma=psf_sigma(exposure),
+            threshold=threshold,
             min_prominence=self.config.min_prominence,
+            negative=negative,
         )
-        sign = -1.0 if negative else 1.0
-        height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
-        noise = smoothed.sigma[found.peak_y, found.peak_x]
-        # Where most of the noise is what the subtraction leaves, it cuts footprints: their middle is not the source.
-        cut = noise**2 > 2.0
-        x, y = np.where(cut, found.peak_x, found.x), np.where(cut, found.peak_y, found.y)
-        found = replace(found, x=x, y=y, peak_snr=sign * height / noise)
-        return selected(found, height / noise > self.config.threshold)
+        if self.hidden is None:
+            return HiddenChangesResult(found, None)
+        return self.hidden.run(exposure, found, noise=smoothed.sigma, threshold=threshold)
 
-    def _measured(self, scene: DifferenceScene, found: tuple[Detections, ...], merged: MergedSigns) -> Table:
+    def _measured(
+        self,
+        scene: DifferenceScene,
+        signs: tuple[Exposure, ...],
+        found: tuple[HiddenChangesResult, ...],
+        merged: MergedSigns,
+    ) -> Table:
         """Return the catalogue of both signs with everything that is measured."""
         radius = scene.aperture_radius(self.config.aperture_fwhm)
         tables = []
         for sign, (own, other) in enumerate((found, found[::-1])):
-            factor = np.float32(-1.0 if sign else 1.0)
-            flipped = scene.difference.replace(
-                image=factor * scene.difference.image, mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable)
-            )
-            # What is found as a hole is a source on the negative image.
-            shown = replace(own, peak_snr=np.abs(own.peak_snr))
-            table = self.measurement.run(flipped, shown, aperture_radius=radius).catalog
+            shown = replace(own.detections, peak_snr=np.abs(own.detections.peak_snr))
+            table = self.measurement.run(signs[sign], shown, aperture_radius=radius, light=own.light).catalog
             kept = (merged.positive, merged.negative)[sign]
-            table = with_merging(table, other, merged, sign=sign)
+            table = with_merging(table, other.detections, merged, sign=sign)
             tables.append(with_sign(table[kept], negative=bool(sign)))
         catalog = vstack(tables, join_type="exact", metadata_conflicts="silent")
         for plugin in self.plugins.values():
