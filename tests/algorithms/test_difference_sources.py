@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from firstlight.algorithms.detection import SmoothedImage, detect_sources
 from firstlight.algorithms.difference_sources import (
@@ -12,9 +13,13 @@ from firstlight.algorithms.difference_sources import (
     lost_light,
     merge_signs,
     noise_with_floor,
-    peaks_between_pixels,
+    significance_about,
+    summits,
 )
+from firstlight.images.psf import MoffatPsf
 from firstlight.images.spatial_kernel import SpatialKernel
+
+PSF = MoffatPsf(fwhm=3.0, beta=3.0, radius=12)
 
 
 def bumps(*places, shape=(80, 80)):
@@ -80,11 +85,31 @@ def test_a_peak_between_pixels_has_its_full_height(dx, dy):
     score = bumps((20 + dx, 30 + dy, 10.0))
     y, x = (index[None] for index in np.unravel_index(int(np.argmax(score)), score.shape))
 
-    height = peaks_between_pixels(score, x=x, y=y)
+    for sign in (1.0, -1.0):
+        at_x, at_y, height = summits(sign * score, x=x, y=y)
 
-    # A parabola through a peak as narrow as this one is right to a few per cent.
-    assert height[0] == pytest.approx(10.0, rel=0.03)
+        # A parabola through a peak as narrow as this one is right to a few per cent.
+        assert height[0] == pytest.approx(10.0, rel=0.03)
+        assert (at_x[0], at_y[0]) == pytest.approx((20 + dx, 30 + dy), abs=0.05)
     assert score.max() <= 10.0
+
+
+def floor_about(score, **stars):
+    about = significance_about(PSF.image(x=0.0, y=0.0))
+    return halo_floor(score, bad=np.zeros(score.shape, bool), inner=4, width=2, about=about, **stars)
+
+
+@pytest.mark.parametrize("snr", [300.0, -300.0])
+def test_the_light_of_a_new_source_itself_is_no_halo(snr):
+    score = np.random.default_rng(4).normal(size=(121, 121))
+    about = significance_about(PSF.image(x=60.4, y=59.7))
+    score[60 - 24 : 60 + 25, 60 - 24 : 60 + 25] += snr * ndimage.shift(about, (-0.3, 0.4))
+
+    floor = floor_about(score, x=[60.0], y=[60.0], radius=[24])
+
+    # Its wings reach 50 standard deviations in the first ring; the noise of its place is a tenth of the slope there.
+    assert np.abs(score[60, 64:66]).max() > 40.0
+    assert floor.max() < 5.0
 
 
 def test_what_is_left_all_around_a_bright_star_counts_as_noise_and_a_source_beside_it_does_not():
@@ -96,7 +121,7 @@ def test_what_is_left_all_around_a_bright_star_counts_as_noise_and_a_source_besi
     score[left] += np.where((x + y) % 4 < 2, 9.0, -7.0)[left]
     score[60 - 15 : 60 - 12, 59:62] += 20.0
 
-    floor = halo_floor(score, x=[60.2], y=[59.8], radius=[24], bad=np.zeros(score.shape, bool), inner=4, width=2)
+    floor = floor_about(score, x=[60.2], y=[59.8], radius=[24])
 
     assert floor[left].min() > 5.0
     assert np.abs(score / noise_with_floor(floor))[left].max() < 3.0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from firstlight.algorithms.detection import Detections, SmoothedImage, detect_sources
 from firstlight.algorithms.detection_lists import selected
@@ -22,6 +23,9 @@ _MIN_RING = 0.3
 _LEAST_CORNER = 0.6
 """Peaks are looked for down to this share of the threshold at least; of it, what the middle of a pixel keeps of one in
 its corner."""
+
+_CHANGED = 5.0
+"""Significance from which on a star is new or has changed [standard deviation]."""
 
 _RING_NOISE = 15.0
 """Excess of the variance, times the root of the number of pixels, that noise hardly reaches."""
@@ -73,13 +77,12 @@ def detect_changes(
     """
     corner = max(math.exp(-0.125 / psf_sigma**2), _LEAST_CORNER)
     found = detect_sources(smoothed, threshold=threshold * corner, negative=negative, min_prominence=min_prominence)
-    sign = -1.0 if negative else 1.0
-    height = peaks_between_pixels(sign * smoothed.flux, x=found.peak_x, y=found.peak_y)
+    *_, height = summits(smoothed.flux, x=found.peak_x, y=found.peak_y)
     noise = smoothed.sigma[found.peak_y, found.peak_x]
     # Where most of the noise is what the subtraction leaves, it cuts footprints: their middle is not the source.
     cut = noise**2 > 2.0
     x, y = np.where(cut, found.peak_x, found.x), np.where(cut, found.peak_y, found.y)
-    found = replace(found, x=x, y=y, peak_snr=sign * height / noise)
+    found = replace(found, x=x, y=y, peak_snr=(-height if negative else height) / noise)
     return selected(found, height / noise > threshold)
 
 
@@ -159,13 +162,21 @@ def bright_centres(
 
 
 def halo_floor(
-    score: FloatArray, *, x: FloatArray, y: FloatArray, radius: IntArray, bad: BoolArray, inner: int, width: int
+    score: FloatArray,
+    *,
+    x: FloatArray,
+    y: FloatArray,
+    radius: IntArray,
+    bad: BoolArray,
+    inner: int,
+    width: int,
+    about: FloatArray,
 ) -> NDArray[np.float32]:
     """Return what the subtraction leaves in rings about bright stars beyond the noise, in standard deviations.
 
     Where kernels end the wings of very bright stars stay; they are no larger than those of faint stars, and only tell
     themselves by going all around. So the robust scatter of a ring about zero is taken, which a source that covers less
-    than half of it does not change.
+    than half of it does not change. Where a star is new or has changed, its own light is taken off first.
 
     Parameters
     ----------
@@ -181,14 +192,18 @@ def halo_floor(
         Where the first ring begins.
     width : [pixel]
         Of the rings.
+    about : (s, s)
+        From `significance_about`.
     """
     floor = np.zeros(score.shape, dtype=np.float32)
     rows, columns = (np.rint(at).astype(int) for at in (y, x))
-    for row, column, reach in zip(rows, columns, np.asarray(radius, dtype=int), strict=True):
+    own = _own_light(score, about, rows, columns)
+    for k, (row, column, reach) in enumerate(zip(rows, columns, np.asarray(radius, dtype=int), strict=True)):
         square = np.s_[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1]
-        found, there = np.abs(score[square]), ~bad[square]
+        found, there = score[square], ~bad[square]
         down = np.arange(square[0].start, square[0].start + found.shape[0]) - row
         along = np.arange(square[1].start, square[1].start + found.shape[1]) - column
+        found = np.abs(found - own(k, down + row, along + column))
         rings = (np.hypot(down[:, None], along) - inner) // width
         for number in range(max((reach - inner) // width, 0)):
             on = rings == number
@@ -200,6 +215,27 @@ def halo_floor(
             if excess > _RING_NOISE / math.sqrt(len(values)):
                 floor[square][on] = np.maximum(floor[square][on], np.float32(math.sqrt(excess)))
     return floor
+
+
+def _own_light(
+    score: FloatArray, about: FloatArray, rows: IntArray, columns: IntArray
+) -> Callable[[int, IntArray, IntArray], FloatArray | float]:
+    """Return a function of star, rows and columns that tells the significance of what is new at the star itself."""
+    down, along = (offset.ravel() - 1 for offset in np.indices((3, 3)))
+    at = np.clip(rows[:, None] + down, 0, score.shape[0] - 1), np.clip(columns[:, None] + along, 0, score.shape[1] - 1)
+    best = np.arange(len(rows)), np.abs(score[at]).argmax(axis=1)
+    peak_y, peak_x = at[0][best], at[1][best]
+    x, y, height = summits(score, x=peak_x, y=peak_y)
+    height = np.where(height > _CHANGED, np.copysign(height, score[peak_y, peak_x]), 0.0)
+    smooth, middle = ndimage.spline_filter(about), len(about) // 2
+
+    def own(star: int, row: IntArray, column: IntArray) -> FloatArray | float:
+        if height[star] == 0.0:
+            return 0.0
+        place = np.meshgrid(row - y[star] + middle, column - x[star] + middle, indexing="ij")
+        return np.asarray(height[star] * ndimage.map_coordinates(smooth, place, prefilter=False))
+
+    return own
 
 
 def lost_light(light: FloatArray, *, lost: BoolArray, kernel: SpatialKernel) -> NDArray[np.float32]:
@@ -236,8 +272,10 @@ def noise_with_floor(floor: FloatArray) -> NDArray[np.float32]:
     return np.asarray(np.sqrt(1.0 + np.maximum(floor, 0.0) ** 2), dtype=np.float32)
 
 
-def peaks_between_pixels(score: FloatArray, *, x: IntArray, y: IntArray) -> NDArray[np.float64]:
-    """Return the height of maxima that lie between pixels, by a parabola along either axis.
+def summits(
+    score: FloatArray, *, x: IntArray, y: IntArray
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return place x, y [pixel] and height of maxima that lie between pixels, by a parabola along either axis.
 
     A source half a pixel off both ways has lost a tenth of its significance in the middle of the pixel, more if the
     image is undersampled.
@@ -246,19 +284,39 @@ def peaks_between_pixels(score: FloatArray, *, x: IntArray, y: IntArray) -> NDAr
     ----------
     score : (ny, nx)
     x, y : (n,) [pixel]
-        The highest pixels.
+        The highest pixels, or where they are negative the lowest ones, whose depth is told.
     """
     ny, nx = score.shape
-    centre = score[y, x].astype(np.float64)
-    height = centre.copy()
-    for dx, dy in ((1, 0), (0, 1)):
-        low = score[np.clip(y - dy, 0, ny - 1), np.clip(x - dx, 0, nx - 1)].astype(np.float64)
-        high = score[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)].astype(np.float64)
+    sign = np.where(score[y, x] < 0.0, -1.0, 1.0)
+    centre = (sign * score[y, x]).astype(np.float64)
+    height, places = centre.copy(), []
+    for at, dx, dy in ((x, 1, 0), (y, 0, 1)):
+        low = sign * score[np.clip(y - dy, 0, ny - 1), np.clip(x - dx, 0, nx - 1)]
+        high = sign * score[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)]
         curvature = 2.0 * centre - low - high
         # A neighbour of exactly 0 is masked.
         usable = (curvature > 0.0) & (low != 0.0) & (high != 0.0) & (np.maximum(low, high) <= centre)
-        height += np.where(usable, (high - low) ** 2 / (8.0 * np.where(usable, curvature, 1.0)), 0.0)
-    return height
+        curvature = np.where(usable, curvature, np.inf)
+        height += (high - low) ** 2 / (8.0 * curvature)
+        places.append(at + (high - low) / (2.0 * curvature))
+    return places[0], places[1], height
+
+
+def significance_about(profile: FloatArray) -> NDArray[np.float64]:
+    """Return the significance that a source has about its place over that in the middle: its PSF, matched with itself.
+
+    Parameters
+    ----------
+    profile : (s, s)
+        The PSF.
+
+    Returns
+    -------
+    (2 s - 1, 2 s - 1)
+    """
+    size = 2 * len(profile) - 1
+    power = np.abs(fft.rfft2(profile, s=(size, size))) ** 2
+    return np.asarray(fft.fftshift(fft.irfft2(power, s=(size, size))) / (profile**2).sum())
 
 
 def _strongest(region: NDArray[np.int64], height: FloatArray, n_regions: int) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from firstlight.algorithms.difference_sources import (
     halo_floor,
     lost_light,
     noise_with_floor,
+    significance_about,
 )
 from firstlight.algorithms.star_residuals import ResidualShare, residual_share
 from firstlight.images.exposure import Exposure
@@ -21,6 +22,7 @@ from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.matched_filter import grow_mask
+from firstlight.tasks.difference_plugins import psf_of
 from firstlight.tasks.measurement_scene import psf_sigma
 
 SCORE_REACH = 3.5
@@ -113,7 +115,7 @@ def difference_significance(
     if lost.any():
         floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
     if settings.halo_snr is not None:
-        floor = np.hypot(floor, _halos(found, light, unusable, cores, FWHM_PER_SIGMA * sigma, settings))
+        floor = np.hypot(floor, _halos(difference, found, light, unusable, cores, settings))
     return SmoothedImage(flux=found, sigma=noise_with_floor(floor), reach=1), left
 
 
@@ -134,11 +136,19 @@ def _left_of_stars(
 
 
 def _halos(
-    found: FloatArray, light: FloatArray, unusable: BoolArray, cores: BoolArray, fwhm: float, settings: FloorSettings
+    difference: Exposure,
+    found: FloatArray,
+    light: FloatArray,
+    unusable: BoolArray,
+    cores: BoolArray,
+    settings: FloorSettings,
 ) -> NDArray[np.float32]:
+    fwhm = FWHM_PER_SIGMA * psf_sigma(difference)
     x, y, height = bright_centres(light, min_light=settings.halo_snr or 0.0, cores=cores)
     inner = max(round(RINGS_FROM * fwhm), RING_WIDTH)
     # Wings fall about with the fourth power of the distance.
     reach = settings.halo_fwhm * fwhm * np.minimum(height / FULL_HALO_SNR, 1.0) ** 0.25
     radius = np.maximum(np.rint(reach).astype(int), inner + RING_WIDTH)
-    return halo_floor(found, x=x, y=y, radius=radius, bad=unusable, inner=inner, width=RING_WIDTH)
+    ny, nx = light.shape
+    about = significance_about(psf_of(difference).kernel_image(x=(nx - 1) / 2, y=(ny - 1) / 2))
+    return halo_floor(found, x=x, y=y, radius=radius, bad=unusable, inner=inner, width=RING_WIDTH, about=about)
