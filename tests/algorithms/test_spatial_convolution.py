@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.difference_quality import lost_weight
+from firstlight.algorithms.difference_quality import lost_weight, outside_weight
 from firstlight.algorithms.spatial_convolution import convolve, convolve_sum
 from firstlight.images.spatial_kernel import SpatialKernel
 
@@ -42,12 +42,24 @@ def test_the_weight_that_falls_outside_is_lost_too():
     lost[400, 150] = True
     kernel = SpatialKernel.constant(np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0]) / 16.0, shape=lost.shape)
 
-    inside, all_lost = lost_weight(lost, kernel), lost_weight(lost, kernel, outside=True)
+    inside, all_lost = lost_weight(lost, kernel), lost_weight(lost, kernel) + outside_weight(kernel)
 
     np.testing.assert_allclose(inside[399:402, 150], [0.125, 0.25, 0.125], atol=1e-6)
     np.testing.assert_allclose([all_lost[0, 0], all_lost[0, 150], all_lost[400, 299]], [7 / 16, 0.25, 0.25], atol=1e-6)
     assert inside.sum() == pytest.approx(1.0, abs=1e-4)
     assert all_lost[2:-2, 2:-2].sum() == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(60, 45), (9, 30)])
+def test_the_weight_outside_is_that_of_a_lost_frame(shape):
+    # Of no symmetry, and in the second image as wide as its rows are few.
+    kernel = SpatialKernel.constant(np.random.default_rng(3).uniform(size=(15, 15)), shape=shape)
+    frame = np.pad(np.zeros(shape, dtype=bool), kernel.radius, constant_values=True)
+
+    whole = lost_weight(frame, kernel)
+
+    inner = slice(kernel.radius, -kernel.radius)
+    np.testing.assert_allclose(outside_weight(kernel), whole[inner, inner], atol=1e-5)
 
 
 def test_wide_kernel_gets_wider_tiles():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _CLIP = 3.0
+_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -50,22 +52,41 @@ def measure_sky(difference: FloatArray, variance: FloatArray, *, bad: BoolArray)
     TooManyMaskedPixelsError
         If there is no usable pixel.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        significance = (difference / np.sqrt(variance)).astype(np.float32)
-    usable = ~bad & np.isfinite(significance)
-    if usable.any() and not np.ptp(significance[usable]) > 0.0:
-        return SkyOfDifference(0.0, 0.0, 0.0, int(usable.sum()))
+    significance = np.empty(np.shape(difference), dtype=np.float32)
+    usable = np.empty(significance.shape, dtype=bool)
+    for rows in _blocks(len(usable)):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            significance[rows] = difference[rows] / np.sqrt(variance[rows])
+        usable[rows] = ~bad[rows] & np.isfinite(significance[rows])
+    values = significance[usable]
+    if values.size and not np.ptp(values) > 0.0:
+        return SkyOfDifference(0.0, 0.0, 0.0, values.size)
     ratio = measure_significance_scale(significance, bad=~usable)
-    level = float(np.median(significance[usable]))
-    kept = usable & (np.abs(significance - level) < _CLIP * ratio)
-    clean = np.where(kept, significance - level, 0.0)
-    correlations = []
-    for first, second in ((np.s_[:, 1:], np.s_[:, :-1]), (np.s_[1:], np.s_[:-1])):
-        pairs = max(int((kept[first] & kept[second]).sum()), 1)
-        correlations.append(float(np.vdot(clean[first], clean[second])) / pairs)
-    spread = float(np.vdot(clean, clean)) / max(int(kept.sum()), 1)
-    largest = max(correlations, key=abs)
-    return SkyOfDifference(ratio, largest / max(spread, 1e-30), level / ratio, int(usable.sum()))
+    level = float(np.median(values))
+    correlation = _correlation(significance, usable, level=level, reach=_CLIP * ratio)
+    return SkyOfDifference(ratio, correlation, level / ratio, values.size)
+
+
+def _correlation(significance: NDArray[np.float32], usable: BoolArray, *, level: float, reach: float) -> float:
+    """Return the larger correlation of neighbours along rows or columns, of pixels near the level."""
+    count, power, pairs, products = 0, 0.0, np.zeros(2), np.zeros(2)
+    for rows in _blocks(len(usable)):
+        # With the first row of the next block, for pairs along columns.
+        more, own = slice(rows.start, rows.stop + 1), slice(rows.stop - rows.start)
+        above = significance[more] - np.float32(level)
+        kept = usable[more] & (np.abs(above) < reach)
+        clean = np.where(kept, above, np.float32(0.0))
+        count += int(np.count_nonzero(kept[own]))
+        power += float(np.vdot(clean[own], clean[own]))
+        pairs += [np.count_nonzero(kept[own, 1:] & kept[own, :-1]), np.count_nonzero(kept[1:] & kept[:-1])]
+        products += [np.vdot(clean[own, 1:], clean[own, :-1]), np.vdot(clean[1:], clean[:-1])]
+    along, down = products / np.maximum(pairs, 1)
+    return float(max(along, down, key=abs)) / max(power / max(count, 1), 1e-30)
+
+
+def _blocks(n_rows: int) -> Iterator[slice]:
+    """Yield slices of few rows, so that what is computed from them stays in the cache of the processor."""
+    return (slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS))
 
 
 def residual_ratios(
@@ -96,21 +117,45 @@ def residual_ratios(
     return ratios
 
 
-def lost_weight(lost: BoolArray, kernel: SpatialKernel, *, outside: bool = False) -> NDArray[np.float32]:
-    """Return which share of the absolute kernel about each pixel falls on lost pixels.
+def lost_weight(lost: BoolArray, kernel: SpatialKernel) -> NDArray[np.float32]:
+    """Return which share of the absolute kernel about each pixel falls on lost pixels of the image.
 
     Parameters
     ----------
     lost : (ny, nx)
     kernel
         Taken at the centre of the image.
-    outside
-        Count pixels outside the image as lost, too.
     """
+    if not lost.any():
+        return np.zeros(lost.shape, dtype=np.float32)
+    return convolve(lost.astype(np.float32), SpatialKernel.constant(_shares(kernel), shape=kernel.shape))
+
+
+def outside_weight(kernel: SpatialKernel) -> NDArray[np.float32]:
+    """Return which share of the absolute kernel about each pixel (ny, nx) falls outside the image.
+
+    Parameters
+    ----------
+    kernel
+        Taken at the centre of the image.
+    """
+    radius, (ny, nx) = kernel.radius, kernel.shape
+    sums = np.pad(_shares(kernel).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    # Of the kernel about pixel p the taps q with 0 <= p - q < side lie inside.
+    (top, bottom), (left, right) = (
+        (np.clip(at + radius - side + 1, 0, None), np.clip(at + radius + 1, None, 2 * radius + 1))
+        for at, side in ((np.arange(ny)[:, None], ny), (np.arange(nx), nx))
+    )
+    weight, every = np.zeros((ny, nx), dtype=np.float32), slice(None)
+    ends = [(slice(radius), slice(max(side - radius, 0), None)) for side in (ny, nx)]
+    for rows, columns in [(rows, every) for rows in ends[0]] + [(every, columns) for columns in ends[1]]:
+        y0, y1, x0, x1 = top[rows], bottom[rows], left[columns], right[columns]
+        weight[rows, columns] = 1.0 - (sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0])
+    return weight
+
+
+def _shares(kernel: SpatialKernel) -> NDArray[np.float64]:
+    """Return the absolute kernel at the centre of the image, of unit sum."""
     ny, nx = kernel.shape
     weights = np.abs(kernel.image(x=(nx - 1) / 2, y=(ny - 1) / 2))
-    spread = SpatialKernel.constant(weights / weights.sum(), shape=kernel.shape)
-    if outside:
-        inner = slice(kernel.radius, -kernel.radius or None)
-        return lost_weight(np.pad(lost, kernel.radius, constant_values=True), kernel)[inner, inner]
-    return convolve(lost.astype(np.float32), spread) if lost.any() else np.zeros(lost.shape, dtype=np.float32)
+    return np.asarray(weights / weights.sum())

@@ -16,6 +16,9 @@ from firstlight.kernels.arrays import FloatArray
 _FAINT = 5.0
 """The noise of the light of a source itself is left out up to this significance."""
 
+_ROWS = 64
+"""So many rows are worked on while they are in the cache."""
+
 
 def matched_significance(
     difference: FloatArray,
@@ -86,7 +89,7 @@ def matched_significance(
             (template, template_variance, filters[1]),
         )
     ]
-    return np.asarray(signal / np.sqrt(_without_own_noise(variance, signal, own_noise)), dtype=np.float32)
+    return _over_noise(signal, variance, own_noise)
 
 
 def _cubed_over_squared(kernel: SpatialKernel) -> float:
@@ -96,11 +99,19 @@ def _cubed_over_squared(kernel: SpatialKernel) -> float:
     return float((image**3).sum() / (image**2).sum())
 
 
-def _without_own_noise(
-    variance: NDArray[np.float32], signal: NDArray[np.float32], own_noise: list[float]
+def _over_noise(
+    signal: NDArray[np.float32], variance: NDArray[np.float32], own_noise: list[float]
 ) -> NDArray[np.float32]:
-    """Return the variance less what the light of a new source (positive) or a lost one (negative) adds to it."""
-    light = np.minimum(np.abs(signal), np.float32(_FAINT) * np.sqrt(variance))
+    """Return the signal over its standard deviation.
+
+    Left out of the variance is what the light of a new source (positive) or a lost one (negative) adds to it.
+    """
     added, lost = (np.float32(max(noise, 0.0)) for noise in own_noise)
-    left = np.maximum(variance - np.where(signal > 0.0, added, lost) * light, np.float32(0.25) * variance)
-    return np.asarray(left, dtype=np.float32)
+    score = np.empty_like(signal)
+    for start in range(0, len(signal), _ROWS):
+        rows = slice(start, start + _ROWS)
+        flux, noise = signal[rows], variance[rows]
+        light = np.minimum(np.abs(flux), np.float32(_FAINT) * np.sqrt(noise))
+        left = np.maximum(noise - np.where(flux > 0.0, added, lost) * light, np.float32(0.25) * noise)
+        score[rows] = flux / np.sqrt(left)
+    return score

@@ -48,18 +48,16 @@ def convolve_sum(pairs: Sequence[tuple[FloatArray, SpatialKernel]]) -> NDArray[n
         tiles = [_tile(image, y - border, x - border, size) for image, _ in pairs]
         if not any(tile.any() for tile in tiles):
             continue
-        inside = np.s_[y : min(y + size - 2 * border, shape[0]), x : min(x + size - 2 * border, shape[1])]
-        products = np.zeros((terms, size, size // 2 + 1), dtype=np.complex64)
-        for tile, spectrum in zip(tiles, spectra, strict=True):
-            products[: len(spectrum)] += spectrum * fft.rfft2(tile)
-        filtered = fft.irfft2(products, s=(size, size))
-        part = total[inside]
+        seen = [fft.rfft2(tile) for tile in tiles]
+        part = total[y : y + size - 2 * border, x : x + size - 2 * border]
         cut = np.s_[border : border + part.shape[0], border : border + part.shape[1]]
         for term in range(terms):
-            if p[term] + q[term] == 0:
-                part += filtered[term][cut]
-            else:
-                part += rows[inside[0], q[term], None] * columns[None, inside[1], p[term]] * filtered[term][cut]
+            # One term after the other stays in the cache; all at once do not.
+            products = [each[term] * light for each, light in zip(spectra, seen, strict=True) if term < len(each)]
+            filtered = fft.irfft2(sum(products[1:], products[0]), s=(size, size), overwrite_x=True)[cut]
+            if term > 0:
+                filtered *= rows[y : y + part.shape[0], q[term], None] * columns[x : x + part.shape[1], p[term]]
+            part += filtered
     return total
 
 

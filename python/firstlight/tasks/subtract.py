@@ -307,7 +307,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         if left_sky is not None:
             matched = _without(matched, left_sky.evaluate())
         lines = self._left_lines(matched, variance, unusable)
-        if not lines.any():
+        if lines is None:
             return matched, left_sky, 0.0
         line_noise = float(np.std(lines[~unusable]) / np.sqrt(np.median(variance[~unusable])))
         return _without(matched, lines), left_sky, line_noise
@@ -323,19 +323,19 @@ class SubtractTask(Task[SubtractConfigT], ABC):
 
     def _left_lines(
         self, matched: MatchedPair, variance: NDArray[np.float32], unusable: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """Return by how much rows and columns lie off (ny, nx); 0 where nothing looks for it."""
-        lines = np.zeros(matched.difference.shape, dtype=np.float32)
+    ) -> NDArray[np.float32] | None:
+        """Return by how much rows and columns lie off (ny, nx); None where none does or nothing looks for it."""
         limit = self.config.min_line_excess
         if limit is None or unusable.all():
-            return lines
+            return None
         bad = unusable | (variance > MAX_SKY_VARIANCE * np.median(variance[~unusable]))
+        left, levels = matched.difference, []
         for axis in (1, 0):
-            levels = line_levels(
-                matched.difference - lines, variance, bad=bad, axis=axis, min_pixels=MIN_LINE_PIXELS, min_excess=limit
-            )
-            lines += np.expand_dims(levels.astype(np.float32), axis)
-        return lines
+            found = line_levels(left, variance, bad=bad, axis=axis, min_pixels=MIN_LINE_PIXELS, min_excess=limit)
+            levels.append(np.expand_dims(found.astype(np.float32), axis))
+            if found.any():
+                left = left - levels[-1]
+        return levels[0] + levels[1] if any(found.any() for found in levels) else None
 
     def _matched_psf(self, pair: SubtractPair, kernel: MatchingKernel) -> Psf:
         if kernel.convolved == "science":

@@ -9,7 +9,7 @@ from astropy.table import Table
 from numpy.typing import NDArray
 
 from firstlight.algorithms.detection import detect_sources, smooth_for_detection
-from firstlight.algorithms.difference_quality import lost_weight
+from firstlight.algorithms.difference_quality import lost_weight, outside_weight
 from firstlight.algorithms.kernel_sources import select_kernel_sources
 from firstlight.algorithms.noise import require_varying
 from firstlight.algorithms.psf_flux import measure_psf_flux
@@ -26,7 +26,7 @@ MAX_OFFSET = 0.5
 """Largest distance of two pixel grids that count as one [pixel]."""
 MIN_TEMPLATE_SNR = 5.0
 CORE_FWHM = 1.5
-REFINEMENTS = 3
+REFINEMENTS = 2
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "EDGE")
 _RENAMED = {
     "SAT": "SAT_TEMPLATE",
@@ -46,6 +46,8 @@ class SubtractPair:
         As they came.
     science, template : (ny, nx) [unit of each]
     science_variance, template_variance : (ny, nx)
+    sky_variances
+        Typical variance of the sky in the science and in the template image.
     science_psf, template_psf
     science_sigma, template_sigma : [pixel]
         Widths of the PSFs at the centre.
@@ -63,6 +65,7 @@ class SubtractPair:
     template: NDArray[np.float32]
     science_variance: NDArray[np.float32]
     template_variance: NDArray[np.float32]
+    sky_variances: tuple[float, float]
     science_psf: Psf
     template_psf: Psf
     science_sigma: float
@@ -76,14 +79,6 @@ class SubtractPair:
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
         return self.science.shape[0], self.science.shape[1]
-
-    @property
-    def sky_variances(self) -> tuple[float, float]:
-        """Typical variance of the sky in the science and in the template image."""
-        return (
-            float(np.median(self.science_variance[~self.science_lost])),
-            float(np.median(self.template_variance[~self.template_lost])),
-        )
 
     @property
     def fwhm(self) -> float:
@@ -160,21 +155,22 @@ def prepare_pair(
     if science.psf is None or template.psf is None:
         raise PsfError(f"Subtraction needs two PSFs; the {'science' if science.psf is None else 'template'} has none.")
     lost = [_lost(exposure) for exposure in (science, template)]
-    known = float(np.mean(~(lost[0] | lost[1])))
+    bad = lost[0] | lost[1]
+    known, *alone = (1.0 - np.count_nonzero(unknown) / unknown.size for unknown in (bad, *lost))
     if known < max(min_overlap, 1e-9):
         raise TooManyMaskedPixelsError(
             f"Science and template know {100 * known:.1f} % of the pixels in common "
-            f"({100 * float(np.mean(~lost[0])):.1f} % and {100 * float(np.mean(~lost[1])):.1f} % alone); "
+            f"({100 * alone[0]:.1f} % and {100 * alone[1]:.1f} % alone); "
             f"at least {100 * min_overlap:g} % are needed.",
             overlap=known,
             min_overlap=min_overlap,
         )
-    images, variances = [], []
+    images, variances, typical = [], [], []
     for exposure, unknown in zip((science, template), lost, strict=True):
         require_varying(exposure.image, bad=unknown)
+        typical.append(np.median(exposure.variance[~unknown]))
         images.append(np.where(unknown, np.float32(0.0), exposure.image))
-        variances.append(np.where(unknown, np.float32(np.median(exposure.variance[~unknown])), exposure.variance))
-    bad = lost[0] | lost[1]
+        variances.append(np.where(unknown, np.float32(typical[-1]), exposure.variance))
     for exposure in (science, template):
         bad |= exposure.mask.any_of(*(name for name in bad_planes if name in exposure.mask.planes))
     ny, nx = science.shape
@@ -185,6 +181,7 @@ def prepare_pair(
         template=images[1],
         science_variance=variances[0],
         template_variance=variances[1],
+        sky_variances=(float(typical[0]), float(typical[1])),
         science_psf=science.psf,
         template_psf=template.psf,
         science_sigma=science.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma,
@@ -299,9 +296,9 @@ def difference_mask(
     incomplete = np.zeros(pair.shape, dtype=bool)
     missing = pair.science_lost.copy()
     for lost, kernel in zip((pair.science_lost, pair.template_lost), filters, strict=True):
-        weight = lost_weight(lost, kernel, outside=True)
-        incomplete |= weight > max_lost_weight
-        missing |= lost_weight(lost, kernel) > 0.5
+        weight = lost_weight(lost, kernel)
+        missing |= weight > 0.5
+        incomplete |= weight + outside_weight(kernel) > max_lost_weight
     mask = mask.with_plane("EDGE", incomplete).with_plane("NO_DATA", missing)
     for name in (*_RENAMED, *_KEPT):
         if name in template.planes and (there := template.any_of(name)).any():
@@ -359,7 +356,7 @@ def _detected(pair: SubtractPair, min_snr: float) -> Table:
         pair.science, variance=pair.science_variance, bad=pair.science_lost, psf_sigma=pair.science_sigma
     )
     found = detect_sources(smoothed, threshold=min_snr)
-    return Table({"x": found.peak_x.astype(float), "y": found.peak_y.astype(float), "snr": found.peak_snr})
+    return Table({"x": found.x, "y": found.y, "snr": found.peak_snr})
 
 
 def _rejected(sources: Table) -> BoolArray:
