@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from firstlight.algorithms.background import fit_mesh_background
-from firstlight.algorithms.detection import detect_sources, smooth_for_detection, variance_slope
+from firstlight.algorithms.detection import brightest_first, detect_sources, smooth_for_detection, variance_slope
 from firstlight.algorithms.noise import estimate_variance, measure_significance_scale
 
 from .frames import gaussian, star_frame
@@ -29,6 +29,13 @@ def smooth(image, sigma=1.2, variance=1.0, bad=None):
 
 def noise(shape=(400, 400), seed=1):
     return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5000])
+def test_brightest_come_first_and_equal_ones_in_their_order(count):
+    values = np.round(noise((count,)), 1).astype(np.float32) + 0.0
+
+    np.testing.assert_array_equal(brightest_first(values), np.argsort(-values, kind="stable"))
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.2, 2.5])

@@ -48,7 +48,7 @@ def _between(patch: NDArray[np.float64], y: float, x: float) -> float:
     up, right = y - row, x - col
     lower = (1.0 - right) * patch[row, col] + right * patch[row, col + 1]
     upper = (1.0 - right) * patch[row + 1, col] + right * patch[row + 1, col + 1]
-    return (1.0 - up) * lower + up * upper
+    return float((1.0 - up) * lower + up * upper)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

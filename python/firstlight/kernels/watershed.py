@@ -18,14 +18,17 @@ def _root(parent: NDArray[np.int32], label: Whole) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _highest_neighbour(flux: NDArray[np.float32], labels: NDArray[np.int32], row: int, col: int) -> int:
-    """Return the label of the brightest of the labelled neighbours of a pixel, 0 if it has none."""
-    best, highest = 0, np.float32(-np.inf)
+def _highest_neighbour(flux: NDArray[np.float32], labels: NDArray[np.int32], row: int, col: int) -> tuple[int, bool]:
+    """Return the label of the brightest of the labelled neighbours of a pixel, 0 without any, and if all are alike."""
+    best, highest, alike = 0, np.float32(-np.inf), True
     for y in range(max(0, row - 1), min(flux.shape[0], row + 2)):
         for x in range(max(0, col - 1), min(flux.shape[1], col + 2)):
-            if labels[y, x] > 0 and flux[y, x] > highest:
-                best, highest = labels[y, x], flux[y, x]
-    return best
+            label = labels[y, x]
+            if label > 0:
+                alike = alike and (best == 0 or label == best)
+                if flux[y, x] > highest:
+                    best, highest = label, flux[y, x]
+    return best, alike
 
 
 def watershed(
@@ -81,7 +84,7 @@ def _flood(
     for index in order:
         row, col = index // nx, index % nx
         value = flux[row, col]
-        best = _highest_neighbour(flux, labels, row, col)
+        best, alike = _highest_neighbour(flux, labels, row, col)
         if best == 0:
             count += 1
             peaks[count - 1] = index
@@ -89,6 +92,8 @@ def _flood(
             labels[row, col] = count
             continue
         labels[row, col] = best
+        if alike:
+            continue
         for y in range(max(0, row - 1), min(ny, row + 2)):
             for x in range(max(0, col - 1), min(nx, col + 2)):
                 if labels[y, x] == 0 or labels[y, x] == labels[row, col]:
