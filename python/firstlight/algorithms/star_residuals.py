@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 
@@ -22,9 +23,6 @@ _EXTENT = 10.0
 """Median absolute deviations from the median to what is 5 standard deviations of a normal law: 10.8 for its absolute
 value, 9 to 10 for the largest of ten of them. So it matters little over how many pixels a star leaves the same."""
 
-_SCATTER_ERROR = 1.17
-"""Standard error of a median absolute deviation of n values, relative, times the root of n (normal law)."""
-
 _BISECTIONS = 20
 _MAX_ROUNDS = 5
 
@@ -37,6 +35,8 @@ class ResidualShare:
     ----------
     share
         Of the light of a star; 0 where noise explains all, or too few stars tell.
+    inexact_share
+        The same of stars whose PSF is not known exactly, no less than of the others.
     n_stars
         Bright stars that were looked at.
     n_outliers
@@ -44,6 +44,7 @@ class ResidualShare:
     """
 
     share: float
+    inexact_share: float
     n_stars: int
     n_outliers: int
 
@@ -53,6 +54,7 @@ def residual_share(
     light: FloatArray,
     *,
     bad: BoolArray,
+    inexact: BoolArray,
     radius: int,
     min_light: float,
     min_stars: int,
@@ -60,11 +62,12 @@ def residual_share(
 ) -> ResidualShare:
     """Measure the share of their light that bright stars leave on a difference.
 
-    The share is such that ``|score| / sqrt(1 + (share light)^2)`` at its largest within ``radius`` of a star reaches as
-    far as the largest ``|score|`` about empty places does: noise. How far is told by median and scatter, so that the
-    few that go further do not count; a share within its standard error of none is none. Stars above the threshold even
-    so are left out, and the share is measured again: variable stars are outliers, as long as fewer than half of the
-    bright stars vary.
+    What a star leaves is the largest ``|score|`` within ``radius`` of it. The share is such that, over
+    ``sqrt(1 + (share light)^2)`` with the light of its peak, this reaches as far as the largest ``|score|`` about empty
+    places does: noise. How far is told by median and scatter, so that the few that go further do not count. Stars above
+    the threshold even so are left out, and the share is measured again: variable stars are outliers, as long as fewer
+    than half of the bright stars vary. What all stars leave alike takes a smaller share than what some leave and others
+    do not: as much as hides it.
 
     Parameters
     ----------
@@ -74,6 +77,8 @@ def residual_share(
         Significance that the light of the images themselves would have there.
     bad : (ny, nx)
         Pixels without a significance; a star with one of them within ``radius`` does not count.
+    inexact : (ny, nx)
+        Where the PSF is not known exactly; stars there have a share of their own if there are enough of them.
     radius : [pixel]
         How far from the peak of a star its residual is looked for.
     min_light
@@ -83,50 +88,81 @@ def residual_share(
     threshold
         Significance from which on a star has changed.
     """
-    stars = _around(score, light, bad, *_peaks(light, radius, min_light), radius)
+    row, column = _peaks(light, radius, min_light)
+    good, left = _largest(score, bad, row, column, radius)
+    row, column = row[good], column[good]
+    height = light[row, column].astype(np.float64)
     empty = _empty_maxima(score, light, bad, radius)
-    if len(stars[0]) < min_stars or len(empty) < _LEAST_EMPTY:
-        return ResidualShare(0.0, len(stars[0]), 0)
-    used = np.ones(len(stars[0]), dtype=bool)
-    share = 0.0
+    if len(left) < min_stars or len(empty) < _LEAST_EMPTY:
+        return ResidualShare(0.0, 0.0, len(left), 0)
+
+    def share_of(stars: BoolArray) -> float:
+        return _share_of_usual(left[stars], height[stars], empty, min_stars=min_stars, threshold=threshold)
+
+    vague = inexact[row, column]
+    exact_share = share_of(~vague if (~vague).sum() >= min_stars else np.ones_like(vague))
+    inexact_share = max(exact_share, share_of(vague)) if vague.sum() >= min_stars else exact_share
+    changed = _reduced(left, height, np.where(vague, inexact_share, exact_share)) > threshold
+    return ResidualShare(exact_share, inexact_share, len(left), int(changed.sum()))
+
+
+def residual_floor(light: FloatArray, left: ResidualShare, *, inexact: BoolArray, radius: int) -> NDArray[np.float32]:
+    """Return the significance of what stars leave about each pixel: the share of the brightest light near it.
+
+    Wrong widths and places of stars leave rings and pairs of a dark and a bright half, which are where the star itself
+    is faint already. So the light is that of the peak, not that of the pixel.
+
+    Parameters
+    ----------
+    light : (ny, nx)
+        Significance that the light of the images themselves would have there.
+    left
+    inexact : (ny, nx)
+        Where the PSF is not known exactly.
+    radius : [pixel]
+        How far from the peak of a star its residual reaches, along either axis.
+    """
+    if not left.inexact_share:
+        return np.zeros(light.shape, dtype=np.float32)
+    share = np.where(inexact, np.float32(left.inexact_share), np.float32(left.share))
+    return np.asarray(share * ndimage.maximum_filter(light, 2 * radius + 1), dtype=np.float32)
+
+
+def _share_of_usual(
+    left: FloatArray, height: FloatArray, empty: FloatArray, *, min_stars: int, threshold: float
+) -> float:
+    """Return the share that stars leave, without those that go above the threshold even so."""
+    used, share = np.ones(len(left), dtype=bool), 0.0
     for _ in range(_MAX_ROUNDS):
-        share = _share(stars[0][used], stars[1][used], empty)
-        usual = _largest(*stars, share) <= threshold
+        share = _share(left[used], height[used], empty)
+        usual = _reduced(left, height, share) <= threshold
         if usual.sum() < min_stars or (usual == used).all():
             break
         used = usual
-    return ResidualShare(share, len(used), int((~used).sum()))
+    return share
 
 
-def _share(score: FloatArray, light: FloatArray, empty: FloatArray) -> float:
-    """Return the share with which the significances of stars extend as far as those of empty places, by bisection.
-
-    It is 0 where they go no further than so many values of noise may by their standard error.
-    """
-    low, high = 0.0, 1.0
-    if _extent(_largest(score, light, low)) <= _extent(empty, n=len(score)):
+def _share(left: FloatArray, height: FloatArray, empty: FloatArray) -> float:
+    """Return the share with which the significances of stars extend as far as those of empty places, by bisection."""
+    low, high, expected = 0.0, 1.0, _extent(empty)
+    if _extent(left) <= expected:
         return low
-    expected = _extent(empty)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        too_small = _extent(_largest(score, light, middle)) > expected
+        too_small = _extent(_reduced(left, height, middle)) > expected
         low, high = (middle, high) if too_small else (low, middle)
     return 0.5 * (low + high)
 
 
-def _extent(largest: FloatArray, *, n: int | None = None) -> float:
-    """Return how far noise that has such a median and such a scatter goes in a few million places.
-
-    With ``n``, the same and the standard error that n values would give it with.
-    """
+def _extent(largest: FloatArray) -> float:
+    """Return how far noise that has such a median and such a scatter goes in a few million places."""
     median = float(np.median(largest))
-    scatter = float(np.median(np.abs(largest - median)))
-    return median + _EXTENT * scatter * (1.0 if n is None else 1.0 + _SCATTER_ERROR / math.sqrt(n))
+    return median + _EXTENT * float(np.median(np.abs(largest - median)))
 
 
-def _largest(score: FloatArray, light: FloatArray, share: float) -> NDArray[np.float64]:
-    """Return the largest significance of each star, (stars,), of the (stars, pixels) about it."""
-    return np.asarray((score / np.sqrt(1.0 + (share * light) ** 2)).max(axis=1), dtype=np.float64)
+def _reduced(left: FloatArray, height: FloatArray, share: float | FloatArray) -> NDArray[np.float64]:
+    """Return significances of what stars are left with, with a share of their light as noise beside it, (stars,)."""
+    return np.asarray(left / np.sqrt(1.0 + (share * height) ** 2), dtype=np.float64)
 
 
 def _peaks(light: FloatArray, radius: int, min_light: float) -> tuple[IntArray, IntArray]:
@@ -139,15 +175,14 @@ def _peaks(light: FloatArray, radius: int, min_light: float) -> tuple[IntArray, 
     return row, column
 
 
-def _around(
-    score: FloatArray, light: FloatArray, bad: BoolArray, row: IntArray, column: IntArray, radius: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the absolute score and the light of the pixels about places, (places, pixels), where none is bad."""
+def _largest(
+    image: FloatArray, bad: BoolArray, row: IntArray, column: IntArray, radius: int
+) -> tuple[BoolArray, NDArray[np.float64]]:
+    """Return about which places no pixel is bad, (places,), and the largest absolute value about each of those."""
     down, along = _disc(radius)
     at = row[:, None] + down, column[:, None] + along
     good = ~bad[at].any(axis=1)
-    pixels = at[0][good], at[1][good]
-    return np.abs(score[pixels]).astype(np.float64), np.maximum(light[pixels], 0.0).astype(np.float64)
+    return good, np.abs(image[at[0][good], at[1][good]]).max(axis=1, initial=0.0).astype(np.float64)
 
 
 def _empty_maxima(score: FloatArray, light: FloatArray, bad: BoolArray, radius: int) -> NDArray[np.float64]:
@@ -155,8 +190,7 @@ def _empty_maxima(score: FloatArray, light: FloatArray, bad: BoolArray, radius: 
     ny, nx = light.shape
     step = max(2 * radius + 1, math.isqrt(ny * nx // _EMPTY_PLACES))
     row, column = (at.ravel() for at in np.mgrid[radius : ny - radius : step, radius : nx - radius : step])
-    found, lit = _around(score, light, bad, row, column, radius)
-    return np.asarray(found[lit.max(axis=1, initial=0.0) < _EMPTY_LIGHT].max(axis=1, initial=0.0))
+    return _largest(score, bad | (light >= _EMPTY_LIGHT), row, column, radius)[1]
 
 
 def _inner(image: FloatArray, radius: int) -> FloatArray:

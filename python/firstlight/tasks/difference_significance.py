@@ -16,7 +16,7 @@ from firstlight.algorithms.difference_sources import (
     noise_with_floor,
     significance_about,
 )
-from firstlight.algorithms.star_residuals import ResidualShare, residual_share
+from firstlight.algorithms.star_residuals import ResidualShare, residual_floor, residual_share
 from firstlight.images.exposure import Exposure
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.images.spatial_kernel import MatchingKernel
@@ -108,10 +108,12 @@ def difference_significance(
     found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
     lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
     light = smoothed(np.maximum(*lights))
-    left = _left_of_stars(found, light, unusable, sigma, settings)
+    radius = max(1, round(FWHM_PER_SIGMA * sigma))
+    inexact = grow_mask(difference.mask.any_of("INEXACT_PSF"), radius)
+    left = _left_of_stars(found, light, unusable, inexact, radius, settings)
     convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
     lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
-    floor = np.float32(left.share) * light
+    floor = residual_floor(light, left, inexact=inexact, radius=radius)
     if lost.any():
         floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
     if settings.halo_snr is not None:
@@ -120,15 +122,21 @@ def difference_significance(
 
 
 def _left_of_stars(
-    found: FloatArray, light: FloatArray, unusable: BoolArray, sigma: float, settings: FloorSettings
+    found: FloatArray,
+    light: FloatArray,
+    unusable: BoolArray,
+    inexact: BoolArray,
+    radius: int,
+    settings: FloorSettings,
 ) -> ResidualShare:
     if settings.share is not None:
-        return ResidualShare(settings.share, 0, 0)
+        return ResidualShare(settings.share, settings.share, 0, 0)
     return residual_share(
         found,
         light,
         bad=unusable,
-        radius=max(1, round(FWHM_PER_SIGMA * sigma)),
+        inexact=inexact,
+        radius=radius,
         min_light=BRIGHT_SNR,
         min_stars=settings.min_stars,
         threshold=settings.threshold,
