@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.aperture_correction import aperture_share, fit_flux_ratio
+from firstlight.algorithms.aperture_correction import fit_flux_ratio
+from firstlight.algorithms.light_shares import aperture_share
 from firstlight.algorithms.psf_compose import compose_psf
 from firstlight.algorithms.psf_moffat import Domain, MoffatField
 from firstlight.algorithms.psf_residual import start_residual
@@ -160,6 +161,21 @@ def test_a_ratio_that_grows_with_the_flux_is_found_and_no_other_is_believed():
     assert np.count_nonzero(found[true == 0.0]) == 0
     assert found[true > 0].mean() == pytest.approx(2e-7, rel=0.03)
     assert 0.5 < pull[true > 0].std() < 1.4
+
+
+def test_a_slope_that_the_brightest_star_alone_shows_is_not_believed():
+    slopes = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, y, flux = rng.uniform(0, 1000, 67), rng.uniform(0, 800, 67), 900 * 10 ** rng.uniform(0, 0.95, 67)
+        flux[0] = 2 * flux.max()
+        error = np.sqrt(flux / 2 + 1500)
+        reference = flux + rng.normal(0, error)
+        reference[0] = 1.04 * flux[0]
+        given = {"x": x, "y": y, "box": BOX, "error": np.hypot(error / flux, 0.001)}
+        slopes.append(fit_flux_ratio(flux, reference=reference, **given, with_offset=True, with_slope=True).slope)
+
+    assert slopes == [0.0] * 6
 
 
 def test_the_share_in_an_aperture_is_that_of_stars_anywhere_on_their_pixels_as_the_psf_changes():

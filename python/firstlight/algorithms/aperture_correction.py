@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.light_shares import quotient
 from firstlight.errors import ApertureCorrectionError
 from firstlight.images.box import Box
 from firstlight.images.fields import ChebyshevField
-from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _SIGMA_PER_MAD = 1.4826
 _STARS_PER_TERM = 3
-_SHARE_ORDER = 3
-_PHASES = ((0.125, 0.375), (0.375, -0.125), (-0.125, -0.375), (-0.375, 0.125))
 _LEAST_FOR_OFFSET = 20
 _LEAST_SPAN = 4.0
 _STRONG_EVIDENCE = 10.0
@@ -121,7 +119,8 @@ def fit_flux_ratio(
     crowded
         Neighbours are known to be there: an offset that may be fitted always is.
     with_slope
-        The same for a slope, which the criterion must prefer by 10 (Kass & Raftery 1995, JASA 90, 773).
+        The same for a slope, which the criterion must prefer by 10 (Kass & Raftery 1995, JASA 90, 773), also without
+        the brightest star.
 
     Raises
     ------
@@ -149,68 +148,17 @@ def fit_flux_ratio(
     if len(offsets) > 1:
         offsets = (True,) if crowded else offsets
         stars = stars.with_scatter(box=box, clip=clip, rounds=rounds, slope=len(slopes) > 1)
-    fits = [
-        stars.fit(k, box=box, clip=clip, rounds=rounds, offset=offset, slope=slope)
-        for k, offset, slope in itertools.product(range(highest + 1), offsets, slopes)
-    ]
-    best = min(fits, key=lambda found: stars.criterion(found, clip=clip))
+    best = stars.best(highest, box=box, clip=clip, rounds=rounds, offsets=offsets, slopes=slopes)
+    if best.slope != 0:
+        rest = stars.without_brightest()
+        again = rest.best(highest, box=box, clip=clip, rounds=rounds, offsets=offsets, slopes=slopes)
+        if again.slope == 0:
+            best = stars.best(highest, box=box, clip=clip, rounds=rounds, offsets=offsets, slopes=(False,))
     if best.offset == 0:
         return best
     plain = stars.fit(best.order, box=box, clip=clip, rounds=rounds, slope=best.slope != 0)
     crowding = abs(plain.field.mean() - best.field.mean())
     return replace(best, error=float(np.hypot(best.error, crowding)), crowding=crowding)
-
-
-def aperture_share(psf: Psf, radius: float, *, box: Box) -> ChebyshevField:
-    """Return the share of the total flux of a star inside an aperture, as a field over an image.
-
-    At each place it is the mean over stars that lie differently on their pixels: on undersampled images those shares
-    differ by a thousandth.
-
-    Parameters
-    ----------
-    psf
-        With its wings.
-    radius : [pixel]
-        Of the aperture.
-    box
-        The image.
-    """
-    x, y = _nodes(box, order=_SHARE_ORDER)
-    share = [
-        np.mean([psf.aperture_flux(radius, x=np.rint(a) + dx, y=np.rint(b) + dy) for dx, dy in _PHASES])
-        for a, b in zip(x, y, strict=True)
-    ]
-    return ChebyshevField.fit(share, x=x, y=y, box=box, order=_SHARE_ORDER)
-
-
-def stamp_share(psf: Psf, *, box: Box) -> ChebyshevField:
-    """Return the share of the total flux of a star on its stamp, as a field over an image.
-
-    Parameters
-    ----------
-    psf
-        With its wings.
-    box
-        The image.
-    """
-    x, y = _nodes(box, order=_SHARE_ORDER)
-    share = [psf.stamp_fraction(x=a, y=b) for a, b in zip(x, y, strict=True)]
-    return ChebyshevField.fit(share, x=x, y=y, box=box, order=_SHARE_ORDER)
-
-
-def quotient(field: ChebyshevField, other: ChebyshevField) -> ChebyshevField:
-    """Return one field over another that changes little, as a field of the higher of their orders."""
-    order = max(*field.coefficients.shape, *other.coefficients.shape) - 1
-    x, y = _nodes(field.box, order=order)
-    return ChebyshevField.fit(field.evaluate(x=x, y=y) / other.evaluate(x=x, y=y), x=x, y=y, box=field.box, order=order)
-
-
-def _nodes(box: Box, *, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return places from edge to edge of an image, x and y [pixel], that carry a field of an order."""
-    steps = np.linspace(0.0, 1.0, order + 2)
-    y, x = np.meshgrid(box.y0 + steps * (box.height - 1), box.x0 + steps * (box.width - 1), indexing="ij")
-    return x.ravel(), y.ravel()
 
 
 @dataclass(frozen=True)
@@ -261,6 +209,22 @@ class _Ratios:
             relative = _scatter(residual[right], known[right], np.ones(int(right.sum())))
             found = replace(self, error=np.hypot(known, relative))
         return found
+
+    def without_brightest(self) -> _Ratios:
+        """Return them with one star less in use."""
+        usable = self.usable.copy()
+        usable[np.argmax(np.where(usable, self.flux, -np.inf))] = False
+        return replace(self, usable=usable)
+
+    def best(
+        self, highest: int, *, box: Box, clip: float, rounds: int, offsets: tuple[bool, ...], slopes: tuple[bool, ...]
+    ) -> FluxRatioField:
+        """Return the fit of the least criterion: of orders up to the highest, with and without offset and slope."""
+        fits = [
+            self.fit(order, box=box, clip=clip, rounds=rounds, offset=offset, slope=slope)
+            for order, offset, slope in itertools.product(range(highest + 1), offsets, slopes)
+        ]
+        return min(fits, key=lambda found: self.criterion(found, clip=clip))
 
     def model(self, found: FluxRatioField) -> NDArray[np.float64]:
         """Return the ratios by a fit."""

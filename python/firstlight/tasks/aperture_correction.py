@@ -12,13 +12,8 @@ from astropy.table import Column, Table
 from pydantic import Field, NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
-from firstlight.algorithms.aperture_correction import (
-    FluxRatioField,
-    aperture_share,
-    fit_flux_ratio,
-    quotient,
-    stamp_share,
-)
+from firstlight.algorithms.aperture_correction import FluxRatioField, fit_flux_ratio
+from firstlight.algorithms.light_shares import aperture_share, quotient, stamp_share
 from firstlight.algorithms.psf_stars import find_misfits
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Gate, Struct, Subtask, Task, subtask

@@ -12,7 +12,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.aperture import compensated_fluxes
-from firstlight.algorithms.aperture_correction import aperture_share, fit_flux_ratio
+from firstlight.algorithms.aperture_correction import fit_flux_ratio
+from firstlight.algorithms.light_shares import aperture_share
 from firstlight.errors import ApertureCorrectionError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
