@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.psf_scene import Fit, Pixels, Reach, Stars, Weighting, draw_stars, fit_stars, refined_stars
+from firstlight.algorithms.psf_scene import (
+    Fit,
+    Pixels,
+    Reach,
+    Stars,
+    Weighting,
+    along_stripes,
+    draw_stars,
+    fit_stars,
+    refined_stars,
+)
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
@@ -92,6 +102,7 @@ def measure_psf_flux(
     """
     all_x, all_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
     placed = np.flatnonzero(np.isfinite(all_x) & np.isfinite(all_y))
+    placed = placed[along_stripes(x=all_x[placed], y=all_y[placed])]
     pixels, reach = Pixels.of(image, variance, bad, weighting=weighting), Reach.of(psf)
     stars = draw_stars(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
     fit = fit_stars(pixels, psf, reach, stars, together=together)

@@ -122,6 +122,11 @@ class Fit:
     """Index of each star in them; -1 where the core was taken off."""
 
 
+def along_stripes(*, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the order of positions [pixel] in which the pixels about them follow each other: by stripes of rows."""
+    return np.lexsort((np.rint(x), np.rint(y) // _STRIPE))
+
+
 def draw_stars(pixels: Pixels, psf: Psf, reach: Reach, *, x: NDArray[np.float64], y: NDArray[np.float64]) -> Stars:
     """Return unit stars at the positions."""
     cores = psf.cores(reach.radius, x=x, y=y)
@@ -187,9 +192,9 @@ def _sweep(
 
     Return the stamps of the bright stars, which are taken off on more pixels, and the index of each star in them.
     """
-    order = np.lexsort((stars.column, stars.row // _STRIPE))
+    order = along_stripes(x=stars.x, y=stars.y)
     noise = pixels.noise
-    tolerance = _SWEEP_TOLERANCE * noise / np.sqrt(np.maximum((stars.cores**2).sum(axis=(1, 2)), 1e-30))
+    tolerance = _SWEEP_TOLERANCE * noise / np.sqrt(np.maximum(np.einsum("nij,nij->n", stars.cores, stars.cores), 1e-30))
     first, members = _neighbours(stars, 2.0 * reach.radius)
     wide_of, wide = np.full(len(flux), -1, dtype=np.int64), np.zeros((0, 1, 1))
     for sweeps in (_FIRST_SWEEPS, _MAX_SWEEPS):

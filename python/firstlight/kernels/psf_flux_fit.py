@@ -231,19 +231,24 @@ def _overlaps(
     size, side, star = group.size, cores.shape[1], group[0]
     radius = (side - 1) // 2
     values = np.zeros(size)
-    chi2 = 0.0
+    chi2 = own_gram = own_spread = 0.0
     for y in range(max(0, row[star] - radius), min(weight.shape[0], row[star] + radius + 1)):
         for x in range(max(0, column[star] - radius), min(weight.shape[1], column[star] + radius + 1)):
             if weight[y, x] <= 0.0:
                 continue
             chi2 += residual[y, x] ** 2 / variance[y, x]
-            for k in range(size):
+            values[0] = cores[star, y - row[star] + radius, x - column[star] + radius]
+            part = weight[y, x] * values[0]
+            own_gram += part * values[0]
+            own_spread += part * weight[y, x] * variance[y, x] * values[0]
+            for k in range(1, size):
                 a, b = y - row[group[k]] + radius, x - column[group[k]] + radius
                 values[k] = cores[group[k], a, b] if 0 <= a < side and 0 <= b < side else 0.0
                 part = weight[y, x] * values[k]
                 for m in range(k + 1):
                     gram[k, m] += part * values[m]
                     spread[k, m] += part * weight[y, x] * variance[y, x] * values[m]
+    gram[0, 0], spread[0, 0] = own_gram, own_spread
     return chi2
 
 
