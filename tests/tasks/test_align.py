@@ -76,6 +76,18 @@ def test_stars_keep_their_flux_and_their_place_and_look_as_the_warped_psf_says(e
     assert np.abs(np.array(fluxes) - 1).max() < 5e-4
 
 
+@pytest.mark.parametrize(("turn", "scale"), [(0.5, 1.0), (45.0, 1.0), (0.0, 1.3), (20.0, 0.7)])
+def test_the_core_of_a_warped_psf_is_the_middle_of_its_stamp(exposure, stars, turn, scale):
+    psf = LanczosAlignTask().run(exposure, onto=PixelGrid((420, 420), sky(turn, scale, center=209.0))).exposure.psf
+    x, y = stars
+    middle = slice(psf.radius - 4, psf.radius + 5)
+
+    cores = psf.cores(4, x=x, y=y)
+
+    stamps = psf.images(x=x, y=y)[:, middle, middle]
+    np.testing.assert_allclose(cores, stamps, atol=1e-3 * stamps.max())
+
+
 def test_the_same_pixels_come_back(exposure):
     warped = LanczosAlignTask().run(exposure, onto=exposure).exposure
 

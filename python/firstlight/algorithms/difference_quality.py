@@ -12,9 +12,13 @@ from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.spread import spread_marks
 
 _CLIP = 3.0
 _ROWS = 64
+
+_FEW = 0.02
+"""A smaller share of lost pixels is spread one by one, which then takes less time than transforms."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,10 @@ def lost_weight(lost: BoolArray, kernel: SpatialKernel) -> NDArray[np.float32]:
     kernel
         Taken at the centre of the image.
     """
-    if not lost.any():
-        return np.zeros(lost.shape, dtype=np.float32)
-    return convolve(lost.astype(np.float32), SpatialKernel.constant(_shares(kernel), shape=kernel.shape))
+    shares = _shares(kernel)
+    if np.count_nonzero(lost) < _FEW * lost.size:
+        return spread_marks(lost, shares.astype(np.float32))
+    return convolve(lost.astype(np.float32), SpatialKernel.constant(shares, shape=kernel.shape))
 
 
 def outside_weight(kernel: SpatialKernel) -> NDArray[np.float32]:

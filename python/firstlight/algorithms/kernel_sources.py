@@ -97,12 +97,12 @@ def _unmasked(
     if not bad.any() or not len(rows):
         return rows
     column, row = np.rint(x[rows]).astype(np.int64), np.rint(y[rows]).astype(np.int64)
-    counts = np.pad(np.cumsum(np.cumsum(bad, axis=0, dtype=np.int64), axis=1), ((1, 0), (1, 0)))
 
     def clean(reach: int) -> BoolArray:
-        y0, y1 = np.clip(row - reach, 0, bad.shape[0]), np.clip(row + reach + 1, 0, bad.shape[0])
-        x0, x1 = np.clip(column - reach, 0, bad.shape[1]), np.clip(column + reach + 1, 0, bad.shape[1])
-        return np.asarray(counts[y1, x1] - counts[y0, x1] - counts[y1, x0] + counts[y0, x0] == 0)
+        places = zip(
+            np.maximum(row - reach, 0), np.maximum(column - reach, 0), row + reach + 1, column + reach + 1, strict=True
+        )
+        return np.array([not bad[y0:y1, x0:x1].any() for y0, x0, y1, x1 in places])
 
     whole = clean(radius)
     return rows[whole] if whole.sum() >= len(rows) / 3 else rows[clean(fallback)]
