@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline
 
-from firstlight.kernels.psf_grid import grid_images, sample_grid, spline_weights
+from firstlight.kernels.psf_grid import BLOCK_OF_STARS, grid_images, sample_grid, spline_weights
 
 OVERSAMPLING, RADIUS = 3, 4
 SIZE = 2 * OVERSAMPLING * (RADIUS + 1) + 5
@@ -62,3 +62,18 @@ def test_slopes_are_derivatives_with_the_position():
 
     np.testing.assert_allclose(slope_x, (ends[0] - ends[1]) / (2 * step), atol=1e-6)
     np.testing.assert_allclose(slope_y, (ends[2] - ends[3]) / (2 * step), atol=1e-6)
+
+
+@pytest.mark.parametrize("oversampling", [2, 3, 5])
+def test_stars_in_a_crowd_are_drawn_as_alone(oversampling):
+    rng, n_star = np.random.default_rng(4), BLOCK_OF_STARS + 3
+    size = 2 * oversampling * (RADIUS + 1) + 5
+    grids, amplitudes = rng.normal(size=(2, size, size)), rng.normal(size=(n_star, 2))
+    dx, dy = rng.uniform(-0.5, 0.5, (2, n_star))
+
+    images = grid_images(grids, oversampling, amplitudes, dx, dy, RADIUS)
+
+    stamp, empty = np.empty((2 * RADIUS + 1, 2 * RADIUS + 1)), np.empty((0, 0))
+    for image, factors, x, y in zip(images, amplitudes, dx, dy, strict=True):
+        sample_grid(np.tensordot(factors, grids, 1), oversampling, x, y, RADIUS, stamp, empty, empty)
+        np.testing.assert_allclose(image, stamp, atol=1e-12)
