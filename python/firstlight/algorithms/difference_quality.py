@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +11,10 @@ from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.planes import row_blocks
 from firstlight.kernels.spread import spread_marks
 
 _CLIP = 3.0
-_ROWS = 64
 
 _FEW = 0.02
 """A smaller share of lost pixels is spread one by one, which then takes less time than transforms."""
@@ -58,7 +57,7 @@ def measure_sky(difference: FloatArray, variance: FloatArray, *, bad: BoolArray)
     """
     significance = np.empty(np.shape(difference), dtype=np.float32)
     usable = np.empty(significance.shape, dtype=bool)
-    for rows in _blocks(len(usable)):
+    for rows in row_blocks(len(usable)):
         with np.errstate(invalid="ignore", divide="ignore"):
             significance[rows] = difference[rows] / np.sqrt(variance[rows])
         usable[rows] = ~bad[rows] & np.isfinite(significance[rows])
@@ -74,7 +73,7 @@ def measure_sky(difference: FloatArray, variance: FloatArray, *, bad: BoolArray)
 def _correlation(significance: NDArray[np.float32], usable: BoolArray, *, level: float, reach: float) -> float:
     """Return the larger correlation of neighbours along rows or columns, of pixels near the level."""
     count, power, pairs, products = 0, 0.0, np.zeros(2), np.zeros(2)
-    for rows in _blocks(len(usable)):
+    for rows in row_blocks(len(usable)):
         # With the first row of the next block, for pairs along columns.
         more, own = slice(rows.start, rows.stop + 1), slice(rows.stop - rows.start)
         above = significance[more] - np.float32(level)
@@ -86,11 +85,6 @@ def _correlation(significance: NDArray[np.float32], usable: BoolArray, *, level:
         products += [np.vdot(clean[own, 1:], clean[own, :-1]), np.vdot(clean[1:], clean[:-1])]
     along, down = products / np.maximum(pairs, 1)
     return float(max(along, down, key=abs)) / max(power / max(count, 1), 1e-30)
-
-
-def _blocks(n_rows: int) -> Iterator[slice]:
-    """Yield slices of few rows, so that what is computed from them stays in the cache of the processor."""
-    return (slice(start, min(start + _ROWS, n_rows)) for start in range(0, n_rows, _ROWS))
 
 
 def residual_ratios(

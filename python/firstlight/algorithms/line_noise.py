@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.kernels.arrays import BoolArray, FloatArray
+from firstlight.kernels.planes import row_blocks
 
 _MEDIAN_NOISE = np.pi / 2.0
 """Variance of the median of n values of a normal law, in units of their variance over n."""
@@ -15,9 +16,6 @@ _SAMPLE = 1_000_000
 
 _OUTLIER = 4.0
 """Pixels further out are sources and say nothing of the noise [standard deviation]."""
-
-_LINES_AT_ONCE = 64
-"""So many lines are copied and sorted while they are in the cache."""
 
 
 def line_levels(
@@ -74,8 +72,7 @@ def _told_by_lines(
     """Return number, median and mean variance of the pixels of each row that count; 0 where none does."""
     count = np.empty(len(image), dtype=np.int64)
     median, mean_variance = np.zeros((2, len(image)))
-    for start in range(0, len(image), _LINES_AT_ONCE):
-        rows = slice(start, start + _LINES_AT_ONCE)
+    for rows in row_blocks(len(image)):
         unused = np.ascontiguousarray(bad[rows])
         count[rows] = unused.shape[1] - np.count_nonzero(unused, axis=1)
         values, noise = (np.array(plane[rows], order="C") for plane in (image, variance))

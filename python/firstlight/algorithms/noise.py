@@ -12,12 +12,11 @@ from firstlight.errors import ConstantImageError, TooManyMaskedPixelsError
 from firstlight.images.background import bin_edges
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.mesh import clipped_bins
-from firstlight.kernels.planes import as_plane
+from firstlight.kernels.planes import as_plane, row_blocks
 
 _N_SIGMA = 2.5
 _ITERATIONS = 6
 _MIN_PIXELS = 16
-_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,8 @@ def require_varying(image: FloatArray, *, bad: BoolArray) -> None:
         If all usable pixels have one value.
     """
     count, low, high = 0, np.inf, -np.inf
-    for start in range(0, len(image), _BLOCK_ROWS):
-        rows = image[start : start + _BLOCK_ROWS]
-        usable = rows[~bad[start : start + _BLOCK_ROWS] & np.isfinite(rows)]
+    for rows in row_blocks(len(image)):
+        usable = image[rows][~bad[rows] & np.isfinite(image[rows])]
         count += usable.size
         low, high = float(usable.min(initial=low)), float(usable.max(initial=high))
         if low < high:

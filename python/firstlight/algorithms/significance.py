@@ -12,12 +12,10 @@ from firstlight.algorithms.spatial_convolution import convolve
 from firstlight.images.psf import Psf
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import FloatArray
+from firstlight.kernels.planes import row_blocks
 
 _FAINT = 5.0
 """The noise of the light of a source itself is left out up to this significance."""
-
-_ROWS = 64
-"""So many rows are worked on while they are in the cache."""
 
 
 def matched_significance(
@@ -108,8 +106,7 @@ def _over_noise(
     """
     added, lost = (np.float32(max(noise, 0.0)) for noise in own_noise)
     score = np.empty_like(signal)
-    for start in range(0, len(signal), _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in row_blocks(len(signal)):
         flux, noise = signal[rows], variance[rows]
         light = np.minimum(np.abs(flux), np.float32(_FAINT) * np.sqrt(noise))
         left = np.maximum(noise - np.where(flux > 0.0, added, lost) * light, np.float32(0.25) * noise)
