@@ -69,6 +69,18 @@ def test_the_mean_of_pure_noise_is_not_shifted_by_looking_for_stars():
     assert abs(model.evaluate().mean()) < 4 / 1024
 
 
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 1.56])
+@pytest.mark.parametrize("level", [350.15, 350.3, 350.5])
+def test_whole_counts_show_a_sky_between_them(sigma, level):
+    noise = np.random.default_rng(7).normal(0.0, sigma, (256, 256))
+    image = np.round(level + noise).astype(np.float32)
+
+    model = fit_mesh_background(image, bad=unmasked(image), order=0)
+
+    error_of_the_mean = sigma / 256
+    assert abs(model.evaluate().mean() - level) < 0.05 * sigma + 2 * error_of_the_mean
+
+
 def test_the_sky_under_a_star_field_is_right_before_and_after_masking():
     bias, masked_bias, peer = [], [], []
     for seed in (21, 22, 23):
