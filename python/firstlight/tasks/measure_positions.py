@@ -16,7 +16,7 @@ from firstlight.images.psf import GaussianPsf
 from firstlight.kernels import centroids as kernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.tasks.measurement_plugins import Columns, MeasurementPlugin, moments_of, values
-from firstlight.tasks.measurement_scene import UNUSABLE, MeasurementScene
+from firstlight.tasks.measurement_scene import MeasurementScene
 
 DEG_PER_ARCSEC = 1.0 / 3600.0
 
@@ -52,7 +52,7 @@ class WindowedCentroidPlugin(MeasurementPlugin[WindowedCentroidConfig]):
         measured = measure_centroids(
             tiles.image,
             variance=tiles.variance,
-            bad=scene.bad(*UNUSABLE) | scene.foreign(),
+            bad=scene.blocked,
             x=start_x,
             y=start_y,
             snr=np.abs(values(catalog, "peak_snr")),

@@ -38,12 +38,10 @@ class AdaptiveMomentsPlugin(MeasurementPlugin):
 
     def run(self, scene: MeasurementScene, catalog: Table) -> Columns:
         """Measure ``ixx``, ``iyy``, ``ixy``, ``gaussian_inst_flux`` with errors and flags, and ``psf_ixx`` ..."""
-        bad = scene.bad(*UNUSABLE)
-        every = np.arange(len(catalog))
-        found = self._measure(scene, catalog, bad | scene.foreign(), every)
+        found = self._measure(scene, catalog, scene.blocked, np.arange(len(catalog)))
         again = np.flatnonzero((found["status"] == kernel.MASKED) & scene.has_foreign)
         if len(again):
-            for name, column in self._measure(scene, catalog, bad, again).items():
+            for name, column in self._measure(scene, catalog, scene.bad(*UNUSABLE), again).items():
                 found[name][again] = column
         status = found.pop("status")
         return self._columns(scene, catalog, found, status)

@@ -108,6 +108,11 @@ class MeasurementScene:
         found[self.tiles.numbers()[self.foreign()]] = True
         return found[1:]
 
+    @cached_property
+    def blocked(self) -> BoolArray:
+        """Pixels of the tiles that say nothing about their source: unusable, off the image, or those of others."""
+        return self.bad(*UNUSABLE) | self.foreign()
+
     def foreign(self) -> BoolArray:
         """Return the pixels of the tiles that belong to other sources, where these were not told apart."""
         number = np.arange(1, self.detections.n_peaks + 1)
