@@ -86,10 +86,16 @@ class Check:
 
 
 def robust_mean(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the median and its standard error."""
-    if len(values) < 2:
+    """Return the median and its standard error.
+
+    The robust deviation of n values scatters by 1.16 / sqrt(n) of itself and is too small by 0.8 / n, so that one over
+    its square is too large by 4.0 / n + 1.6 / n in the mean; with that, 5 % of medians of 10 to 100 normal deviates are
+    beyond two errors.
+    """
+    n = len(values)
+    if n < 2:
         return math.nan, math.nan
-    return float(np.median(values)), 1.253 * robust_std(values)[0] / math.sqrt(len(values))
+    return float(np.median(values)), 1.253 * robust_std(values)[0] * math.sqrt((1 + 5.6 / n) / n)
 
 
 def robust_std(values: NDArray[np.float64]) -> tuple[float, float]:
