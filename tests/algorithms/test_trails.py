@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.algorithms.trails import fit_trails, trail_image, trail_of_moments, trail_slopes
+from firstlight.algorithms.trails import fit_trails, trail_image, trail_of_moments, trail_with_slopes
 
 SIGMA = 1.3
 
@@ -52,8 +52,9 @@ def test_slopes_of_a_trail_are_its_derivatives(length):
     place = {"x": 12.3, "y": 11.6, "length": length, "angle": 35.0}
     pixels = {"sigma": SIGMA, "columns": columns, "rows": rows}
 
-    slopes = trail_slopes(**place, **pixels)
+    image, slopes = trail_with_slopes(**place, **pixels)
 
+    np.testing.assert_array_equal(image, trail_image(**place, **pixels))
     for slope, name in zip(slopes, place, strict=True):
         ends = [trail_image(**place | {name: place[name] + step}, **pixels) for step in (1e-5, -1e-5)]
         np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, atol=1e-9)

@@ -98,10 +98,10 @@ def trail_image(
     return np.asarray(_profile(across, sigma) * steps / (4.0 * half))
 
 
-def trail_slopes(
+def trail_with_slopes(
     *, x: float, y: float, length: float, angle: float, sigma: float, columns: FloatArray, rows: FloatArray
-) -> NDArray[np.float64]:
-    """Return the derivatives of `trail_image` with x, y, length and angle, (4, ...) for pixels of any shape."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `trail_image` and its derivatives with x, y, length and angle, (4, ...) for pixels of any shape."""
     along, across = _turned(columns - x, rows - y, angle)
     half, scale = max(abs(length), 1e-3) / 2.0, math.sqrt(2.0) * sigma
     profile = _profile(across, sigma)
@@ -111,7 +111,7 @@ def trail_slopes(
     with_across = -across / sigma**2 * profile * steps / (4.0 * half)
     with_half = profile * (ends[0] + ends[1] - steps / half) / (4.0 * half)
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    return np.stack(
+    slopes = np.stack(
         [
             -cosine * with_along + sine * with_across,
             -sine * with_along - cosine * with_across,
@@ -119,6 +119,7 @@ def trail_slopes(
             math.radians(1.0) * (across * with_along - along * with_across),
         ]
     )
+    return np.asarray(profile * steps / (4.0 * half)), slopes
 
 
 def trail_of_moments(
@@ -175,10 +176,9 @@ def _fit(
         return np.asarray(data - flux_of(unit) * unit)
 
     def slopes(place: FloatArray) -> NDArray[np.float64]:
-        unit = model(place)
-        flux = flux_of(unit)
         at_x, at_y, size, turned = place
-        along = trail_slopes(x=at_x, y=at_y, length=size, angle=turned, **given) / noise
+        unit, along = (part / noise for part in trail_with_slopes(x=at_x, y=at_y, length=size, angle=turned, **given))
+        flux = flux_of(unit)
         # The flux is the best one at each place: it changes, too.
         change = along @ (data - 2.0 * flux * unit) / max(float(unit @ unit), 1e-30)
         return np.asarray(-(flux * along + change[:, None] * unit).T)
