@@ -144,7 +144,7 @@ def prepare(sim: SimulatedExposure, folder: Path) -> Field:
 
 def without_sky(exposure: Exposure) -> Exposure:
     """Return the exposure without its sky."""
-    return exposure.replace(image=exposure.image - MeshBackgroundTask().run(exposure).image)
+    return exposure.replace(image=MeshBackgroundTask().run(exposure).background.subtracted_from(exposure.image))
 
 
 def compare(draw: Draw, sim: SimulatedExposure, *, n: int = 9) -> Errors:

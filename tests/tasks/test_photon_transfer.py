@@ -34,8 +34,8 @@ def exposure_of(light, *, seed, mask=None):
 
 
 def without_sky(exposure):
-    sky = ConstantBackgroundTask().run(exposure)
-    return exposure.replace(image=exposure.image - sky.image, background=BackgroundList([sky.background]))
+    sky = ConstantBackgroundTask().run(exposure).background
+    return exposure.replace(image=sky.subtracted_from(exposure.image), background=BackgroundList([sky]))
 
 
 def assert_is_the_camera(curve):

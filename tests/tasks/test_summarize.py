@@ -48,10 +48,10 @@ def stars(*, n=40, seed=1) -> Table:
 
 def whole():
     exposure = exposure_of(300.0 + noise(SHAPE))
-    sky = ConstantBackgroundTask().run(exposure)
+    sky = ConstantBackgroundTask().run(exposure).background
     return exposure.replace(
-        image=exposure.image - sky.image,
-        background=BackgroundList([sky.background]),
+        image=sky.subtracted_from(exposure.image),
+        background=BackgroundList([sky]),
         photo_calib=PhotoCalib.from_zero_point(27.0, error=0.01),
     )
 
