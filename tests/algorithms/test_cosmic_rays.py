@@ -104,6 +104,25 @@ def test_a_kernel_far_too_broad_does_not_eat_the_stars():
     assert eaten.mean() < 0.05
 
 
+def test_tracks_two_pixels_wide_are_found_among_stars_of_one_and_a_half_pixels():
+    rng = np.random.default_rng(6)
+    image = rng.normal(0.0, 5.0, (120, 400)).astype(np.float32)
+    tracks = np.zeros(image.shape, bool)
+    for column in range(10, 390, 20):
+        image[20:26, column : column + 2] += [150.0, 90.0]
+        image[60:66, column : column + 2] += [90.0, 150.0]
+        tracks[20:26, column : column + 2] = tracks[60:66, column : column + 2] = True
+
+    found = find_cosmic_rays(
+        image,
+        variance=np.full(image.shape, 25.0, np.float32),
+        bad=np.zeros(image.shape, bool),
+        psf_kernel=moffat(15, fwhm=1.25),
+    )
+
+    assert found.mask[tracks].mean() > 0.85
+
+
 def test_what_lay_under_a_track_is_put_back_without_bias():
     rng = np.random.default_rng(3)
     image = rng.normal(0.0, 5.0, (200, 200)).astype(np.float32)
@@ -125,7 +144,7 @@ def test_what_lay_under_a_track_is_put_back_without_bias():
 
 def test_masked_pixels_and_their_neighbours_are_never_marked():
     image = np.zeros((30, 30), dtype=np.float32)
-    image[10, 10] = image[10, 11] = image[20, 20] = 500.0
+    image[10, 10] = image[10, 11] = image[11, 9] = image[20, 20] = 500.0
     bad = np.zeros(image.shape, bool)
     bad[10, 10] = True
 

@@ -12,20 +12,28 @@ from firstlight.kernels.cosmic_rays import (
     find_hits,
     grow_hits,
     interpolate_pixels,
+    sharp_pixel,
 )
 
 PAIRS = [((0, -1), (0, 1)), ((-1, 0), (1, 0)), ((-1, -1), (1, 1)), ((-1, 1), (1, -1))]
 RATIOS = np.array([0.25, 0.25, 0.12, 0.12])
 
 
-def sharp(work, variance, row, col, background, min_sigma, margin):
+def sharp(work, variance, hit, row, col, background, min_sigma, margin):
     value, noise = work[row, col], np.sqrt(variance[row, col])
     means = [np.mean([work[row + dy, col + dx] for dy, dx in pair]) for pair in PAIRS]
     noises = [0.5 * np.sqrt(sum(variance[row + dy, col + dx] for dy, dx in pair)) for pair in PAIRS]
     if value < background + (min_sigma - 1) * noise or value <= min(means) + min_sigma * noise:
         return None
-    for ratio, mean, mean_noise in zip(RATIOS, means, noises, strict=True):
-        if ratio * (value - background - margin * noise) > mean - background + margin * mean_noise:
+    for pair, ratio, mean, mean_noise in zip(PAIRS, RATIOS, means, noises, strict=True):
+        star = ratio * (value - background - margin * noise)
+        around = [work[row + dy, col + dx] - background for dy, dx in pair]
+        spread = [variance[row + dy, col + dx] for dy, dx in pair]
+        product = np.prod(np.maximum(around, 0)) + margin * np.sqrt(
+            np.prod(np.square(around) + spread) - np.prod(np.square(around))
+        )
+        seen = not any(hit[row + dy, col + dx] for dy, dx in pair)
+        if star > mean - background + margin * mean_noise or (seen and star > 0 and star**2 > product):
             return mean
     return None
 
@@ -38,6 +46,7 @@ def scene(seed=1):
         image += 2000.0 * np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2))
     steps = np.arange(25)
     image[10 + steps // 2, 20 + steps] += 150.0
+    image[40:46, 5:7] += [200.0, 120.0]
     image[rng.integers(2, 58, 12), rng.integers(2, 68, 12)] += 300.0
     return image, np.full(image.shape, 9.0)
 
@@ -49,7 +58,7 @@ def test_hits_are_those_of_the_written_conditions():
     expected, work = np.zeros(image.shape, bool), image.copy()
     for row in range(1, 59):
         for col in range(1, 69):
-            mean = None if blocked[row, col] else sharp(work, variance, row, col, 20.0, 6.0, 2.0)
+            mean = None if blocked[row, col] else sharp(work, variance, expected, row, col, 20.0, 6.0, 2.0)
             if mean is not None:
                 expected[row, col], work[row, col] = True, mean
 
@@ -57,6 +66,22 @@ def test_hits_are_those_of_the_written_conditions():
 
     np.testing.assert_array_equal(hit, expected)
     assert count == expected.sum() > 20
+
+
+def test_one_dark_side_makes_a_pixel_sharp_unless_it_was_filled_in():
+    track = np.array([[0.0, 45.0, 50.0], [0.0, 45.0, 50.0], [0.0, 45.0, 50.0]])
+    hit, ratios = np.zeros((3, 3), bool), np.array([0.5, 0.5, 0.3, 0.3])
+
+    assert sharp_pixel(track, np.ones((3, 3)), 1, 1, ratios, 0.0, 6.0, 2.0, hit) == 25.0
+    hit[:, 0] = True
+    assert np.isnan(sharp_pixel(track, np.ones((3, 3)), 1, 1, ratios, 0.0, 6.0, 2.0, hit))
+
+
+def test_a_neighbour_below_the_sky_proves_no_more_than_sky():
+    flank = np.array([[-3.0, 12.0, 60.0], [-3.0, 22.0, 60.0], [-3.0, 12.0, 60.0]])
+    hit, ratios = np.zeros((3, 3), bool), np.array([0.5, 0.5, 0.3, 0.3])
+
+    assert np.isnan(sharp_pixel(flank, np.ones((3, 3)), 1, 1, ratios, 0.0, 6.0, 2.0, hit))
 
 
 def test_the_search_stops_above_its_limit():
@@ -144,6 +169,7 @@ def test_growth_adds_only_neighbours_of_hits():
         20.0,
         3.0,
         3.0,
+        0.5,
     )
 
     near = ndimage.binary_dilation(before, np.ones((3, 3)))
@@ -171,6 +197,7 @@ def test_pixels_on_the_flank_of_a_track_need_less_light_than_those_at_its_end():
         0.0,
         3.5,
         2.1,
+        0.5,
     )
 
     assert (rows.tolist(), cols.tolist()) == ([11], [7])

@@ -17,11 +17,10 @@ from firstlight.kernels.cosmic_rays import (
     grow_hits,
     interpolate_pixels,
 )
-from firstlight.kernels.matched_filter import grow_mask
 from firstlight.kernels.planes import as_plane
 
 _STRICTNESS = (1.0, 0.7, 0.5, 0.35)
-_MAX_SURROUNDED = 0.03
+_MAX_SURROUNDED = 0.04
 _SHARE_BEYOND = 0.2
 
 
@@ -54,6 +53,7 @@ def find_cosmic_rays(
     sharpness: float = 0.55,
     growth_sharpness: float = 0.85,
     star_growth_sharpness: float = 0.75,
+    star_growth_margin: float = 0.5,
     passes: int = 6,
     max_pixels: int = 1_000_000,
 ) -> CosmicRays:
@@ -61,8 +61,10 @@ def find_cosmic_rays(
 
     The conditions are those of SDSS photo as used by LSST (`RepairTask`): a pixel exceeds the mean of two opposing
     neighbours by ``min_sigma``, and along one direction the mean is less than ``sharpness`` times what a star would
-    give, beyond a margin for noise. It must also stand out from the sky. Groups are then grown with half the limit and
-    no margin. Every hit takes the median of the estimates from its good neighbours along four directions.
+    give, beyond a margin for noise. It must also stand out from the sky. The geometric mean of the two neighbours may
+    prove the same, by which compact hits and tracks two pixels wide are told from stars of less than two pixels. Groups
+    are then grown with half the limit and hardly a margin. Every hit takes the median of the estimates from its good
+    neighbours along four directions.
 
     Tracks are thin: where many hits are surrounded by hits, stars sharper than ``psf_kernel`` are being taken, and the
     search is repeated with smaller ``sharpness``.
@@ -92,8 +94,8 @@ def find_cosmic_rays(
         Share of the neighbours that a star would give, below which a pixel is too sharp.
     growth_sharpness
         The same for the pixels next to a hit.
-    star_growth_sharpness
-        The same where a pixel next to a hit has neighbours above the sky.
+    star_growth_sharpness, star_growth_margin
+        The same where a pixel next to a hit has neighbours above the sky, and the margin there; elsewhere it has none.
     passes
         How often groups are grown by one pixel.
     max_pixels
@@ -107,7 +109,7 @@ def find_cosmic_rays(
     image, variance = as_plane(image), as_plane(variance)
     star_ratios = _neighbour_ratios(psf_kernel)
     unusable = bad | ~np.isfinite(image)
-    blocked = grow_mask(unusable, 1)
+    blocked = _with_neighbours(unusable)
     for strictness in _STRICTNESS:
         work = image.copy()
         ratios = strictness * sharpness * star_ratios
@@ -119,9 +121,8 @@ def find_cosmic_rays(
         seeds = rows, cols
         for _ in range(passes):
             interpolate_pixels(image, work, hit, unusable, rows, cols, background, lowest=True)
-            new = grow_hits(
-                image, work, variance, blocked, hit, *seeds, loose, strict, background, growth_sigma, flank_sigma
-            )
+            limits = growth_sigma, flank_sigma, star_growth_margin
+            new = grow_hits(image, work, variance, blocked, hit, *seeds, loose, strict, background, *limits)
             if len(new[0]) == 0:
                 break
             rows, cols = np.concatenate([rows, new[0]]), np.concatenate([cols, new[1]])
@@ -154,6 +155,17 @@ def interpolate_over(
     rows, cols = np.nonzero(hit)
     interpolate_pixels(image, work, hit, bad | ~np.isfinite(image), rows, cols, background, lowest=False)
     return work
+
+
+def _with_neighbours(mask: BoolArray) -> BoolArray:
+    """Return the mask grown by the eight neighbours of each pixel."""
+    wide = mask.copy()
+    wide[:, 1:] |= mask[:, :-1]
+    wide[:, :-1] |= mask[:, 1:]
+    grown = wide.copy()
+    grown[1:] |= wide[:-1]
+    grown[:-1] |= wide[1:]
+    return grown
 
 
 def _neighbour_ratios(psf_kernel: FloatArray) -> NDArray[np.float64]:

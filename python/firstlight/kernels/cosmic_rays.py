@@ -27,8 +27,13 @@ def sharp_pixel(
     background: float,
     min_sigma: float,
     margin: float,
+    hit: NDArray[np.bool_],
 ) -> float:
     """Return the mean of the opposing neighbours that prove a pixel too sharp for a star, or NaN.
+
+    Their arithmetic mean proves it on thin tracks; their geometric mean also where a pixel has a bright neighbour on
+    one side and none on the other, as on tracks two pixels wide. The ratio of the latter to the pixel between is least
+    for a star that is centred on that pixel, and no sum of stars has a smaller one (inequality of Cauchy and Schwarz).
 
     Parameters
     ----------
@@ -42,6 +47,8 @@ def sharp_pixel(
         By how many standard deviations the pixel must exceed one of the four means.
     margin
         By how many standard deviations pixel and mean may be wrong in the comparison with the star.
+    hit : (ny, nx)
+        Pixels of ``work`` that were filled in: what was filled in too low is no dark side of a neighbour.
     """
     value = work[row, col]
     noise = np.sqrt(variance[row, col])
@@ -52,12 +59,19 @@ def sharp_pixel(
         stands_out |= value > mean + min_sigma * noise
     if not stands_out or value < background + (min_sigma - 1.0) * noise:
         return np.nan
+    above = value - background
     for k in range(4):
         dy, dx = _DY[k], _DX[k]
-        mean = 0.5 * (work[row - dy, col - dx] + work[row + dy, col + dx])
-        mean_noise = 0.5 * np.sqrt(variance[row - dy, col - dx] + variance[row + dy, col + dx])
-        if ratios[k] * (value - background - margin * noise) > mean - background + margin * mean_noise:
-            return float(mean)
+        one, other = work[row - dy, col - dx] - background, work[row + dy, col + dx] - background
+        one_var, other_var = variance[row - dy, col - dx], variance[row + dy, col + dx]
+        mean, mean_noise = 0.5 * (one + other), 0.5 * np.sqrt(one_var + other_var)
+        star = ratios[k] * (above - margin * noise)
+        if star > mean + margin * mean_noise:
+            return float(mean + background)
+        if star > 0.0 and not (hit[row - dy, col - dx] or hit[row + dy, col + dx]):
+            product_noise = np.sqrt(one * one * other_var + other * other * one_var + one_var * other_var)
+            if star * star > max(one, 0.0) * max(other, 0.0) + margin * product_noise:
+                return float(mean + background)
     return np.nan
 
 
@@ -120,7 +134,7 @@ def _mark_hits(
         _row_candidates(work, variance, row, min_sigma, candidate)
         for col in range(1, nx - 1):
             if (candidate[col] or hit[row, col - 1] or hit[row - 1, col + 1]) and not blocked[row, col]:
-                mean = sharp_pixel(work, variance, row, col, ratios, background, min_sigma, margin)
+                mean = sharp_pixel(work, variance, row, col, ratios, background, min_sigma, margin, hit)
                 if mean == mean:
                     work[row, col] = mean
                     hit[row, col] = True
@@ -275,11 +289,12 @@ def grow_hits(
     background: float,
     min_sigma: float,
     flank_sigma: float,
+    strict_margin: float,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Add to ``hit`` the sharp pixels next to the given ones; return the new pixels.
 
-    ``strict_ratios`` hold where the neighbours are not sky, since a star may lie under the track; ``flank_sigma`` in
-    place of ``min_sigma`` where three hits lie around a pixel.
+    ``strict_ratios`` and ``strict_margin`` hold where the neighbours are not sky, since a star may lie under the
+    track, no margin elsewhere; ``flank_sigma`` in place of ``min_sigma`` where three hits lie around a pixel.
     """
     ny, nx = image.shape
     new_rows = np.empty(8 * rows.size, dtype=np.int64)
@@ -291,9 +306,9 @@ def grow_hits(
                 if hit[y, x] or blocked[y, x]:
                     continue
                 least = flank_sigma if _hits_around(hit, y, x) >= _HITS_AT_FLANK else min_sigma
-                mean = sharp_pixel(work, variance, y, x, ratios, background, least, 0.0)
+                mean = sharp_pixel(work, variance, y, x, ratios, background, least, 0.0, hit)
                 if mean - background > min_sigma * np.sqrt(variance[y, x]):
-                    mean = sharp_pixel(work, variance, y, x, strict_ratios, background, least, 0.0)
+                    mean = sharp_pixel(work, variance, y, x, strict_ratios, background, least, strict_margin, hit)
                 if mean == mean:
                     hit[y, x] = True
                     new_rows[count], new_cols[count] = y, x
