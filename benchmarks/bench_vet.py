@@ -1,10 +1,12 @@
 """Judge the models that vet candidates on fields unlike those they were made from, and on real alerts.
 
-python benchmarks/bench_vet.py --fields 12 [--alerts $FIRSTLIGHT_TEST_DATA/alerts] [--plot vet.png] [--models FOLDER]
+python benchmarks/bench_vet.py --first 200 --fields 12 [--alerts $FIRSTLIGHT_TEST_DATA/alerts] [--plot vet.png]
+    [--models FOLDER]
 
 Seeds, seeing, densities and rates of artefacts are drawn from wider ranges than in training. Candidates are taken from
 4.5 standard deviations; those that the detection hands on have measured 5, real or not. S/N bins are of the true S/N of
-real ones. Shares at 6 % and 50 % real are those of the same candidates with other weights. Real alerts have no labels:
+real ones. Shares at 6 % and 50 % real are those of the same candidates with other weights; their errors, and those of
+recall and false positives, are from drawing the fields again. Real alerts have no labels:
 the ranking is compared with that of the classifier of each survey, which is no truth. Times are CPU seconds of one
 thread.
 """
@@ -55,12 +57,14 @@ FIRST_SEED = 900_000_000
 SNR_EDGES = (5.0, 7.0, 10.0, 20.0, 100.0)
 FAINT = (5.0, 10.0)
 PRIORS = (0.06, 0.5)
+N_DRAWS = 2000
 
 
 def main() -> None:
     """Run the study."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fields", type=int, default=12)
+    parser.add_argument("--first", type=int, default=0, help="number of the first field, so that others are judged")
     parser.add_argument("--side", type=int, default=640)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--like-training", action="store_true", help="ranges of training, other seeds")
@@ -96,7 +100,7 @@ def models(folder: Path | None) -> dict[str, FeatureVetTask | NetworkVetTask | J
 def gathered(options: argparse.Namespace) -> VetExamples:
     """Return the candidates of all fields that can be processed."""
     parts = []
-    for number in range(options.fields):
+    for number in range(options.first, options.first + options.fields):
         try:
             wild = not options.like_training
             field = simulate_field(number, seed=FIRST_SEED + number, side=options.side, wild=wild)
@@ -110,14 +114,28 @@ def judge_shares(kept: NDArray[np.bool_], examples: VetExamples, which: str) -> 
     """Print recall and false positives, and what follows at each share of real candidates."""
     real = examples.real
     faint = real & (examples.snr >= FAINT[0]) & (examples.snr < FAINT[1])
-    recall, false = kept[real].mean(), kept[~real].mean()
-    print(f"  {which}: recall {share(kept[real])}   false positive rate {share(kept[~real])}")
-    print(f"    recall at S/N {FAINT[0]:.0f} to {FAINT[1]:.0f}: {share(kept[faint])}")
+    _, field = np.unique(examples.number, return_inverse=True)
+    n = field.max() + 1
+    draws = np.random.default_rng(0).multinomial(n, np.full(n, 1.0 / n), size=N_DRAWS)
+    counts = np.array(
+        [np.bincount(field, rows, minlength=n) for group in (real, faint, ~real) for rows in (group & kept, group)]
+    )
+    found = counts.sum(axis=1), draws @ counts.T
+    recall, of_faint, false = (np.append(*(each[..., k] / each[..., k + 1] for each in found)) for k in (0, 2, 4))
+    print(
+        f"  {which}: {n} fields, {real.sum()} real and {(~real).sum()} false, of which {(kept & ~real).sum()} believed"
+    )
+    print(f"    recall {drawn(recall)}   at S/N {FAINT[0]:.0f} to {FAINT[1]:.0f} {drawn(of_faint)} (of {faint.sum()})")
+    print(f"    false positive rate {drawn(false)}")
     for prior in PRIORS:
-        precision = prior * recall / max(prior * recall + (1 - prior) * false, 1e-12)
+        precision = prior * recall / np.maximum(prior * recall + (1 - prior) * false, 1e-12)
         accuracy = prior * recall + (1 - prior) * (1 - false)
-        error = precision**2 * (1 - prior) / max(prior * recall, 1e-12) * spread(false, int((~real).sum()))
-        print(f"    at {prior:4.0%} real: accuracy {accuracy:.4f}  precision {precision:.4f} +- {error:.4f}")
+        print(f"    at {prior:4.0%} real: accuracy {drawn(accuracy)}  precision {drawn(precision)}")
+
+
+def drawn(values: NDArray[np.float64]) -> str:
+    """Return the first of the values with the scatter of the rest."""
+    return f"{values[0]:.4f} +- {np.nanstd(values[1:]):.4f}"
 
 
 def judge(score: NDArray[np.float64], examples: VetExamples, task: VetTask) -> None:

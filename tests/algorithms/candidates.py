@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from firstlight.algorithms.stamps import cut_candidates
+from firstlight.algorithms.stamps import StampPsfs, cut_candidates
 from firstlight.images.psf import MoffatPsf
 
 FWHM = 2.8
 PSF = MoffatPsf(fwhm=2.6, beta=3.0, radius=14)
 """Its pixels widen it to about `FWHM`."""
+
+PSFS = StampPsfs(PSF, PSF, PSF)
 
 SPACING = 48
 SIGMA = 5.0

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.candidate_features import FEATURES, candidate_features, fit_points
+from firstlight.algorithms.candidate_features import FEATURES, candidate_features
+from firstlight.algorithms.candidate_fits import fit_candidates
+from firstlight.images.psf import MoffatPsf
 
-from .candidates import FWHM, PSF, field_of, stamps_of
+from .candidates import FWHM, PSFS, SIGMA, SPACING, field_of, stamps_of
 
 
 def features(kind, *, snr=20.0, **changes):
     images, x, y = field_of(kind, snr=snr, **changes)
-    return dict(zip(FEATURES, candidate_features(stamps_of(images, x, y), psf=PSF, fwhm=FWHM).T, strict=True))
+    return dict(zip(FEATURES, candidate_features(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM).T, strict=True))
 
 
 def test_the_significance_of_a_star_is_recovered_within_its_noise():
@@ -50,16 +52,70 @@ def test_features_do_not_change_when_the_image_is_turned(turn):
     turned = stamps_of([np.rot90(image[:47, :47], turn) for image in images], middle, middle)
 
     # The profile is round only to the pixels' own shape; the line through the middle has twelve directions.
-    both = [candidate_features(each, psf=PSF, fwhm=FWHM)[0] for each in (upright, turned)]
+    both = [candidate_features(each, psfs=PSFS, fwhm=FWHM)[0] for each in (upright, turned)]
     np.testing.assert_allclose(*both, atol=1e-4)
 
 
 def test_a_position_that_is_a_pixel_off_is_put_right():
     images, x, y = field_of("star", snr=30.0)
-    exact = fit_points(stamps_of(images, x, y), psf=PSF, fwhm=FWHM)
-    off = fit_points(stamps_of(images, x + 0.8, y - 0.6), psf=PSF, fwhm=FWHM)
+    exact = fit_candidates(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM)
+    off = fit_candidates(stamps_of(images, x + 0.8, y - 0.6), psfs=PSFS, fwhm=FWHM)
 
-    np.testing.assert_allclose(off.flux / off.flux_err, exact.flux / exact.flux_err, atol=1.0)
+    for one, other in zip(exact, off, strict=True):
+        np.testing.assert_allclose(other.flux / other.flux_err, one.flux / one.flux_err, atol=1.0)
+
+
+def test_a_cosmic_ray_that_the_subtraction_made_round_is_sharp_in_the_image_it_hit():
+    star, x, y = field_of("star", snr=20.0)
+    sharp, _, _ = field_of("hot_pixel", snr=20.0)
+    # A kernel has turned the hit into what a star looks like; the image it hit is as it was.
+    made_round = sharp[0], sharp[1], star[2]
+
+    told = [
+        dict(zip(FEATURES, candidate_features(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM).T, strict=True))
+        for images in (star, made_round)
+    ]
+
+    np.testing.assert_array_equal(told[0]["narrowness"], told[1]["narrowness"])
+    assert told[0]["own_edge_ratio"].min() > told[1]["own_edge_ratio"].max()
+    assert np.median(told[1]["own_narrowness"]) > 2 * np.median(told[0]["own_narrowness"])
+
+
+def test_a_track_is_told_by_its_sharp_side():
+    (science, template, difference), x, y = field_of("hot_pixel", snr=20.0, noise=False)
+    track = science + 0.9 * (np.roll(science, 1, axis=1) + np.roll(science, -1, axis=1))
+
+    table = candidate_features(stamps_of((track, template, difference), x, y), psfs=PSFS, fwhm=FWHM)
+
+    assert table[:, FEATURES.index("own_edge_significance")].max() < -np.arcsinh(5.0)
+
+
+def test_what_vanished_is_fitted_with_the_psf_of_the_template():
+    (science, template, difference), x, y = field_of("star", snr=20.0)
+    expected = candidate_features(stamps_of((science, template, difference), x, y), psfs=PSFS, fwhm=FWHM)
+    wide = MoffatPsf(fwhm=5.0, beta=3.0, radius=14)
+    gone = stamps_of((template, science, -difference), x, y).upright(np.ones(len(x), dtype=bool))
+    some = np.arange(len(x)) % 2 == 1
+    there = np.kron(some.reshape(5, 5), np.ones((SPACING, SPACING), dtype=bool))
+    images = np.where(there, template, science), np.where(there, science, template), np.where(there, -1, 1) * difference
+    mixed = stamps_of(images, x, y).upright(some)
+
+    np.testing.assert_array_equal(candidate_features(gone, psfs=PSFS._replace(science=wide), fwhm=FWHM), expected)
+    np.testing.assert_array_equal(candidate_features(mixed, psfs=PSFS, fwhm=FWHM), expected)
+
+
+def test_light_that_both_images_show_does_not_disturb_the_fit_to_one():
+    (science, template, difference), x, y = field_of("star", snr=20.0, n=25)
+    rows, columns = np.indices(science.shape)
+    host = sum(
+        40 * SIGMA * np.exp(-np.hypot(columns - at_x - 2.0, rows - at_y) / 5.0) for at_x, at_y in zip(x, y, strict=True)
+    )
+
+    fit = fit_candidates(stamps_of((science + host, template + host, difference), x, y), psfs=PSFS, fwhm=FWHM).own
+
+    # The template has the noise of the science image, and its share of it counts: sqrt(2) in the residuals.
+    assert np.median(fit.flux / fit.flux_err) > 0.7 * 20.0
+    assert np.median(np.where(fit.core, fit.residual**2, 0.0).sum(axis=(1, 2)) / fit.core.sum(axis=(1, 2))) < 2.6
 
 
 def test_pixels_without_weight_change_nothing():
@@ -69,7 +125,7 @@ def test_pixels_without_weight_change_nothing():
     ruined = [np.where(unusable, 1e6, image) for image in images]
 
     both = [
-        candidate_features(stamps_of((*images[:2], each[2]), x, y, unusable=unusable), psf=PSF, fwhm=FWHM)
+        candidate_features(stamps_of((*images[:2], each[2]), x, y, unusable=unusable), psfs=PSFS, fwhm=FWHM)
         for each in (images, ruined)
     ]
 
@@ -81,7 +137,7 @@ def test_masks_are_counted_near_and_around():
     saturated = np.zeros(images[0].shape, dtype=bool)
     saturated[:48, :48] = True
 
-    table = candidate_features(stamps_of(images, x, y, masks={"saturated": saturated}), psf=PSF, fwhm=FWHM)
+    table = candidate_features(stamps_of(images, x, y, masks={"saturated": saturated}), psfs=PSFS, fwhm=FWHM)
 
     np.testing.assert_allclose(table[:, FEATURES.index("saturated_near")], [1, 0, 0, 0])
     np.testing.assert_allclose(table[:, FEATURES.index("saturated_around")], [1, 0, 0, 0])
@@ -91,7 +147,7 @@ def test_features_are_finite_where_nothing_is_known():
     images, x, y = field_of("star", snr=20.0, n=4)
 
     table = candidate_features(
-        stamps_of(images, x, y, unusable=np.ones(images[0].shape, dtype=bool)), psf=PSF, fwhm=FWHM
+        stamps_of(images, x, y, unusable=np.ones(images[0].shape, dtype=bool)), psfs=PSFS, fwhm=FWHM
     )
 
     assert np.isfinite(table).all()
@@ -101,4 +157,4 @@ def test_no_candidates_have_no_features():
     images, _, _ = field_of("star", snr=20.0, n=1)
     none = np.zeros(0)
 
-    assert candidate_features(stamps_of(images, none, none), psf=PSF, fwhm=FWHM).shape == (0, len(FEATURES))
+    assert candidate_features(stamps_of(images, none, none), psfs=PSFS, fwhm=FWHM).shape == (0, len(FEATURES))

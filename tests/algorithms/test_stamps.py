@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from firstlight.algorithms.stamps import local_noise, network_channels, significance_of_points
+from firstlight.algorithms.stamps import significance_of_points
 
 from .candidates import SIGMA, field_of, stamps_of
 
@@ -27,34 +27,6 @@ def test_noise_alone_has_a_significance_of_unit_scatter():
     assert np.std(middle) == pytest.approx(1.0, abs=4 / np.sqrt(2 * 400))
 
 
-def test_channels_do_not_depend_on_the_unit_of_the_pixels():
-    images, x, y = field_of("star", snr=20.0, n=4)
-    stamps = stamps_of(images, x, y)
-    other = stamps_of([3.0 * image for image in images], x, y)
-    other = other.__class__(
-        **{
-            **{name: getattr(other, name) for name in other.__dataclass_fields__},
-            **{
-                f"{name}_variance": 9.0 * getattr(stamps, f"{name}_variance")
-                for name in ("science", "template", "difference")
-            },
-        }
-    )
-
-    np.testing.assert_allclose(
-        network_channels(stamps, half=10, psf_sigma=1.2), network_channels(other, half=10, psf_sigma=1.2), atol=1e-4
-    )
-
-
-def test_a_brighter_source_looks_brighter_to_the_network():
-    peaks = []
-    for snr in (10.0, 40.0):
-        images, x, y = field_of("star", snr=snr, n=4, noise=False)
-        peaks.append(network_channels(stamps_of(images, x, y), half=12, psf_sigma=1.2)[:, 3].max(axis=(1, 2)).min())
-
-    assert np.sinh(peaks[1]) == pytest.approx(4 * np.sinh(peaks[0]), rel=0.01)
-
-
 def test_what_vanished_looks_like_what_appeared():
     images, x, y = field_of("star", snr=20.0, n=4)
     science, template, difference = images
@@ -75,15 +47,3 @@ def test_unusable_pixels_and_those_that_are_not_finite_have_no_weight():
 
     assert (~stamps.known[0]).sum() == 2
     assert np.isfinite(stamps.difference).all()
-    assert np.isfinite(network_channels(stamps, half=12, psf_sigma=1.2)).all()
-
-
-def test_a_stamp_without_a_pixel_has_endless_noise_and_finite_channels():
-    assert np.isinf(local_noise(np.full((1, 5, 5), np.inf))).all()
-
-
-def test_no_candidates_have_no_channels():
-    images, _, _ = field_of("star", snr=20.0, n=1)
-    none = np.zeros(0)
-
-    assert network_channels(stamps_of(images, none, none), half=10, psf_sigma=1.2).shape == (0, 4, 21, 21)

@@ -159,8 +159,14 @@ def test_wrong_input_is_told_in_one_line(task_class):
     small = exposure(images[0][:50], SIGMA**2)
     task = task_class()
 
-    with pytest.raises(PsfError, match="it has none"):
-        task.run(good, good, good.replace(psf=None), Table({"x": x, "y": y}))
+    bare = good.replace(psf=None)
+    for images, name in (
+        ((bare, good, good), "science exposure"),
+        ((good, bare, good), "template"),
+        ((good, good, bare), "difference"),
+    ):
+        with pytest.raises(PsfError, match=f"the {name} has none"):
+            task.run(*images, Table({"x": x, "y": y}))
     with pytest.raises(InputError, match="50 x 96 pixels, the science exposure 96 x 96"):
         task.run(good, small, good, Table({"x": x, "y": y}))
     with pytest.raises(InputError, match="no column 'y'"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.stamps import CandidateStamps, significance_of_points
-from firstlight.images.psf import FWHM_PER_SIGMA, Psf
+from firstlight.algorithms.candidate_fits import fit_candidates
+from firstlight.algorithms.point_fit import CORE_FWHM, PointFit
+from firstlight.algorithms.stamps import CandidateStamps, StampPsfs, significance_of_points
+from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 MASK_KINDS = ("saturated", "cosmic_ray", "defect", "trail", "edge")
@@ -41,6 +41,20 @@ FEATURES = (
     *(f"{kind}_near" for kind in MASK_KINDS),
     *(f"{kind}_around" for kind in MASK_KINDS),
     "unknown_near",
+    "own_log_chi2",
+    "own_misfit",
+    "own_largest_residual",
+    "own_smallest_residual",
+    "own_width",
+    "own_width_significance",
+    "own_elongation",
+    "own_elongation_significance",
+    "own_dipole_significance",
+    "own_narrowness",
+    "own_ratio",
+    "own_shift",
+    "own_edge_significance",
+    "own_edge_ratio",
 )
 """Names of the columns of `candidate_features`, in order."""
 
@@ -48,13 +62,11 @@ STAMP_FWHM = 4.0
 """Half size of the stamps that the features need, in units of the full width at half maximum."""
 
 _CHUNK = 1024
-_RECENTRINGS = 2
-_LARGEST_SHIFT = 1.5
 _N_ANGLES = 12
-_CORE_FWHM = 1.5
+_OPPOSING = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def candidate_features(stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
+def candidate_features(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
     """Return (n, len(FEATURES)) finite numbers about candidates.
 
     The difference is fitted with the PSF at the best position near the candidate, its first derivatives (a dipole) and
@@ -62,113 +74,45 @@ def candidate_features(stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDA
     look like, what both images show there, and what is masked make up the rest. Lengths are in units of the FWHM and
     brightnesses in units of the noise, so that one set of numbers means the same in another seeing and depth.
 
+    Features that begin with ``own`` are of the image in which the source is bright; see `CandidateFits`.
+
     Parameters
     ----------
     stamps
         Upright, see `CandidateStamps.upright`; at least `STAMP_FWHM` wide.
-    psf
-        Of the difference.
+    psfs
     fwhm : [pixel]
-        Its full width at half maximum.
+        Full width at half maximum of the PSF of the difference.
     """
-    parts = [_features(stamps[start : start + _CHUNK], psf=psf, fwhm=fwhm) for start in range(0, len(stamps), _CHUNK)]
+    starts = range(0, len(stamps), _CHUNK)
+    parts = [_features(stamps[start : start + _CHUNK], psfs=psfs, fwhm=fwhm) for start in starts]
     return np.concatenate(parts) if parts else np.zeros((0, len(FEATURES)))
 
 
-class PointFit(NamedTuple):
-    """The PSF and its derivatives fitted to n stamps.
-
-    Parameters
-    ----------
-    profile : (n, s, s)
-        PSF at the best position.
-    flux, flux_err : (n,)
-        Of the PSF alone.
-    coefficients : (n, 6)
-        Of the PSF, d/dx, d/dy, Laplacian, d2/dx2 - d2/dy2 and d2/dxdy, fitted together.
-    errors : (n, 6)
-        As if each were fitted alone with the PSF.
-    radius : (n, s, s) [pixel]
-        Distance from the best position.
-    """
-
-    profile: NDArray[np.float64]
-    flux: NDArray[np.float64]
-    flux_err: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    radius: NDArray[np.float64]
-
-
-def fit_points(stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> PointFit:
-    """Fit a point source near the middle of each stamp of the difference.
-
-    Parameters
-    ----------
-    stamps
-    psf
-        Of the difference.
-    fwhm : [pixel]
-    """
-    x, y = stamps.x.copy(), stamps.y.copy()
-    column, row = np.rint(x), np.rint(y)
-    weight = 1.0 / stamps.difference_variance.astype(np.float64)
-    half, n = stamps.half, len(stamps)
-    for turn in range(_RECENTRINGS + 1):
-        radius = _distances(half, x - column, y - row)
-        inside = np.where(radius <= _CORE_FWHM * fwhm, weight, 0.0).reshape(n, -1)
-        profile = _profiles(psf, x=x, y=y, column=column, row=row, half=half)
-        shapes = _shapes(profile)
-        flat = shapes.reshape(n, 6, -1)
-        data = stamps.difference.reshape(n, -1).astype(np.float64)
-        matrix = np.einsum("nip,np,njp->nij", flat, inside, flat, optimize=True)
-        vector = np.einsum("nip,np,np->ni", flat, inside, data, optimize=True)
-        coefficients = _solved(matrix, vector)
-        if turn == _RECENTRINGS:
-            break
-        flux = coefficients[:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            steps = np.where(flux[:, None] > 0, -coefficients[:, 1:3] / flux[:, None], 0.0)
-        steps = np.clip(np.nan_to_num(steps), -1.0, 1.0)
-        x = np.clip(x + steps[:, 0], stamps.x - _LARGEST_SHIFT, stamps.x + _LARGEST_SHIFT)
-        y = np.clip(y + steps[:, 1], stamps.y - _LARGEST_SHIFT, stamps.y + _LARGEST_SHIFT)
-    power = np.maximum(matrix[:, 0, 0], 1e-300)
-    # What is left of each derivative once the PSF has taken its share of it.
-    own = np.einsum("nii->ni", matrix) - matrix[:, 0] ** 2 / power[:, None]
-    own[:, 0] = power
-    return PointFit(
-        profile,
-        vector[:, 0] / power,
-        1.0 / np.sqrt(power),
-        coefficients,
-        1.0 / np.sqrt(np.maximum(own, 1e-300)),
-        radius,
-    )
-
-
-def _features(stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
-    fit = fit_points(stamps, psf=psf, fwhm=fwhm)
-    snr = np.maximum(fit.flux / fit.flux_err, 0.5)
-    sigma = np.sqrt(stamps.difference_variance.astype(np.float64))
-    core, near = fit.radius <= _CORE_FWHM * fwhm, fit.radius <= fwhm
-    around = (fit.radius > _CORE_FWHM * fwhm) & stamps.known
-    residual = (stamps.difference - fit.flux[:, None, None] * fit.profile) / sigma
+def _features(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+    fit, own = fit_candidates(stamps, psfs=psfs, fwhm=fwhm)
+    snr = fit.snr
+    near = fit.radius <= fwhm
+    around = (fit.radius > CORE_FWHM * fwhm) & stamps.known
     columns = {
         "log_snr": np.log(snr),
-        **_misfits(residual, core & stamps.known, snr),
-        **_shape_features(fit, snr, sigma=fwhm / FWHM_PER_SIGMA),
-        **_pixel_features(stamps, fit, core, around, snr, fwhm=fwhm),
+        **_misfits(fit, snr),
+        **_shape_features(fit, sigma=fwhm / FWHM_PER_SIGMA),
+        **_pixel_features(stamps, fit, around, snr, fwhm=fwhm),
         **_line_features(stamps, fit, around, snr, fwhm=fwhm),
         **_image_features(stamps, fit, snr, fwhm=fwhm),
         **{f"{kind}_near": _share(stamps.masks[kind], near) for kind in MASK_KINDS},
         **{f"{kind}_around": _share(stamps.masks[kind], ~near) for kind in MASK_KINDS},
         "unknown_near": _share(~stamps.known, near),
+        **{f"own_{name}": column for name, column in _own_features(own, snr, fwhm=fwhm).items()},
+        "own_shift": np.hypot(own.x - fit.x, own.y - fit.y) / fwhm,
     }
     table = np.stack([columns[name] for name in FEATURES], axis=1)
     return np.asarray(np.nan_to_num(table, nan=0.0, posinf=1e6, neginf=-1e6))
 
 
-def _misfits(residual: FloatArray, core: BoolArray, snr: FloatArray) -> dict[str, FloatArray]:
+def _misfits(fit: PointFit, snr: FloatArray) -> dict[str, FloatArray]:
+    core, residual = fit.core, fit.residual
     count = np.maximum(core.sum(axis=(1, 2)), 1)
     chi2 = np.where(core, residual**2, 0.0).sum(axis=(1, 2))
     return {
@@ -179,8 +123,8 @@ def _misfits(residual: FloatArray, core: BoolArray, snr: FloatArray) -> dict[str
     }
 
 
-def _shape_features(fit: PointFit, snr: FloatArray, *, sigma: float) -> dict[str, FloatArray]:
-    shares = fit.coefficients / (snr * fit.flux_err)[:, None]
+def _shape_features(fit: PointFit, *, sigma: float) -> dict[str, FloatArray]:
+    shares = fit.coefficients / (fit.snr * fit.flux_err)[:, None]
     counts = fit.coefficients / fit.errors
     # The share of the second derivatives is a change of the variance of the profile; sigma^2 makes it a pure number.
     return {
@@ -193,22 +137,19 @@ def _shape_features(fit: PointFit, snr: FloatArray, *, sigma: float) -> dict[str
 
 
 def _pixel_features(
-    stamps: CandidateStamps, fit: PointFit, core: BoolArray, around: BoolArray, snr: FloatArray, *, fwhm: float
+    stamps: CandidateStamps, fit: PointFit, around: BoolArray, snr: FloatArray, *, fwhm: float
 ) -> dict[str, FloatArray]:
-    sigma = np.sqrt(stamps.difference_variance.astype(np.float64))
-    pixels = stamps.difference / sigma
+    pixels = fit.pixels
     smooth = significance_of_points(stamps.difference, stamps.difference_variance, sigma=fwhm / FWHM_PER_SIGMA)
     wide = (fit.radius <= 2.5 * fwhm) & stamps.known
     lowest = np.where(wide, smooth, 0.0).min(axis=(1, 2))
-    expected = np.where(core, fit.flux[:, None, None] * fit.profile / sigma, 0.0).max(axis=(1, 2))
-    brightest = np.where(core & stamps.known, pixels, 0.0).max(axis=(1, 2))
     negative = np.where(wide & (pixels < -2.0), -pixels, 0.0).sum(axis=(1, 2))
     positive = np.where(wide & (pixels > 2.0), pixels, 0.0).sum(axis=(1, 2))
     count = np.maximum(around.sum(axis=(1, 2)), 1)
     # Clipped at 5: one neighbour that is bright is not a noisy place.
     scatter = np.sqrt(np.where(around, np.clip(pixels, -5.0, 5.0) ** 2, 0.0).sum(axis=(1, 2)) / count)
     return {
-        "narrowness": np.clip(brightest / np.maximum(expected, 1.0), 0.0, 20.0),
+        "narrowness": _narrowness(fit),
         "lowest_significance": np.arcsinh(lowest),
         "lowest_ratio": np.clip(lowest / snr, -20.0, 0.0),
         "negative_share": negative / np.maximum(negative + positive, 1.0),
@@ -238,7 +179,7 @@ def _image_features(stamps: CandidateStamps, fit: PointFit, snr: FloatArray, *, 
     for name in ("science", "template"):
         variance = getattr(stamps, f"{name}_variance").astype(np.float64)
         image = getattr(stamps, name).astype(np.float64)
-        weight = np.where(fit.radius <= _CORE_FWHM * fwhm, 1.0 / variance, 0.0)
+        weight = np.where(fit.radius <= CORE_FWHM * fwhm, 1.0 / variance, 0.0)
         power = np.maximum((fit.profile**2 * weight).sum(axis=(1, 2)), 1e-300)
         columns[f"{name}_snr"] = (fit.profile * image * weight).sum(axis=(1, 2)) / np.sqrt(power)
         columns[f"{name}_pixels"] = image / np.sqrt(variance)
@@ -257,40 +198,45 @@ def _image_features(stamps: CandidateStamps, fit: PointFit, snr: FloatArray, *, 
     }
 
 
+def _own_features(fit: PointFit, snr: FloatArray, *, fwhm: float) -> dict[str, FloatArray]:
+    edge = _sharpest_edge(fit)
+    return {
+        **_misfits(fit, snr),
+        **_shape_features(fit, sigma=fwhm / FWHM_PER_SIGMA),
+        "narrowness": _narrowness(fit),
+        "ratio": np.clip(fit.snr / snr, 0.0, 20.0),
+        "edge_significance": np.arcsinh(edge),
+        "edge_ratio": np.clip(edge / snr, -20.0, 20.0),
+    }
+
+
+def _narrowness(fit: PointFit) -> FloatArray:
+    """Return the brightest pixel over that of the PSF, both in units of the noise."""
+    brightest, highest = (np.where(fit.core, each, 0.0).max(axis=(1, 2)) for each in (fit.pixels, fit.expected))
+    return np.asarray(np.clip(brightest / np.maximum(highest, 1.0), 0.0, 20.0))
+
+
+def _sharpest_edge(fit: PointFit) -> FloatArray:
+    """Return by how many sigma the neighbours of the brightest pixel are brighter than the PSF makes them there.
+
+    Neighbours are the means of two opposing ones, of four such pairs the faintest: the test for cosmic rays of SDSS
+    photo (`firstlight.algorithms.cosmic_rays`) as a number, negative for what is sharper than a star.
+    """
+    source, profile = fit.source, fit.profile
+    flat = np.where(fit.core, fit.pixels, -np.inf).reshape(len(source), -1)
+    row, column = np.unravel_index(flat.argmax(axis=1), source.shape[1:])
+    row, column = (np.clip(each, 1, source.shape[1] - 2) for each in (row, column))
+    which = np.arange(len(source))
+    variance = np.where(np.isfinite(fit.sigma), fit.sigma, 0.0) ** 2
+    below = []
+    for dy, dx in _OPPOSING:
+        pair = (which, row + dy, column + dx), (which, row - dy, column - dx)
+        star = 0.5 * sum(profile[each] for each in pair) / np.maximum(profile[which, row, column], 1e-12)
+        excess = 0.5 * sum(source[each] for each in pair) - star * source[which, row, column]
+        spread = 0.25 * sum(variance[each] for each in pair) + star**2 * variance[which, row, column]
+        below.append(excess / np.sqrt(np.maximum(spread, 1e-300)))
+    return np.asarray(np.min(below, axis=0))
+
+
 def _share(mask: BoolArray, where: BoolArray) -> FloatArray:
     return np.asarray((mask & where).sum(axis=(1, 2)) / np.maximum(where.sum(axis=(1, 2)), 1))
-
-
-def _distances(half: int, dx: FloatArray, dy: FloatArray) -> NDArray[np.float64]:
-    steps = np.arange(-half, half + 1)
-    return np.asarray(np.hypot(steps[None, None, :] - dx[:, None, None], steps[None, :, None] - dy[:, None, None]))
-
-
-def _profiles(
-    psf: Psf, *, x: FloatArray, y: FloatArray, column: FloatArray, row: FloatArray, half: int
-) -> NDArray[np.float64]:
-    """Return PSFs at x, y on squares about the given pixels; 0 beyond the stamps of the PSF."""
-    drawn = psf.images(x=x, y=y)
-    steps = np.arange(-half, half + 1)
-    rows = psf.radius + steps[None, :] - (np.rint(y) - row).astype(np.intp)[:, None]
-    columns = psf.radius + steps[None, :] - (np.rint(x) - column).astype(np.intp)[:, None]
-    size = 2 * psf.radius + 1
-    inside = ((rows >= 0) & (rows < size))[:, :, None] & ((columns >= 0) & (columns < size))[:, None, :]
-    which = np.arange(len(x))[:, None, None]
-    taken = drawn[which, np.clip(rows, 0, size - 1)[:, :, None], np.clip(columns, 0, size - 1)[:, None, :]]
-    return np.where(inside, taken, 0.0)
-
-
-def _shapes(profile: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, 6, s, s): the profile, its first derivatives, and its second ones as sum, difference and cross."""
-    along_y, along_x = np.gradient(profile, axis=(1, 2))
-    yy, xy = np.gradient(along_y, axis=(1, 2))
-    xx = np.gradient(along_x, axis=2)
-    return np.stack([profile, along_x, along_y, xx + yy, xx - yy, xy], axis=1)
-
-
-def _solved(matrix: NDArray[np.float64], vector: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the solutions of the normal equations; what the pixels do not tell stays small."""
-    scale = np.sqrt(np.maximum(np.einsum("nii->ni", matrix), 1e-300))
-    even = matrix / (scale[:, :, None] * scale[:, None, :]) + 1e-6 * np.eye(matrix.shape[1])
-    return np.asarray(np.linalg.solve(even, (vector / scale)[:, :, None])[:, :, 0] / scale)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from firstlight.images.box import Box, PixelT
+from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
-CHANNELS = ("science", "template", "difference", "significance")
-"""What `network_channels` stacks, in order."""
+
+class StampPsfs(NamedTuple):
+    """The PSFs of the images that stamps are cut from."""
+
+    science: Psf
+    template: Psf
+    difference: Psf
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class CandidateStamps:
         Infinite where a pixel is not known.
     x, y : (n,) [pixel]
         Positions of the candidates on the image; the middle of a stamp is the pixel that they fall on.
+    negative : (n,)
+        Whether science and template have changed places, see `upright`.
     masks
         Kind of trouble -> (n, s, s), True where a pixel has it.
     """
@@ -40,6 +48,7 @@ class CandidateStamps:
     difference_variance: NDArray[np.float32]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    negative: BoolArray
     masks: Mapping[str, BoolArray]
 
     def __len__(self) -> int:
@@ -76,7 +85,7 @@ class CandidateStamps:
             Half size of what is kept, at most that of the stamps.
         """
         inner = slice(self.half - half, self.half + half + 1)
-        stacks = [name for name in self.__dataclass_fields__ if name not in ("x", "y", "masks")]
+        stacks = [name for name in self.__dataclass_fields__ if name not in ("x", "y", "negative", "masks")]
         return replace(
             self,
             **{name: getattr(self, name)[:, inner, inner] for name in stacks},
@@ -99,6 +108,7 @@ class CandidateStamps:
             science_variance=np.where(turn, self.template_variance, self.science_variance),
             template_variance=np.where(turn, self.science_variance, self.template_variance),
             difference=np.where(turn, -self.difference, self.difference),
+            negative=self.negative ^ negative,
         )
 
 
@@ -142,6 +152,7 @@ def cut_candidates(
         **cut,
         x=np.asarray(x, dtype=np.float64),
         y=np.asarray(y, dtype=np.float64),
+        negative=np.zeros(len(x), dtype=bool),
         masks={name: _cut(mask, places, side=side, fill=False) for name, mask in masks.items()},
     )
 
@@ -184,42 +195,3 @@ def significance_of_points(image: FloatArray, variance: FloatArray, *, sigma: fl
     narrow = (0.0, sigma / np.sqrt(2.0), sigma / np.sqrt(2.0))
     power = ndimage.gaussian_filter(weight, narrow, mode="constant", truncate=3.0) / (4.0 * np.pi * sigma**2)
     return np.asarray(signal / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny)), dtype=np.float32)
-
-
-def network_channels(stamps: CandidateStamps, *, half: int, psf_sigma: float) -> NDArray[np.float32]:
-    """Return the (n, 4, s, s) input of a network: `CHANNELS`, as asinh of values in units of the noise.
-
-    Each image is divided by its local noise, the square root of the median variance of the stamp, never by its peak: a
-    faint source stays faint.
-
-    Parameters
-    ----------
-    stamps
-        Upright.
-    half : [pixel]
-        Half size of what the network looks at, at most that of the stamps.
-    psf_sigma : [pixel]
-        Width of the PSF of the difference.
-    """
-    inner = slice(stamps.half - half, stamps.half + half + 1)
-    planes = []
-    for name in CHANNELS[:3]:
-        image, variance = getattr(stamps, name), getattr(stamps, f"{name}_variance")
-        planes.append(image / local_noise(variance)[:, None, None])
-    planes.append(significance_of_points(stamps.difference, stamps.difference_variance, sigma=psf_sigma))
-    return np.asarray(np.arcsinh(np.stack([plane[:, inner, inner] for plane in planes], axis=1)), dtype=np.float32)
-
-
-def local_noise(variance: FloatArray) -> NDArray[np.float32]:
-    """Return (n,) the noise of each stamp: the root of the median of its finite variances; infinite where none is.
-
-    Parameters
-    ----------
-    variance : (n, s, s)
-    """
-    flat = np.where(np.isfinite(variance), variance, np.nan).reshape(
-        len(variance), variance.shape[1] * variance.shape[2]
-    )
-    empty = np.isnan(flat).all(axis=1)
-    flat[empty] = np.inf
-    return np.asarray(np.sqrt(np.nanmedian(flat, axis=1)) if len(flat) else np.zeros(0), dtype=np.float32)

@@ -14,11 +14,11 @@ from scipy.special import expit, logit
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.candidate_features import MASK_KINDS
-from firstlight.algorithms.stamps import CandidateStamps, cut_candidates, significance_of_points
+from firstlight.algorithms.stamps import CandidateStamps, StampPsfs, cut_candidates, significance_of_points
 from firstlight.errors import InputError, PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
 from firstlight.images.exposure import Exposure
-from firstlight.images.psf import FWHM_PER_SIGMA, Psf
+from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.tasks.measurement_scene import psf_sigma
 
@@ -99,16 +99,16 @@ class VetTask(Task[VetConfigT], ABC):
         """Return the half size of the stamps that are judged [pixel]."""
 
     @abstractmethod
-    def judge(self, stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
         """Return (n,) probabilities of being real, where real and false are equally many.
 
         Parameters
         ----------
         stamps
             Upright: what vanished looks like what appeared.
-        psf
-            Of the difference.
+        psfs
         fwhm : [pixel]
+            Full width at half maximum of the PSF of the difference.
         """
 
     def run(self, science: Exposure, template: Exposure, difference: Exposure, candidates: Table) -> VetResult:
@@ -120,7 +120,7 @@ class VetTask(Task[VetConfigT], ABC):
         template
             On the pixels of the science exposure.
         difference
-            With its PSF and its mask.
+            With its mask. All three have their PSF.
         candidates
             With ``x`` and ``y`` [pixel] and, where known, ``is_negative``; those that vanished are judged with the
             images in each other's place.
@@ -128,12 +128,11 @@ class VetTask(Task[VetConfigT], ABC):
         Raises
         ------
         PsfError
-            If the difference has no PSF.
+            If one of the exposures has no PSF.
         InputError
             If the exposures have different shapes, or the candidates no positions.
         """
-        if difference.psf is None:
-            raise PsfError("Candidates are judged by the PSF of the difference, and it has none.")
+        psfs = psfs_of(science, template, difference)
         _require_same_shape(science, template, difference)
         missing = [name for name in ("x", "y") if name not in candidates.colnames]
         if missing:
@@ -154,7 +153,7 @@ class VetTask(Task[VetConfigT], ABC):
         rows, stamps = placed[enough], stamps[enough]
         stamps = stamps.upright(_negative(candidates, rows, stamps, fwhm))
         scores = np.full(len(x), np.nan)
-        scores[rows] = self.judge(stamps, psf=difference.psf, fwhm=fwhm) if len(rows) else 0.0
+        scores[rows] = self.judge(stamps, psfs=psfs, fwhm=fwhm) if len(rows) else 0.0
         return self._result(candidates, scores, fwhm)
 
     def _known_enough(self, stamps: CandidateStamps, fwhm: float) -> BoolArray:
@@ -189,6 +188,26 @@ class VetTask(Task[VetConfigT], ABC):
             ),
             funnel=Funnel("vetting", (("candidates", n), ("defined", left), ("real", int(real.sum())))),
         )
+
+
+def psfs_of(science: Exposure, template: Exposure, difference: Exposure) -> StampPsfs:
+    """Return the PSFs of the three exposures.
+
+    Parameters
+    ----------
+    science, template, difference
+
+    Raises
+    ------
+    PsfError
+        If one has none.
+    """
+    psfs = []
+    for name, exposure in (("science exposure", science), ("template", template), ("difference", difference)):
+        if exposure.psf is None:
+            raise PsfError(f"Candidates are judged by the PSFs of the images, and the {name} has none.")
+        psfs.append(exposure.psf)
+    return StampPsfs(*psfs)
 
 
 def candidate_stamps(

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_features
-from firstlight.algorithms.stamps import CandidateStamps
-from firstlight.images.psf import Psf
+from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
 from firstlight.tasks.vet import VetConfig, VetTask, stamp_half
 from firstlight.tasks.vet_models import FeatureModel, JudgesByModel, read_feature_model
 
@@ -36,7 +35,7 @@ class FeatureVetTask(JudgesByModel, VetTask[FeatureVetConfig]):
         """Return the half size of the stamps [pixel]."""
         return stamp_half(fwhm, in_fwhm=STAMP_FWHM, at_least=SMALLEST_HALF)
 
-    def judge(self, stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities."""
-        table = candidate_features(stamps, psf=psf, fwhm=fwhm)
+        table = candidate_features(stamps, psfs=psfs, fwhm=fwhm)
         return self.model.calibration.probability(self.model.trees.logits(table))

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from firstlight.algorithms.stamps import CandidateStamps
-from firstlight.images.psf import Psf
+from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
 from firstlight.tasks.vet import VetTask
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_models import FEATURE_MODEL, NETWORK_MODEL, JointModel, JudgesByModel, read_joint_model
@@ -48,7 +47,7 @@ class JointVetTask(JudgesByModel, VetTask[JointVetConfig]):
         """Return the half size of the larger stamps [pixel]."""
         return max(self.features.half(fwhm), self.network.half(fwhm))
 
-    def judge(self, stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities.
 
         Raises
@@ -57,7 +56,7 @@ class JointVetTask(JudgesByModel, VetTask[JointVetConfig]):
             If onnxruntime is not installed.
         """
         scores = (
-            task.judge(stamps.cropped(task.half(fwhm)), psf=psf, fwhm=fwhm) for task in (self.features, self.network)
+            task.judge(stamps.cropped(task.half(fwhm)), psfs=psfs, fwhm=fwhm) for task in (self.features, self.network)
         )
         return self.model.calibration.probability(mean_logit(*scores))
 

@@ -106,7 +106,7 @@ class NetworkModel(VetModel):
     Parameters
     ----------
     network
-        Bytes of the ONNX file: ``stamps`` (n, 4, s, s) to ``logit`` (n,).
+        Bytes of the ONNX file: ``stamps`` (n, 8, s, s) to ``logit`` (n,).
     half : [pixel]
         Half size of the stamps.
     """

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
-from firstlight.algorithms.stamps import CandidateStamps, network_channels
+from firstlight.algorithms.network_channels import network_channels
+from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
 from firstlight.errors import ConfigError
-from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.kernels.arrays import FloatArray
 from firstlight.tasks.vet import VetConfig, VetTask
 from firstlight.tasks.vet_models import JudgesByModel, NetworkModel, read_network_model
@@ -59,7 +59,7 @@ class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
         """Return the half size of the stamps [pixel]."""
         return self.model.half
 
-    def judge(self, stamps: CandidateStamps, *, psf: Psf, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities.
 
         Raises
@@ -67,7 +67,7 @@ class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
         ConfigError
             If onnxruntime is not installed.
         """
-        channels = network_channels(stamps, half=self.model.half, psf_sigma=fwhm / FWHM_PER_SIGMA)
+        channels = network_channels(stamps, psfs=psfs, half=self.model.half, fwhm=fwhm)
         views = [channels if turn == 0 else np.rot90(channels, turn, axes=(2, 3)) for turn in range(4)]
         views += [view[:, :, :, ::-1] for view in views]
         logits = np.mean([self.logits(view) for view in views[: self.config.views]], axis=0)
@@ -78,8 +78,8 @@ class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
 
         Parameters
         ----------
-        channels : (n, 4, s, s)
-            From `firstlight.algorithms.stamps.network_channels`.
+        channels : (n, 8, s, s)
+            From `firstlight.algorithms.network_channels.network_channels`.
 
         Raises
         ------

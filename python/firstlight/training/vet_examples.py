@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 
 from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_features
 from firstlight.algorithms.injection import effective_gain, light_of_stars, point_source_errors
-from firstlight.algorithms.stamps import network_channels
+from firstlight.algorithms.network_channels import network_channels
 from firstlight.algorithms.warping import PositionMap
 from firstlight.errors import BadSubtractionError
 from firstlight.framework import Layer, build_config
@@ -24,7 +24,7 @@ from firstlight.tasks.align import LanczosAlignTask, both_wcs, sky_map
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
-from firstlight.tasks.vet import candidate_stamps
+from firstlight.tasks.vet import candidate_stamps, psfs_of
 from firstlight.tasks.vet_features import SMALLEST_HALF
 from firstlight.training.vet_fields import OVERLAYS, TrainingField
 
@@ -46,7 +46,7 @@ class VetExamples:
     Parameters
     ----------
     features : (n, n_features)
-    channels : (n, 4, s, s) float16
+    channels : (n, 8, s, s) float16
         One pixel wider on each side than the network looks, so that it can be shown shifted.
     real : (n,)
     snr : (n,)
@@ -266,14 +266,13 @@ def _labelled(
     negative: bool,
 ) -> VetExamples:
     difference, sources = found.difference, found.sources
-    if difference.psf is None:
-        raise AssertionError("A difference carries its PSF.")
+    psfs = psfs_of(science, template, difference)
     fwhm = FWHM_PER_SIGMA * psf_sigma(difference)
     at_x, at_y = (np.asarray(sources[name], dtype=np.float64) for name in ("x", "y"))
     placed = np.isfinite(at_x) & np.isfinite(at_y)
     sources, at_x, at_y = sources[placed], at_x[placed], at_y[placed]
     errors = point_source_errors(
-        difference.variance, psf=difference.psf, x=x, y=y, bad=difference.mask.any_of("NO_DATA", "SAT")
+        difference.variance, psf=psfs.difference, x=x, y=y, bad=difference.mask.any_of("NO_DATA", "SAT")
     )
     truth = np.nan_to_num(flux / errors, nan=0.0)
     gap, nearest = KDTree(np.column_stack([x, y])).query(np.column_stack([at_x, at_y]))
@@ -292,10 +291,10 @@ def _labelled(
     stamps = stamps[kept].upright(sign[kept])
     own = max(SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
     return VetExamples(
-        features=candidate_features(stamps.cropped(own), psf=difference.psf, fwhm=fwhm).astype(np.float32),
-        channels=network_channels(
-            stamps.cropped(NETWORK_HALF + 1), half=NETWORK_HALF + 1, psf_sigma=fwhm / FWHM_PER_SIGMA
-        ).astype(np.float16),
+        features=candidate_features(stamps.cropped(own), psfs=psfs, fwhm=fwhm).astype(np.float32),
+        channels=network_channels(stamps.cropped(NETWORK_HALF + 1), psfs=psfs, half=NETWORK_HALF + 1, fwhm=fwhm).astype(
+            np.float16
+        ),
         real=real[kept],
         snr=np.where(real, expected, height)[kept].astype(np.float32),
         peak_snr=height[kept].astype(np.float32),

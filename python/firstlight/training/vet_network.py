@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.network_channels import CHANNELS
 from firstlight.errors import ConfigError
 from firstlight.tasks.vet_models import NETWORK_MODEL, NetworkModel
 from firstlight.training.vet import (
@@ -141,7 +142,7 @@ def _network() -> Any:
     """Return convolutions of 3 x 3 in three sizes, a dense layer, and one logit."""
     nn = torch.nn
     layers: list[Any] = []
-    before = 4
+    before = len(CHANNELS)
     for level, width in enumerate(WIDTHS):
         layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         if level in (1, 3, 4):
@@ -188,7 +189,7 @@ def _exported(network: Any) -> bytes:
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             network,
-            (torch.zeros(2, 4, size, size),),
+            (torch.zeros(2, len(CHANNELS), size, size),),
             buffer,
             input_names=["stamps"],
             output_names=["logit"],
