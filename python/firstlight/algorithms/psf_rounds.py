@@ -19,6 +19,7 @@ from firstlight.algorithms.psf_moffat import (
     with_order,
 )
 from firstlight.algorithms.psf_neighbours import Neighbours, subtract_neighbours
+from firstlight.algorithms.psf_odd_stars import find_odd_stars
 from firstlight.algorithms.psf_residual import ResidualGrid, fit_residual, start_residual
 from firstlight.algorithms.psf_stamps import StarStamps
 from firstlight.algorithms.psf_stars import brightest_everywhere, find_misfits
@@ -152,11 +153,15 @@ def fit_profile(state: PsfRound, *, order: int, weights: FitWeights, reject_frac
     """Fit the profile at the order that the stars allow, without outliers; lower the order to what is significant."""
     covariance = np.empty((0, 0))
     state = replace(state, field=with_order(state.field, order=allowed_order(order, len(state.index))))
-    for _ in range(_MOFFAT_ROUNDS):
+    for rounds_left in reversed(range(_MOFFAT_ROUNDS)):
         field, stars, covariance = fit_moffat_field(
             state.stamps, field=state.field, stars=state.stars, weights=weights, steps=_MOFFAT_STEPS
         )
-        state = without_outliers(replace(state, field=field, stars=stars), reject_fraction)
+        state = replace(state, field=field, stars=stars)
+        if rounds_left == 1:
+            odd = find_odd_stars(state.stamps, field=field, stars=stars, weights=weights, share=reject_fraction)
+            state = state.select(~odd)
+        state = without_outliers(state, reject_fraction)
     significant = min(significant_order(state.field, covariance), allowed_order(order, len(state.index)))
     if significant < state.field.order:
         field, stars, _ = fit_moffat_field(

@@ -147,7 +147,7 @@ def find_misfits(chi2: FloatArray, *, flux: FloatArray, share: float = 1.0) -> B
 
 
 def _worst_misfits(chi2: FloatArray, flux: FloatArray, share: float) -> BoolArray:
-    excess = chi2 / _usual_chi2(chi2, flux)
+    excess = chi2 / usual_chi2(chi2, flux=flux)
     limit = max(_LEAST_MISFIT, 1.0 + _MISFIT_SIGMA * _SIGMA_PER_MAD * float(np.median(np.abs(excess - 1.0))))
     worst = np.argsort(-excess, kind="stable")[: int(share * len(excess))]
     misfit = np.zeros(len(excess), dtype=np.bool_)
@@ -155,10 +155,15 @@ def _worst_misfits(chi2: FloatArray, flux: FloatArray, share: float) -> BoolArra
     return misfit
 
 
-def _usual_chi2(chi2: FloatArray, flux: FloatArray) -> FloatArray:
-    """Return the median chi-square of the stars of similar flux.
+def usual_chi2(chi2: FloatArray, *, flux: FloatArray) -> FloatArray:
+    """Return the median chi-square of the stars of similar flux, (n,).
 
     The list is mirrored at its ends: repeated there, the brightest star would be its own median.
+
+    Parameters
+    ----------
+    chi2, flux : (n,)
+        All finite.
     """
     order = np.argsort(flux, kind="stable")
     usual = np.empty(len(chi2))
