@@ -95,6 +95,7 @@ def test_the_image_is_what_is_left_and_the_light_of_each_source():
     np.testing.assert_allclose(whole, exposure.image, atol=1e-3)
     # The lone source is left in the image.
     assert light.skipped.sum() == 1
+    assert (result.detections.area == np.bincount(light.labels.ravel())[1:]).all()
     assert (light.labels[result.detections.peak_y, result.detections.peak_x] == np.arange(1, len(light) + 1)).all()
 
 

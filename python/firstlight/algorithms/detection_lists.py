@@ -154,7 +154,13 @@ def selected(detections: Detections, keep: BoolArray) -> Detections:
     return Detections(**columns, labels=table[detections.labels], footprints=detections.footprints)
 
 
-def with_members(detections: Detections, added: Mapping[str, NDArray[Any]], *, labels: NDArray[np.int32]) -> Detections:
+def with_members(
+    detections: Detections,
+    added: Mapping[str, NDArray[Any]],
+    *,
+    labels: NDArray[np.int32],
+    area: NDArray[np.int64],
+) -> Detections:
     """Return the detections with further sources after them, which share footprints with those of the same parent.
 
     Parameters
@@ -162,16 +168,15 @@ def with_members(detections: Detections, added: Mapping[str, NDArray[Any]], *, l
     detections
     added
         Every column of `Detections` but ``area`` and ``blended`` (n_added,).
-    labels : (ny, nx)
+    labels, area : (ny, nx), (n_peaks,)
         Of all of them.
     """
     columns = {name: np.concatenate([getattr(detections, name), values]) for name, values in added.items()}
-    n_peaks = detections.n_peaks + len(added["parent"])
     _, family, size = np.unique(columns["parent"], return_inverse=True, return_counts=True)
     return replace(
         detections,
         **columns,
-        area=np.bincount(labels.ravel(), minlength=n_peaks + 1)[1:].astype(np.int64),
+        area=area,
         blended=np.asarray(size[family] > 1) & ~columns["sky"],
         labels=labels,
     )

@@ -288,6 +288,7 @@ def _with_sources(detections: Detections, fluxes: PsfFluxes, rows: IntArray, *, 
     """Return the detections with new sources after them; pixels nearer to these than to their owner become theirs."""
     ny, nx = detections.labels.shape
     labels, look, n = detections.labels.copy(), round(_LOOK_FWHM * fwhm), len(rows)
+    area = np.append(detections.area, np.zeros(n, dtype=np.int64))
     x, y = np.append(detections.x, fluxes.x[rows]), np.append(detections.y, fluxes.y[rows])
     column = np.clip(np.rint(fluxes.x[rows]).astype(np.int64), 0, nx - 1)
     line = np.clip(np.rint(fluxes.y[rows]).astype(np.int64), 0, ny - 1)
@@ -301,6 +302,8 @@ def _with_sources(detections: Detections, fluxes: PsfFluxes, rows: IntArray, *, 
         own = np.hypot(along + left - x[number], down + low - y[number])
         nearer = own < np.hypot(along + left - x[owner], down + low - y[owner])
         square[down[nearer], along[nearer]] = number + 1
+        np.subtract.at(area, owner[nearer], 1)
+        area[number] = nearer.sum()
         if nearer.any():
             reached = along[nearer] + left, down[nearer] + low
             box[:, k] = reached[0].min(), reached[0].max(), reached[1].min(), reached[1].max()
@@ -323,4 +326,4 @@ def _with_sources(detections: Detections, fluxes: PsfFluxes, rows: IntArray, *, 
         "edge": np.minimum.reduce([column, line, nx - 1 - column, ny - 1 - line]) < reach,
         "sky": no,
     }
-    return with_members(detections, added, labels=labels)
+    return with_members(detections, added, labels=labels, area=area)

@@ -162,7 +162,8 @@ def _with_stars(
     added |= {"x_min": np.minimum(found.x_min[rows], column), "x_max": np.maximum(found.x_max[rows], column)}
     added |= {"y_min": np.minimum(found.y_min[rows], row), "y_max": np.maximum(found.y_max[rows], row)}
     added |= {name: getattr(found, name)[rows] for name in ("peak_snr", "flux", "a", "b", "theta", "edge")}
-    return with_members(detections, added, labels=labels)
+    area = np.bincount(labels.ravel(), minlength=first + n + 1)[1:].astype(np.int64)
+    return with_members(detections, added, labels=labels, area=area)
 
 
 def _shared_labels(
