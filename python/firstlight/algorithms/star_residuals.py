@@ -23,6 +23,9 @@ _EXTENT = 10.0
 """Median absolute deviations from the median to what is 5 standard deviations of a normal law: 10.8 for its absolute
 value, 9 to 10 for the largest of ten of them. So it matters little over how many pixels a star leaves the same."""
 
+_LEAST_INEXACT = 3
+"""So many stars tell the share where the PSF is inexact: their median leaves one aside."""
+
 _BISECTIONS = 20
 _MAX_ROUNDS = 5
 
@@ -78,7 +81,7 @@ def residual_share(
     bad : (ny, nx)
         Pixels without a significance; a star with one of them within ``radius`` does not count.
     inexact : (ny, nx)
-        Where the PSF is not known exactly; stars there have a share of their own if there are enough of them.
+        Where the PSF is not known exactly; three stars and more there have a share of their own, none left out.
     radius : [pixel]
         How far from the peak of a star its residual is looked for.
     min_light
@@ -101,7 +104,9 @@ def residual_share(
 
     vague = inexact[row, column]
     exact_share = share_of(~vague if (~vague).sum() >= min_stars else np.ones_like(vague))
-    inexact_share = max(exact_share, share_of(vague)) if vague.sum() >= min_stars else exact_share
+    inexact_share = exact_share
+    if vague.sum() >= _LEAST_INEXACT:  # what is usual there, few stars that fit badly do not tell
+        inexact_share = max(exact_share, _share(left[vague], height[vague], empty))
     changed = _reduced(left, height, np.where(vague, inexact_share, exact_share)) > threshold
     return ResidualShare(exact_share, inexact_share, len(left), int(changed.sum()))
 
