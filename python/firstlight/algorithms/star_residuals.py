@@ -99,11 +99,9 @@ def residual_share(
     if len(left) < min_stars or len(empty) < _LEAST_EMPTY:
         return ResidualShare(0.0, 0.0, len(left), 0)
 
-    def share_of(stars: BoolArray) -> float:
-        return _share_of_usual(left[stars], height[stars], empty, min_stars=min_stars, threshold=threshold)
-
     vague = inexact[row, column]
-    exact_share = share_of(~vague if (~vague).sum() >= min_stars else np.ones_like(vague))
+    told = ~vague if (~vague).sum() >= min_stars else np.ones_like(vague)
+    exact_share = _share_of_usual(left[told], height[told], empty, min_stars=min_stars, threshold=threshold)
     inexact_share = exact_share
     if vague.sum() >= _LEAST_INEXACT:  # what is usual there, few stars that fit badly do not tell
         inexact_share = max(exact_share, _share(left[vague], height[vague], empty))
