@@ -56,6 +56,33 @@ def test_features_do_not_change_when_the_image_is_turned(turn):
     np.testing.assert_allclose(*both, atol=1e-4)
 
 
+def test_a_candidate_between_two_pixels_is_fitted_where_it_lies():
+    images, x, y = field_of("star", snr=50.0, n=1)
+    between = np.round(x - 0.5) + 0.5, np.round(y - 0.5) + 0.5
+
+    fits = fit_candidates(stamps_of(images, *between), psfs=PSFS, fwhm=FWHM)
+
+    # Of either place the error is the width of the PSF over S/N, 0.03 pixel.
+    for fit in (fits.difference, fits.own):
+        np.testing.assert_allclose([fit.x[0], fit.y[0]], [x[0], y[0]], atol=0.15)
+
+
+def test_pixels_that_the_other_image_lacks_do_not_count_where_the_source_is_bright():
+    images, x, y = field_of("star", snr=20.0)
+    still, _, _ = field_of("star", snr=400.0, noise=False)
+    science, template, difference = images[0] + still[0], images[1] + still[0], images[2]
+    holed = template.copy()
+    holed[:, np.rint(x).astype(int) + 2] = np.nan
+    unknown = ~np.isfinite(holed)
+
+    whole = fit_candidates(stamps_of((science, template, difference), x, y), psfs=PSFS, fwhm=FWHM).own
+    lacking = fit_candidates(stamps_of((science, holed, difference), x, y, unusable=unknown), psfs=PSFS, fwhm=FWHM).own
+
+    # A column of the core tells little of the source; the light of the star below would be 400.
+    assert np.std(lacking.snr - whole.snr) < 2.0
+    assert np.mean(lacking.snr) == pytest.approx(np.mean(whole.snr), abs=2.0)
+
+
 def test_a_position_that_is_a_pixel_off_is_put_right():
     images, x, y = field_of("star", snr=30.0)
     exact = fit_candidates(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM)

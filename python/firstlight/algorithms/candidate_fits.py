@@ -40,12 +40,11 @@ def fit_candidates(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> 
     fwhm : [pixel]
         Full width at half maximum of the PSF of the difference.
     """
-    column, row = np.rint(stamps.x), np.rint(stamps.y)
     difference = fit_points(
         stamps.difference,
         stamps.difference_variance,
         psf=psfs.difference,
-        middle=(column, row),
+        middle=stamps.middle,
         x=stamps.x,
         y=stamps.y,
         fwhm=fwhm,
@@ -59,9 +58,10 @@ def fit_candidates(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> 
         parts.append(
             fit_points(
                 some.science,
-                some.science_variance,
+                # Without the light below it a pixel tells nothing of the source.
+                np.where(np.isfinite(some.template_variance), some.science_variance, np.float32(np.inf)),
                 psf=psf,
-                middle=(column[rows], row[rows]),
+                middle=some.middle,
                 x=difference.x[rows],
                 y=difference.y[rows],
                 fwhm=fwhm,

@@ -69,11 +69,16 @@ class CandidateStamps:
         return np.isfinite(self.difference_variance)
 
     @property
+    def middle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n,) each: column and row of the middle pixels on the image, as `firstlight.images.box.Box.around` takes."""
+        return np.floor(self.x + 0.5), np.floor(self.y + 0.5)
+
+    @property
     def radius(self) -> NDArray[np.float64]:
         """(n, s, s) Distance of each pixel from the candidate [pixel]."""
-        steps = np.arange(-self.half, self.half + 1)
-        dx = steps[None, None, :] - (self.x - np.floor(self.x + 0.5))[:, None, None]
-        dy = steps[None, :, None] - (self.y - np.floor(self.y + 0.5))[:, None, None]
+        steps, (column, row) = np.arange(-self.half, self.half + 1), self.middle
+        dx = steps[None, None, :] - (self.x - column)[:, None, None]
+        dy = steps[None, :, None] - (self.y - row)[:, None, None]
         return np.asarray(np.hypot(dx, dy))
 
     def cropped(self, half: int) -> Self:
