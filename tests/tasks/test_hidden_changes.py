@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -139,6 +141,35 @@ def test_what_the_psf_may_be_wrong_by_is_no_source():
     before, result = looked_again(exposure_of([(*place, 1000.0) for place in places] + flaws))
 
     assert result.detections is before
+
+
+def test_what_the_subtraction_leaves_counts_in_the_significance_of_what_was_hidden():
+    exposure = exposure_of([(100.0, 100.0, 60.0), (104.5, 100.0, 14.0)])
+    found, _ = looked_again(exposure)
+
+    snr = {}
+    for noise in (1.0, 2.0, 4.0):
+        plane = np.full(exposure.shape, noise, dtype=np.float32)
+        after = HiddenChangesTask().run(exposure, found, noise=plane, threshold=THRESHOLD).detections
+        snr[noise] = after.peak_snr[found.n_peaks :]
+
+    np.testing.assert_allclose(snr[2.0], snr[1.0] / 2.0, rtol=1e-6)
+    assert len(snr[1.0]) == 1
+    assert len(snr[4.0]) == 0
+
+
+def test_beside_a_source_without_a_usable_pixel_nothing_is_told_apart():
+    found, _ = looked_again(exposure_of([(100.0, 100.0, 60.0)]))
+    y, x = np.indices((SIDE, SIDE))
+    wide = replace(found, labels=(np.hypot(x - 100, y - 100) < 14).astype(np.int32))
+    exposure = exposure_of([(100.0, 100.0, 60.0), (109.3, 100.0, 30.0)])
+    hit = exposure.mask.with_plane("CR", np.maximum(abs(x - 100), abs(y - 100)) <= 7)
+
+    result = HiddenChangesTask().run(
+        exposure.replace(mask=hit), wide, noise=np.ones(exposure.shape, np.float32), threshold=THRESHOLD
+    )
+
+    assert result.detections is wide
 
 
 def test_without_a_psf_nothing_can_be_taken_off():

@@ -84,6 +84,14 @@ class ChangeImage:
             refine_snr=refine_snr,
         )
 
+    def significance(self, fluxes: PsfFluxes) -> NDArray[np.float64]:
+        """Return (n,) fluxes over their errors, with what the subtraction leaves behind at their places."""
+        row, column = (
+            np.clip(np.rint(at).astype(np.int64), 0, side - 1)
+            for at, side in zip((fluxes.y, fluxes.x), self.image.shape, strict=True)
+        )
+        return np.asarray(fluxes.flux / (fluxes.flux_err * self.noise[row, column]))
+
 
 @dataclass(frozen=True)
 class HiddenChanges:
@@ -203,19 +211,27 @@ def _told_apart(
         which = _near(x, y, peaks, reach=(_LOOK_FWHM + _LIGHT_FWHM) * change.fwhm)
         new = which >= detections.n_peaks
         scene = change.fitted(x[which], y[which], steps=_STEPS_APART, refine_snr=limits.threshold)
-        kept = credible_stars(scene, new, change.fwhm, limits, stars)[new] & ~_like_trails(change, scene, new)
+        credible = credible_stars(scene, new, change.fwhm, limits, stars)
+        credible &= change.significance(scene.fluxes) > limits.threshold
+        kept = credible[new] & ~_like_trails(change, scene, new)
         if kept.all():
-            return _with_light(detections, scene, which, new, fwhm=change.fwhm, stars=stars)
+            return _with_light(change, detections, scene, which, new, stars=stars)
         peak_x, peak_y = peak_x[kept], peak_y[kept]
     return HiddenChanges(detections, None)
 
 
 def _like_trails(change: ChangeImage, scene: StarScene, new: BoolArray) -> NDArray[np.bool_]:
-    """Return for each new source whether it and the nearest known one are no better than a trail of their moments."""
+    """Return for each new source whether it and the nearest known one are no better than a trail of their moments.
+
+    Where no pixel tells the flux of one of the two, nothing is better.
+    """
     fluxes, old = scene.fluxes, np.flatnonzero(~new)
     trails = np.zeros(int(new.sum()), dtype=bool)
     for k, one in enumerate(np.flatnonzero(new)):
         two = old[np.argmin(np.hypot(fluxes.x[old] - fluxes.x[one], fluxes.y[old] - fluxes.y[one]))]
+        if not (np.isfinite(fluxes.flux[one]) and np.isfinite(fluxes.flux[two])):
+            trails[k] = True
+            continue
         dx, dy = fluxes.x[one] - fluxes.x[two], fluxes.y[one] - fluxes.y[two]
         share = float(np.clip(fluxes.flux[one] / (fluxes.flux[one] + fluxes.flux[two]), 0.0, 1.0))
         # The variance of a line is that of its two ends when it is so many times longer than they are apart.
@@ -251,12 +267,12 @@ def _fits_as_well(change: ChangeImage, scene: StarScene, pair: list[int], *, x: 
 
 
 def _with_light(
+    change: ChangeImage,
     detections: Detections,
     scene: StarScene,
     which: NDArray[np.int64],
     new: BoolArray,
     *,
-    fwhm: float,
     stars: DeblendLimits,
 ) -> HiddenChanges:
     """Return the detections with the new sources of a scene, and the light of all its stars."""
@@ -265,7 +281,7 @@ def _with_light(
     old = which[star & ~new]
     x, y = detections.x.copy(), detections.y.copy()
     x[old], y[old] = scene.fluxes.x[star & ~new], scene.fluxes.y[star & ~new]
-    found = _with_sources(replace(detections, x=x, y=y), scene.fluxes, np.flatnonzero(new), fwhm=fwhm)
+    found = _with_sources(change, replace(detections, x=x, y=y), scene.fluxes, np.flatnonzero(new))
     boxes, first, light = light_of_stars(scene, found, which=which, point_like=star)
     apart = np.zeros(found.n_peaks, dtype=bool)
     apart[which[star]] = True
@@ -284,10 +300,10 @@ def _with_light(
     )
 
 
-def _with_sources(detections: Detections, fluxes: PsfFluxes, rows: IntArray, *, fwhm: float) -> Detections:
+def _with_sources(change: ChangeImage, detections: Detections, fluxes: PsfFluxes, rows: IntArray) -> Detections:
     """Return the detections with new sources after them; pixels nearer to these than to their owner become theirs."""
     ny, nx = detections.labels.shape
-    labels, look, n = detections.labels.copy(), round(_LOOK_FWHM * fwhm), len(rows)
+    labels, look, n = detections.labels.copy(), round(_LOOK_FWHM * change.fwhm), len(rows)
     area = np.append(detections.area, np.zeros(n, dtype=np.int64))
     x, y = np.append(detections.x, fluxes.x[rows]), np.append(detections.y, fluxes.y[rows])
     column = np.clip(np.rint(fluxes.x[rows]).astype(np.int64), 0, nx - 1)
@@ -307,15 +323,15 @@ def _with_sources(detections: Detections, fluxes: PsfFluxes, rows: IntArray, *, 
         if nearer.any():
             reached = along[nearer] + left, down[nearer] + low
             box[:, k] = reached[0].min(), reached[0].max(), reached[1].min(), reached[1].max()
-    no, size = np.zeros(n, dtype=bool), np.full(n, fwhm / FWHM_PER_SIGMA * np.sqrt(2.0))
+    no, size = np.zeros(n, dtype=bool), np.full(n, change.psf_sigma * np.sqrt(2.0))
     sign = -1.0 if (detections.peak_snr < 0).any() else 1.0
-    reach = int(np.ceil(_SMOOTH_REACH * fwhm / FWHM_PER_SIGMA))
+    reach = math.ceil(_SMOOTH_REACH * change.psf_sigma)
     added = {
         "x": fluxes.x[rows],
         "y": fluxes.y[rows],
         "peak_x": column,
         "peak_y": line,
-        "peak_snr": sign * fluxes.flux[rows] / fluxes.flux_err[rows],
+        "peak_snr": sign * change.significance(fluxes)[rows],
         **dict(zip(("x_min", "x_max", "y_min", "y_max"), box, strict=True)),
         "flux": fluxes.flux[rows],
         "a": size,
