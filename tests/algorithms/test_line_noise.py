@@ -79,3 +79,12 @@ def test_a_source_does_not_move_its_row_and_masked_pixels_do_not_count():
 
 def test_an_image_without_a_usable_pixel_has_no_lines():
     assert not levels(noise(1), axis=1, bad=np.ones(SHAPE, dtype=bool)).any()
+
+
+def test_the_noise_is_told_by_lines_that_have_pixels():
+    image = np.random.default_rng(2).normal(0.0, 2.0 * SIGMA, (2200, 1000)).astype(np.float32)
+    alternate = np.ones(image.shape, dtype=bool)
+    alternate[1::2] = False
+
+    # The noise is twice the stated one; a sample of every other line has none of the lines that count.
+    assert not line_levels(image, np.full_like(image, SIGMA**2), bad=alternate, axis=1, **SETTINGS).any()

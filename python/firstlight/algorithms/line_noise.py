@@ -53,9 +53,8 @@ def line_levels(
     levels = np.zeros(len(count))
     if not known.any():
         return levels
-    every = slice(None, None, max(1, image.size // _SAMPLE))
-    level = np.where(known, median, 0.0)[every, None]
-    scale = _noise_along(image[every] - level, variance[every], ~bad[every] & known[every, None])
+    some = np.flatnonzero(known)[:: max(1, np.count_nonzero(known) * image.shape[1] // _SAMPLE)]
+    scale = _noise_along(image[some] - median[some, None], variance[some], ~bad[some])
     median, mean_variance = median[known], mean_variance[known]
     noise = _MEDIAN_NOISE * scale * mean_variance / count[known]
     excess = float(np.mean(median**2 / noise)) - 1.0
