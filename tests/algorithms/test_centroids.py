@@ -168,3 +168,47 @@ def test_positions_are_finite_even_where_nothing_can_be_measured(value, all_bad)
 
     assert found.flag.all()
     assert np.isfinite([found.x, found.y, found.x_err, found.y_err]).all()
+
+
+@pytest.mark.parametrize(
+    "odd", [{"snr": np.nan}, {"psf_sigma": np.nan}, {"psf_sigma": np.inf}, {"x": np.nan}, {"image": np.inf}]
+)
+def test_a_source_of_which_a_number_is_missing_is_flagged_and_the_next_is_measured(odd):
+    image = 1e4 * moffat(41, dx=0.3, dy=-0.4, fwhm=3.0)
+    image = np.hstack([image, image])
+    image[20, 20] = odd.get("image", image[20, 20])
+    second = {"snr": 500.0, "psf_sigma": 1.5, "x": 20.0}
+    both = {name: np.array([odd.get(name, value), value]) for name, value in second.items()}
+
+    found = measure_centroids(
+        image,
+        variance=np.ones(image.shape),
+        bad=np.zeros(image.shape, bool),
+        x=both["x"] + [0.0, 41.0],
+        y=[20.0, 20.0],
+        snr=both["snr"],
+        psf_sigma=both["psf_sigma"],
+    )
+
+    assert found.flag.tolist() == [True, False]
+    assert found.x[1] == pytest.approx(61.3, abs=1e-3)
+
+
+def test_a_centroid_may_move_however_far_where_no_limit_is_set():
+    rows, columns = np.mgrid[:81, :121]
+    image = 1e4 * np.exp(-0.5 * ((columns - 60.0) ** 2 + (rows - 40.0) ** 2) / 10.0**2)
+
+    found = measure_centroids(
+        image,
+        variance=np.ones(image.shape),
+        bad=np.zeros(image.shape, bool),
+        x=[28.0],
+        y=[40.0],
+        snr=np.array([500.0]),
+        psf_sigma=1.5,
+        size=np.array([5.0]),
+        max_shift=np.inf,
+    )
+
+    assert not found.flag[0]
+    assert found.x[0] == pytest.approx(60.0, abs=1e-2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.kernels.centroids import OK, windowed_centroids
+from firstlight.kernels.centroids import OK, _window_sums, windowed_centroids
 
 
 def reference(image, x, y, sigma):
@@ -101,3 +101,20 @@ def test_pixels_off_the_image_count_as_bad(shift):
     expected, expected_status = measure(image, bad)
     assert status[0] == expected_status[0]
     np.testing.assert_allclose(values[0] + [shift, 0, 0, 0], expected[0], rtol=1e-9)
+
+
+def test_a_row_that_only_rounding_puts_into_the_window_adds_nothing():
+    image, sigma, x, y = np.full((40, 40), 100.0), 1.15, 20.2, 20.4
+    last, reach = int(np.floor(y + 4 * sigma)), 4 * sigma
+    profile = np.ones(120)[60:]  # a part of a longer array: what is read before its begin is not 0
+    sums = np.zeros(8)
+
+    whole = _window_sums(image, np.ones_like(image), np.ones_like(image), 0, 0, x, y, sigma, False, profile, sums)
+
+    rows, columns = np.mgrid[:last, :40]
+    inside = np.hypot(columns - x, rows - y) <= reach
+    weight = np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2) / sigma**2)[inside]
+    assert last - y > reach
+    assert whole
+    np.testing.assert_allclose(sums[[0, 7]], [100 * weight.sum(), weight.sum()])
+    np.testing.assert_allclose(sums[1], 100 * (weight * (columns - x)[inside]).sum(), atol=1e-9)

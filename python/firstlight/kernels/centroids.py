@@ -79,7 +79,7 @@ def _window_sums(
         profile[col - first] = np.exp(scale * (col - x) * (col - x))
     for row in range(int(np.ceil(y - reach)), int(np.floor(y + reach)) + 1):
         dy = row - y
-        half = np.sqrt(reach * reach - dy * dy)
+        half = np.sqrt(max(0.0, reach * reach - dy * dy))
         light = light_x = light_xx = noise = noise_xx = used = total = 0.0
         for col in range(int(np.ceil(x - half)), int(np.floor(x + half)) + 1):
             dx = col - x
@@ -111,6 +111,12 @@ def _window_sums(
     return True
 
 
+@njit(cache=True, nogil=True)
+def _overlap(middle: float, reach: float, length: int) -> bool:
+    """Tell whether a window overlaps an axis of pixels; one without a place does not."""
+    return middle + reach >= 0 and middle - reach <= length - 1
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def windowed_centroid(
     image: NDArray[Any],
@@ -126,18 +132,23 @@ def windowed_centroid(
     tolerance: float,
     sums: NDArray[np.float64],
 ) -> tuple[float, float, float, float, int]:
-    """Return x, y, their errors and the status of one source."""
+    """Return x, y, their errors and the status of one source; one without a place or an end is off the image."""
     x, y = start_x, start_y
     reach = _CUT * sigma
-    if x + reach < 0 or y + reach < 0 or x - reach > image.shape[1] - 1 or y - reach > image.shape[0] - 1:
+    if not (np.isfinite(reach) and _overlap(x, reach, image.shape[1]) and _overlap(y, reach, image.shape[0])):
         return x, y, np.nan, np.nan, OFF_IMAGE
-    left, low = int(np.floor(x - max_shift - reach)), int(np.floor(y - max_shift - reach))
-    side = int(np.ceil(2.0 * (max_shift + reach))) + 3
+    slack = min(max_shift, reach)
+    side = int(np.ceil(2.0 * (slack + reach))) + 3
     usable, profile = np.empty((side, side)), np.empty(side)
-    _fill_usable(bad, labels, own, left, low, usable)
+    patch_x = patch_y = np.inf
+    left = low = 0
     mirrored = tolerance < 0.0  # False; numba would compile every call with a literal apart
     response = 1.0 + (source_sigma / sigma) ** 2
     for _ in range(_MAX_ITERATIONS):
+        if np.hypot(x - patch_x, y - patch_y) > slack:
+            patch_x, patch_y = x, y
+            left, low = int(np.floor(x - slack - reach)), int(np.floor(y - slack - reach))
+            _fill_usable(bad, labels, own, left, low, usable)
         if not _window_sums(image, variance, usable, left, low, x, y, sigma, mirrored, profile, sums):
             mirrored = not mirrored
             _window_sums(image, variance, usable, left, low, x, y, sigma, mirrored, profile, sums)
@@ -153,7 +164,7 @@ def windowed_centroid(
         step_x, step_y = response * sums[1] / sums[0], response * sums[2] / sums[0]
         x += step_x
         y += step_y
-        if np.hypot(x - start_x, y - start_y) > max_shift:
+        if not np.hypot(x - start_x, y - start_y) <= max_shift:
             return x, y, np.nan, np.nan, SHIFTED
         if abs(step_x) < tolerance and abs(step_y) < tolerance:
             status = OK
