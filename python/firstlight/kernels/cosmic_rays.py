@@ -376,7 +376,7 @@ def count_surrounded(hit: NDArray[np.bool_], rows: NDArray[np.int64], cols: NDAr
     for i in range(rows.size):
         row, col = rows[i], cols[i]
         surrounded = 0 < row < hit.shape[0] - 1 and 0 < col < hit.shape[1] - 1
-        for y in range(row - 1, row + 2 if surrounded else 0):
+        for y in range(row - 1, row + 2 if surrounded else row - 1):
             for x in range(col - 1, col + 2):
                 surrounded &= hit[y, x]
         count += 1 if surrounded else 0
