@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from firstlight.algorithms.difference_quality import measure_sky
+from firstlight.algorithms.difference_quality import measure_sky, residual_ratios
 
 
 def test_scatter_level_and_correlation_of_the_sky_are_those_of_its_pixels():
@@ -24,3 +24,13 @@ def test_scatter_level_and_correlation_of_the_sky_are_those_of_its_pixels():
     assert sky.noise_ratio == pytest.approx(1.2, rel=0.02)
     assert sky.level == pytest.approx(0.1 / 2.4, abs=5.0 / np.sqrt(image.size))
     assert sky.n_pixels == np.count_nonzero(~bad)
+
+
+def test_what_is_left_of_a_star_is_told_by_its_own_pixels():
+    light = np.full((40, 50), 10.0)
+    left = np.zeros(light.shape)
+    left[:, :20] = 2.0
+
+    ratios = residual_ratios(left, light, x=np.array([0.0, 49.0, -30.0, 80.0]), y=np.full(4, 20.0), radius=3, sky=0.5)
+
+    np.testing.assert_allclose(ratios, [0.15, 0.05, np.nan, np.nan])

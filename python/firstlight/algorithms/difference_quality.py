@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.algorithms.noise import measure_significance_scale
 from firstlight.algorithms.spatial_convolution import convolve
+from firstlight.images.box import Box
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray, FloatArray
 from firstlight.kernels.planes import row_blocks
@@ -105,9 +106,9 @@ def residual_ratios(
     ----------
     LSST ``ip_diffim``, ``computeDifferenceImageMetrics``.
     """
-    ratios = np.full(len(x), np.nan)
-    for i, (column, row) in enumerate(zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True)):
-        square = np.s_[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1]
+    ratios, image = np.full(len(x), np.nan), Box.of_shape(difference.shape)
+    for i, (at_x, at_y) in enumerate(zip(x, y, strict=True)):
+        square = Box.around(x=at_x, y=at_y, radius=radius).clip(image).slices
         left, light = np.abs(difference[square]), np.abs(science[square])
         good = np.isfinite(left) & np.isfinite(light)
         if good.any():
