@@ -38,7 +38,7 @@ class NetworkVetConfig(VetConfig):
 
 
 class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
-    """A small network of 3 x 3 convolutions over four channels scaled by the noise; needs onnxruntime."""
+    """A small network of 3 x 3 convolutions over `firstlight.algorithms.network_channels`; needs onnxruntime."""
 
     model: NetworkModel
     """By which it judges."""

@@ -24,7 +24,7 @@ from firstlight.tasks.align import LanczosAlignTask, both_wcs, sky_map
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
-from firstlight.tasks.vet import candidate_stamps, psfs_of
+from firstlight.tasks.vet import candidate_stamps, psfs_of, stamp_half
 from firstlight.tasks.vet_features import SMALLEST_HALF
 from firstlight.training.vet_fields import OVERLAYS, TrainingField
 
@@ -283,13 +283,13 @@ def _labelled(
     real = (gap < max(_LABEL_RADIUS, 0.5 * fwhm)) & (sign == negative)
     real &= as_bright(height, expected, overlaid=np.isin(kinds, OVERLAYS))
     kept = real | (gap > max(3.0 * fwhm, 8.0))
-    half = max(NETWORK_HALF + 1, SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
+    own = stamp_half(fwhm, in_fwhm=STAMP_FWHM, at_least=SMALLEST_HALF)
+    half = max(NETWORK_HALF + 1, own)
     stamps = candidate_stamps(science, template, difference, x=at_x, y=at_y, half=half)
     core = stamps.radius <= fwhm
     kept &= (~stamps.known).mean(axis=(1, 2)) < 0.25
     kept &= (~stamps.known & core).sum(axis=(1, 2)) < 0.25 * core.sum(axis=(1, 2))
     stamps = stamps[kept].upright(sign[kept])
-    own = max(SMALLEST_HALF, int(np.ceil(STAMP_FWHM * fwhm)))
     return VetExamples(
         features=candidate_features(stamps.cropped(own), psfs=psfs, fwhm=fwhm).astype(np.float32),
         channels=network_channels(stamps.cropped(NETWORK_HALF + 1), psfs=psfs, half=NETWORK_HALF + 1, fwhm=fwhm).astype(
