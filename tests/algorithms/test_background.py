@@ -152,6 +152,8 @@ def test_an_image_without_a_usable_pixel_is_refused():
         fit_mesh_background(image, bad=np.ones(image.shape, bool))
     with pytest.raises(TooManyMaskedPixelsError):
         fit_mesh_background(np.full((64, 64), np.nan, dtype=np.float32), bad=unmasked(image))
+    with pytest.raises(TooManyMaskedPixelsError, match="the image is 0 x 64"):
+        fit_mesh_background(image[:0], bad=unmasked(image[:0]))
 
 
 def test_a_real_frame_has_no_slope_left(real_data):

@@ -85,6 +85,16 @@ def test_blanks_too_large_for_a_square_do_not_reach_the_sky():
     np.testing.assert_allclose(mean, 5.0, atol=0.02)
 
 
+@pytest.mark.parametrize("unit", [1e-25, 1e25])
+def test_the_unit_of_the_image_may_be_so_small_or_large_that_squares_are_not_known_to_single_precision(unit):
+    image = np.random.default_rng(5).normal(30.0, 3.0, (128, 128)).astype(np.float32)
+    bins = EDGES, EDGES, 3.0, truncation_correction(3.0), 5, EVERY_ROW
+
+    scaled = clipped_bins((image * unit).astype(np.float32), image > 99, *bins)
+
+    np.testing.assert_allclose(scaled[:2] / unit, clipped_bins(image, image > 99, *bins)[:2], rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "pixels",
     [

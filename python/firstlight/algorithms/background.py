@@ -147,7 +147,7 @@ def _row_samples(n_rows: int, edges: tuple[NDArray[np.int64], NDArray[np.int64]]
     smallest = min(int(np.diff(axis).min()) for axis in edges)
     rows = np.arange(n_rows)
     # A surface through many bins averages them: half of the rows tell the sky well enough.
-    least = _MANY_ROWS if n_bins >= _MANY_BINS else smallest
+    least = _MANY_ROWS if n_bins >= _MANY_BINS else max(1, smallest)
     few, many = (
         rows // group % max(1, min(smallest // wanted, smallest // (2 * group))) == 0 for wanted in (_FEW_ROWS, least)
     )

@@ -115,9 +115,11 @@ def crowded_start(pixels: NDArray[np.float32]) -> tuple[float, float]:
 def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple[float, float, float]:
     """Return number, mean and variance of the pixels within ``reach`` of ``center``.
 
-    The sums are taken in single precision over short pieces, as many pixels at a time as the processor can.
+    The sums are taken in single precision over short pieces, as many pixels at a time as the processor can, and in
+    units of ``reach``, so that squares are neither too large nor too small for it.
     """
     middle, limit = np.float32(center), np.float32(reach)
+    scale = np.float32(1.0) / limit if limit > 0.0 else np.float32(0.0)
     count, total, square = 0.0, 0.0, 0.0
     for start in range(0, pixels.size, _PIECE):
         piece = pixels[start : start + _PIECE]
@@ -125,7 +127,7 @@ def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple
         for i in range(piece.size):
             delta = piece[i] - middle
             inside = abs(delta) <= limit
-            used = delta if inside else np.float32(0.0)
+            used = scale * delta if inside else np.float32(0.0)
             some += np.float32(1.0) if inside else np.float32(0.0)
             part += used
             part_square += used * used
@@ -134,8 +136,8 @@ def clip_once(pixels: NDArray[np.float32], center: float, reach: float) -> tuple
         square += np.float64(part_square)
     if count == 0.0:
         return 0.0, center, 0.0
-    mean = total / count
-    return count, np.float64(middle) + mean, max(0.0, square / count - mean * mean)
+    unit, mean = np.float64(limit), total / count
+    return count, np.float64(middle) + unit * mean, max(0.0, square / count - mean * mean) * unit * unit
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
