@@ -14,6 +14,7 @@ from firstlight.kernels.psf_moffat_fit import moffat_equations
 _SHAPES = 3
 _THREE_SIGMA = 14.16
 _MEDIAN = 2.37
+_MOST_LEVERAGE = 1.0 - 1e-6
 
 
 def find_odd_stars(
@@ -54,7 +55,7 @@ def shape_chi2(stamps: StarStamps, *, field: MoffatField, stars: StarFit, weight
     Returns
     -------
     chi2 : (n,)
-        Of three degrees of freedom; NaN where the fit failed.
+        Of three degrees of freedom; NaN where the fit failed, and where no other star tells the profile.
 
     References
     ----------
@@ -80,8 +81,11 @@ def shape_chi2(stamps: StarStamps, *, field: MoffatField, stars: StarFit, weight
     information = np.einsum("nt,nab,nu->atbu", basis, own, basis, optimize=True).reshape(size, size)
     covariance = np.linalg.pinv(information, rcond=1e-12).reshape(_SHAPES, -1, _SHAPES, basis.shape[1])
     error = np.einsum("nt,atbu,nu->nab", basis, covariance, basis, optimize=True)
-    error = np.linalg.solve(np.eye(_SHAPES) - error @ own, error) + np.linalg.pinv(own)
+    leverage = error @ own
+    told = np.linalg.eigvals(leverage).real.max(axis=1, initial=0.0) < _MOST_LEVERAGE
+    leverage, error, own, pull = leverage[told], error[told], own[told], pull[told]
+    error = np.linalg.solve(np.eye(_SHAPES) - leverage, error) + np.linalg.pinv(own)
     difference = error @ pull
     chi2 = np.full(len(x), np.nan)
-    chi2[usable] = (difference * pull).sum(axis=(1, 2))
+    chi2[np.flatnonzero(usable)[told]] = (difference * pull).sum(axis=(1, 2))
     return chi2
