@@ -81,24 +81,30 @@ def test_a_source_beside_a_brighter_one_is_found_with_its_flux_and_place(bright,
     assert abs(pull.mean()) < 0.5 + 4 * 1.5 / np.sqrt(len(pull))
 
 
-def test_the_image_is_what_is_left_and_the_light_of_each_source():
+def test_the_image_is_what_is_left_and_the_light_of_each_star_at_its_place():
     places = grid()[9:11]
-    exposure = exposure_of([(*places[0], 30.0), (places[0][0] + 4.5, places[0][1], 10.0), (*places[1], 30.0)])
+    (x, y), steps = places[0], (-1.5, 0.0, 1.5)
+    wide = [(x + 2.0 + dx, y + 16.0 + dy, 8.0) for dx in steps for dy in steps]
+    exposure = exposure_of([(x, y, 30.0), (x + 4.5, y, 10.0), (*places[1], 30.0), *wide])
 
     before, result = looked_again(exposure)
-    light = result.light
+    after, light = result.detections, result.light
 
-    assert result.detections.n_peaks == before.n_peaks + 1
+    assert after.n_peaks == before.n_peaks + 1
     whole = light.residual.astype(np.float64)
     for number in range(len(light)):
         box = light.boxes[number]
         square = np.s_[box[1] : box[1] + box[3], box[0] : box[0] + box[2]]
         whole[square] += light.light[light.first[number] : light.first[number + 1]].reshape(box[3], box[2])
     np.testing.assert_allclose(whole, exposure.image, atol=1e-3)
-    # The lone source is left in the image.
-    assert light.skipped.sum() == 1
-    assert (result.detections.area == np.bincount(light.labels.ravel())[1:]).all()
-    assert (light.labels[result.detections.peak_y, result.detections.peak_x] == np.arange(1, len(light) + 1)).all()
+    # The lone source is left in the image, and so is what is no star.
+    assert light.skipped.sum() == 2
+    # The middle of both together is a pixel from the brighter one, which has its own place now.
+    off = [np.hypot(found.x[: before.n_peaks] - x, found.y[: before.n_peaks] - y).min() for found in (before, after)]
+    assert off[0] > 0.5
+    assert off[1] < 5 * 1.5 * 2.8 / FWHM_PER_SIGMA / 30
+    assert (after.area == np.bincount(light.labels.ravel())[1:]).all()
+    assert (light.labels[after.peak_y, after.peak_x] == np.arange(1, len(light) + 1)).all()
 
 
 @pytest.mark.parametrize("snr", [15.0, 30.0, 60.0, 150.0])
