@@ -18,6 +18,9 @@ from firstlight.kernels.psf_residual_fit import apply_normal, diagonal_blocks, s
 ANNULUS_FWHM = 0.4
 """Width of the rings whose points share a prior, in units of the FWHM."""
 
+MAX_OFFSET = 1.3
+"""How far off its middle pixel a star may be drawn, along x and y [pixel]: the grids have no room for more."""
+
 _CG_STEPS = 8
 _CG_TOLERANCE = 1e-3
 _SMALLEST_PRIOR = 1e-14
@@ -57,7 +60,7 @@ class ResidualGrid:
     ) -> NDArray[np.float64]:
         """Return (n, s, s) stamps of unit-flux stars at offsets dx, dy [pixel] with polynomial terms ``basis``."""
         amplitudes = np.ascontiguousarray(basis[:, : self.terms])
-        offsets = np.ascontiguousarray(dx), np.ascontiguousarray(dy)
+        offsets = _within_reach(dx), _within_reach(dy)
         images: NDArray[np.float64] = grid_images(self.coefficients, self.oversampling, amplitudes, *offsets, radius)
         return images
 
@@ -149,7 +152,7 @@ def fit_residual(
         Data minus profile, per unit flux, and their inverse variance.
     basis : (n, terms)
     dx, dy : (n,) [pixel]
-        Offsets of the stars from the middle pixels.
+        Offsets of the stars from the middle pixels, within `MAX_OFFSET`.
     fwhm : [pixel]
     rounds
         How often the prior is set anew.
@@ -159,6 +162,7 @@ def fit_residual(
     MacKay 1992, Neural Computation 4, 415 (evidence for the prior's width).
     """
     basis = np.ascontiguousarray(basis[:, : grid.terms])
+    dx, dy = _within_reach(dx), _within_reach(dy)
     size, oversampling = grid.latent.shape[1], grid.oversampling
     right = _smooth(spread_images(residuals * weights, oversampling, basis, dx, dy, size), oversampling)
     blocks = _smooth(diagonal_blocks(weights, oversampling, basis, dx, dy, size), oversampling)
@@ -190,6 +194,11 @@ class _System:
         product = apply_normal(smooth, self.weights, self.oversampling, self.basis, self.dx, self.dy)
         product = _smooth(product, self.oversampling)
         return np.where(prior > 0, product + vector / np.maximum(prior, _SMALLEST_PRIOR), 0.0)
+
+
+def _within_reach(offset: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return offsets of stars [pixel], those beyond the limit at it: a stamp further off would leave the grid."""
+    return np.clip(np.ascontiguousarray(offset), -MAX_OFFSET, MAX_OFFSET)
 
 
 def _smooth(values: NDArray[np.float64], oversampling: int) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from firstlight.algorithms.psf_moffat import (
 )
 from firstlight.algorithms.psf_neighbours import Neighbours, subtract_neighbours
 from firstlight.algorithms.psf_odd_stars import find_odd_stars
-from firstlight.algorithms.psf_residual import ResidualGrid, fit_residual, start_residual
+from firstlight.algorithms.psf_residual import MAX_OFFSET, ResidualGrid, fit_residual, start_residual
 from firstlight.algorithms.psf_stamps import StarStamps
 from firstlight.algorithms.psf_stars import brightest_everywhere, find_misfits
 from firstlight.errors import PsfError
@@ -34,7 +34,6 @@ _PRIOR_ROUNDS = 2
 _MIN_GOOD = 0.5
 _ALL_GOOD = 0.99
 _CENTER_FWHM = 0.75
-_MAX_SHIFT = 1.5
 _FINAL_MISFIT = 0.02
 _MIN_PEDESTAL_STARS = 8
 _PEDESTAL_ROUNDS = 3
@@ -231,7 +230,7 @@ def allowed_order(order: int, n_stars: int) -> int:
 def without_outliers(state: PsfRound, fraction: float) -> PsfRound:
     """Drop the stars that the model fits worse than others of their brightness, at most a fraction of all."""
     drop = find_misfits(state.stars.chi2, flux=state.flux, share=fraction)
-    drop |= (state.flux <= 0) | (np.hypot(state.dx, state.dy) > _MAX_SHIFT)
+    drop |= (state.flux <= 0) | (np.hypot(state.dx, state.dy) > MAX_OFFSET)
     return state.select(~drop) if not drop.all() else state
 
 
