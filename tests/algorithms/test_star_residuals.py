@@ -120,6 +120,22 @@ def test_stars_whose_psf_is_inexact_have_a_share_of_their_own():
     assert measured(score, light, inexact=few).inexact_share == measured(score, light, inexact=few).share
 
 
+def test_three_stars_whose_psf_is_inexact_tell_half_of_their_share():
+    y, x = np.indices(SHAPE)
+    inexact = x >= SHAPE[1] // 2
+    three = inexact & (y < SHAPE[0] // 8) & (x >= SHAPE[1] * 5 // 8)
+    exact, found = maps(0.01, seed=1), []
+    for seed in range(2, 14):
+        score, light = (np.where(inexact, *pair) for pair in zip(maps(0.05, seed=seed), exact, strict=True))
+        found.append(measured(score, light, inexact=three, bad=inexact & ~three))
+
+    assert {each.n_stars for each in found} == {32 + 3}
+    # Of three normal values median and scatter are smaller than of many, and scatter by half of what they are.
+    share = np.mean([each.inexact_share for each in found]) / 0.05
+    assert share == pytest.approx(0.5, abs=3 * 0.5 / np.sqrt(12))
+    assert share > 2 * np.mean([each.share for each in found]) / 0.05
+
+
 def test_where_most_psfs_are_inexact_all_stars_tell_the_share():
     score, light = maps(0.02)
     everywhere = np.ones(SHAPE, dtype=bool)

@@ -24,7 +24,8 @@ _EXTENT = 10.0
 value, 9 to 10 for the largest of ten of them. So it matters little over how many pixels a star leaves the same."""
 
 _LEAST_INEXACT = 3
-"""So many stars tell the share where the PSF is inexact: their median leaves one aside."""
+"""So many stars tell the share where the PSF is inexact: their median leaves one aside. Three tell half of it, on
+average."""
 
 _BISECTIONS = 20
 _MAX_ROUNDS = 5
