@@ -126,3 +126,16 @@ def test_images_as_fits_files_hold_them_are_taken():
     image = np.random.default_rng(9).normal(100.0, 3.0, (128, 256)).astype(">f4")[:, ::2]
 
     assert measure_sky_noise(image, bad=no_bad(image)).sigma == pytest.approx(3.0, rel=0.05)
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.1])
+def test_pixels_of_infinite_variance_do_not_change_what_the_variance_is_compared_with(scatter):
+    rng = np.random.default_rng(6)
+    image = rng.normal(100.0, 5.0, (200, 200)).astype(np.float32)
+    variance = (25.0 + scatter * rng.normal(size=image.shape)).astype(np.float32)
+    expected = measure_sky_noise(image, bad=no_bad(image), variance=variance).variance_ratio
+
+    variance[rng.random(image.shape) < 0.05] = np.inf
+    found = measure_sky_noise(image, bad=no_bad(image), variance=variance).variance_ratio
+
+    assert found == pytest.approx(expected, rel=4 * scatter / 25.0 / np.sqrt(0.05 * 64**2) + 1e-6)

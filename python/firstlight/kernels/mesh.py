@@ -78,13 +78,15 @@ def _ranked(sample: NDArray[np.float32], rank: int, low: np.float32, high: np.fl
 def robust_start(pixels: NDArray[np.float32]) -> tuple[float, float, float]:
     """Return median, half-width below it and half-width above over below of a thinned sample.
 
-    Stars lie above the sky, so the half below is the cleaner one.
+    Stars lie above the sky, so the half below is the cleaner one. Infinite pixels count as such: planes of variance
+    have them.
     """
     sample = _thinned(pixels, np.int64(_START_SAMPLE))
     n = sample.size
-    least, most = sample[0], sample[0]
-    for i in range(1, n):
-        least, most = min(least, sample[i]), max(most, sample[i])
+    least, most = np.float32(np.inf), np.float32(-np.inf)
+    for i in range(n):
+        if np.isfinite(sample[i]):
+            least, most = min(least, sample[i]), max(most, sample[i])
     median = _ranked(sample, n // 2, least, most)
     middle = np.float64(median)
     below = middle - np.float64(_ranked(sample, int(0.1587 * n), least, median))
@@ -154,7 +156,7 @@ def clipped_statistics(
         # Most pixels have one value: counts coarser than the noise. Blanks may be too large for single precision.
         square = 0.0
         for i in range(pixels.size):
-            square += (pixels[i] - center) ** 2
+            square += (pixels[i] - center) ** 2 if np.isfinite(pixels[i]) else 0.0
         sigma = np.sqrt(square / pixels.size)
     count = float(pixels.size)
     for _ in range(iterations):
