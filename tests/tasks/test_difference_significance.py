@@ -107,6 +107,8 @@ def test_stars_whose_psf_is_inexact_are_measured_apart_and_have_their_own_noise(
 
     for share, true in ((left.share, 0.02), (left.inexact_share, 0.1)):
         assert share == pytest.approx(true, rel=4 * 1.17 / np.sqrt(32))
+    # Their ratio is uncertain by 1.17 / 4: two standard deviations below five.
+    assert left.inexact_share > 2.0 * left.share
     middle = np.s_[STEP // 2 :: STEP]
     sigma = found.sigma[middle, middle]
     # Stars beside the border of both belong to either.
