@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from firstlight.kernels.arrays import BoolArray, FloatArray, IntArray
 from firstlight.kernels.matched_filter import grow_mask, matched_filter
-from firstlight.kernels.planes import as_plane
+from firstlight.kernels.planes import as_plane, row_blocks
 from firstlight.kernels.watershed import region_moments, watershed
 
 _KERNEL_REACH = 3.5
@@ -17,7 +17,6 @@ _PIXEL_VARIANCE = 1.0 / 12.0
 _FAINT = 5.0
 _SLOPE_SAMPLE = 40_000
 _LEVELS = 20
-_BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -254,8 +253,10 @@ def brightest_first(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def _pixels_above(flux: NDArray[np.float32], sigma: NDArray[np.float32], threshold: np.float32) -> NDArray[np.int64]:
     """Return the flat indices of the pixels above ``threshold``, from few rows at a time: they stay in the cache."""
-    blocks = (slice(start, start + _BLOCK_ROWS) for start in range(0, len(flux), _BLOCK_ROWS))
-    found = [np.flatnonzero(flux[rows] > threshold * sigma[rows]) + rows.start * flux.shape[1] for rows in blocks]
+    width = flux.shape[1]
+    found = [
+        np.flatnonzero(flux[rows] > threshold * sigma[rows]) + rows.start * width for rows in row_blocks(len(flux))
+    ]
     return np.concatenate(found)
 
 

@@ -8,8 +8,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from firstlight.kernels.arrays import Whole
-
 BLOCK_OF_STARS = 64
 """So many stars are drawn side by side: their stamps fit into the cache."""
 
@@ -29,16 +27,14 @@ def spline_weights(t: float, value: NDArray[np.float64], slope: NDArray[np.float
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"}, error_model="numpy")
-def collapse(
-    grids: NDArray[np.float64], amplitudes: NDArray[np.float64], low: Whole, high: int, local: NDArray[np.float64]
-) -> None:
-    """Sum the grids times ``amplitudes`` into ``local``, for rows and columns from ``low`` to below ``high``."""
-    for row in range(low, high):
-        for col in range(low, high):
+def collapse(grids: NDArray[np.float64], amplitudes: NDArray[np.float64], local: NDArray[np.float64]) -> None:
+    """Fill ``local`` with the sum of the grids times ``amplitudes``."""
+    for row in range(local.shape[0]):
+        for col in range(local.shape[1]):
             local[row, col] = amplitudes[0] * grids[0, row, col]
         for k in range(1, amplitudes.size):
             factor = amplitudes[k]
-            for col in range(low, high):
+            for col in range(local.shape[1]):
                 local[row, col] += factor * grids[k, row, col]
 
 

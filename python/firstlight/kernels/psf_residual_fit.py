@@ -117,7 +117,7 @@ def apply_normal(
     local, stamp = np.zeros((size, size)), np.empty((side, side))
     empty = np.empty((0, 0))
     for star in range(dx.size):
-        collapse(coefficients, basis[star], np.int64(0), size, local)
+        collapse(coefficients, basis[star], local)
         sample_grid(local, oversampling, dx[star], dy[star], radius, stamp, empty, empty)
         for row in range(side):
             for col in range(side):
