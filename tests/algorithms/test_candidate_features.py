@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from firstlight.algorithms.candidate_features import FEATURES, candidate_features
 from firstlight.algorithms.candidate_fits import fit_candidates
@@ -90,6 +91,17 @@ def test_a_position_that_is_a_pixel_off_is_put_right():
 
     for one, other in zip(exact, off, strict=True):
         np.testing.assert_allclose(other.flux / other.flux_err, one.flux / one.flux_err, atol=1.0)
+
+
+def test_the_image_in_which_a_source_is_bright_tells_its_own_place():
+    (science, template, difference), x, y = field_of("star", snr=50.0, noise=False)
+    moved = ndimage.shift(science, (0.0, 0.4))
+
+    fits = fit_candidates(stamps_of((moved, template, difference), x, y), psfs=PSFS, fwhm=FWHM)
+
+    # The spline between pixels is right to a few hundredths of one.
+    np.testing.assert_allclose(fits.own.x - fits.difference.x, 0.4, atol=0.1)
+    np.testing.assert_allclose(fits.own.y - fits.difference.y, 0.0, atol=0.1)
 
 
 def test_a_cosmic_ray_that_the_subtraction_made_round_is_sharp_in_the_image_it_hit():
