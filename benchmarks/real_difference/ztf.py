@@ -86,7 +86,9 @@ def measure(data: Path, *, rows_used: slice = slice(None)) -> Pair:
     # Its noise is in both epochs and cancels.
     template = calibrated.replace(variance=calibrated.variance * np.float32(1e-2))
     fwhm = calibrated.psf.fwhm(x=first.shape[1] / 2, y=first.shape[0] / 2)
-    second = CalibrateImageTask().run(second_epoch(first, fwhm=fwhm))
+    # Cosmic rays of the first epoch are repaired in the template only: what they leave in the second is no change.
+    marked = first.replace(mask=calibrated.mask)
+    second = CalibrateImageTask().run(second_epoch(marked, fwhm=fwhm))
     area = second.exposure.image.size / 1e6
     injected = InjectTask(InjectConfig(count=round(PER_MEGAPIXEL * area), snr_range=(3.0, 40.0))).run(second.exposure)
     task = DifferenceImageTask()
