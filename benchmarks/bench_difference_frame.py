@@ -3,8 +3,8 @@
 python benchmarks/bench_difference_frame.py [--side 3072] [--seed 2021] [-c subtract.task=ZogySubtractTask]
 
 The pair is simulated and calibrated first, and written; a process of its own reads and subtracts it twice. CPU seconds
-are those of the second time, one thread. Memory is what the largest resident size adds to that with both images read,
-in units of an image of 4 bytes a pixel.
+are those of the second time, one thread. Memory is the largest resident size of the first time above that before the
+images are read, less their six planes, in units of an image of 4 bytes a pixel.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from firstlight.images.fits import read_exposure, write_exposure
 from firstlight.tasks.difference_image import DifferenceImageConfig, DifferenceImageTask
 
 GOAL_CPU_S, GOAL_MEMORY = 9.0, 20.0
+
+N_PLANES_READ = 6
+"""Image, mask and variance of both exposures."""
 
 
 def main() -> None:
@@ -52,13 +55,14 @@ def measure(folder: Path, settings: list[str]) -> None:
     """Print time and memory of the pair in a folder."""
     layers = [Layer.from_assignment(text) for text in settings]
     task = DifferenceImageTask(build_config(DifferenceImageConfig, layers, labelled=False))
-    science, template = (read_exposure(folder / f"{name}.fits") for name in ("science", "template"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(2):
-        start = time.process_time()
-        made = task.run(science, template)
-        seconds = time.process_time() - start
-    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / (4 * science.image.size)
+    science, template = (read_exposure(folder / f"{name}.fits") for name in ("science", "template"))
+    task.run(science, template)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    added = (largest - before) * 1024 / (4 * science.image.size) - N_PLANES_READ
+    start = time.process_time()
+    made = task.run(science, template)
+    seconds = time.process_time() - start
     print(f"{science.shape[1]} x {science.shape[0]}: {len(made.candidates)} candidates")
     print(f"CPU {seconds:.1f} s (goal {GOAL_CPU_S}), memory {added:.1f} images (goal {GOAL_MEMORY})")
 

@@ -30,6 +30,13 @@ def test_a_replaced_plane_is_set_exactly_where_told(mask, name, where):
     assert changed.without(name) == mask.without(name)
 
 
+@given(where=wheres)
+def test_a_mask_without_planes_that_are_set_nowhere_has_the_same_pixels(where):
+    mask = Mask.empty(SHAPE).with_plane("SAT", where)
+
+    assert mask.without("CR", "BAD").array is mask.array
+
+
 @given(mask=masks, first=names, second=names)
 def test_any_of_several_planes_is_the_union(mask, first, second):
     np.testing.assert_array_equal(mask.any_of(first, second), mask.any_of(first) | mask.any_of(second))

@@ -61,7 +61,7 @@ FEATURES = (
 STAMP_FWHM = 4.0
 """Half size of the stamps that the features need, in units of the full width at half maximum."""
 
-_CHUNK = 1024
+_CHUNK = 256
 _N_ANGLES = 12
 _OPPOSING = ((0, 1), (1, 0), (1, 1), (1, -1))
 

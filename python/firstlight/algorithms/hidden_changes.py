@@ -131,13 +131,21 @@ def find_hidden_changes(
     hosts = np.flatnonzero(np.abs(detections.peak_snr) >= min_snr)
     if len(hosts) == 0:
         return HiddenChanges(detections, None)
+    # A function of its own, so that its planes are freed before the next fit.
+    peak_x, peak_y = _peaks_beside(change, detections, hosts, limits)
+    inside = detections.labels[peak_y, peak_x] > 0
+    return _told_apart(change, detections, peak_x[inside], peak_y[inside], limits=limits, stars=stars)
+
+
+def _peaks_beside(
+    change: ChangeImage, detections: Detections, hosts: IntArray, limits: HiddenLimits
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return column and row of what stands out beside the hosts when all sources about them are taken off."""
     known = _near(detections.x, detections.y, hosts, reach=(_LOOK_FWHM + _LIGHT_FWHM) * change.fwhm)
     # Two sources in one have their centroid between them, and look like a trail from there.
     start = (place[known].astype(np.float64) for place in (detections.peak_x, detections.peak_y))
     scene = change.fitted(*start, steps=_STEPS, refine_snr=_REFINED_SNR)
-    peak_x, peak_y = _residual_peaks(change, scene, np.searchsorted(known, hosts), limits)
-    inside = detections.labels[peak_y, peak_x] > 0
-    return _told_apart(change, detections, peak_x[inside], peak_y[inside], limits=limits, stars=stars)
+    return _residual_peaks(change, scene, np.searchsorted(known, hosts), limits)
 
 
 def _near(x: FloatArray, y: FloatArray, hosts: IntArray, *, reach: float) -> NDArray[np.int64]:

@@ -162,7 +162,7 @@ class Mask:
 
     def without(self, *names: str) -> Mask:
         """Return the mask with the planes set nowhere."""
-        return self._like(self.array & np.int32(~self.bits(*names)))
+        return self._like(self.array & np.int32(~self.bits(*names))) if self.in_use().intersection(names) else self
 
     def with_new_planes(self, *names: str) -> Mask:
         """Return the mask with more planes, set nowhere; planes that it has already are left as they are.

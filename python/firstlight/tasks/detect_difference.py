@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,11 +34,11 @@ from firstlight.tasks.difference_checks import (
     residuals_of,
     scatter_of_empty,
 )
-from firstlight.tasks.difference_planes import CORES, FURTHER_PLANES, both_signs, prepared, with_detections
+from firstlight.tasks.difference_planes import CORES, FURTHER_PLANES, prepared, with_detections
 from firstlight.tasks.difference_plugins import DifferencePlugin, DifferenceScene
 from firstlight.tasks.difference_significance import FloorSettings, difference_significance
 from firstlight.tasks.glints import GlintTask
-from firstlight.tasks.hidden_changes import HiddenChangesResult, HiddenChangesTask
+from firstlight.tasks.hidden_changes import HiddenChangesTask
 from firstlight.tasks.measure import MeasureTask, PluginMeasureTask
 from firstlight.tasks.measure_dipoles import DipolePlugin
 from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
@@ -256,13 +256,13 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
             cores=cores,
             settings=self._floor_settings(),
         )
-        signs = both_signs(difference, unusable)
-        told = tuple(self._search(each, smoothed, negative=bool(sign)) for sign, each in enumerate(signs))
-        found = tuple(sign.detections for sign in told)
+        scene = DifferenceScene(difference, science, template, kernel, unusable)
+        told = self._both_signs(scene, smoothed)
+        found = tuple(detections for detections, _ in told)
         merged = merge_signs(*found, grow=self.config.grow)
         difference = difference.replace(mask=with_detections(difference.mask, *found, grow=self.config.grow))
-        scene = DifferenceScene(difference, science, template, kernel, unusable)
-        measured = self._measured(scene, signs, told, merged)
+        scene = replace(scene, difference=difference)
+        measured = self._measured(scene, told, merged)
         sources = without_rejected(measured, flags=self.config.rejecting_flags, min_snr=self.config.min_snr)
         sources["id"] = self.ids.run(difference, n_sources=len(sources)).ids
         glints = self._mark_glints(sources)
@@ -313,35 +313,37 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         others = mask.any_of(*(name for name in self.config.bad_planes if name in mask.planes))
         return cores | others | ~(difference.variance > 0), cores
 
-    def _search(self, exposure: Exposure, smoothed: SmoothedImage, *, negative: bool) -> HiddenChangesResult:
-        """Return what is found of one sign, beside brighter sources too."""
-        threshold = self.config.threshold
+    def _both_signs(self, scene: DifferenceScene, smoothed: SmoothedImage) -> list[tuple[Detections, Table]]:
+        """Return what is found of either sign with its catalogue; what has vanished is positive there."""
+        exposure = scene.difference.replace(mask=scene.difference.mask.with_plane("NO_DATA", scene.unusable))
+        radius = scene.aperture_radius(self.config.aperture_fwhm)
+        # One sign after the other: each takes planes of its own, which are freed once it is measured.
+        return [self._of_sign(exposure, smoothed, radius, negative=negative) for negative in (False, True)]
+
+    def _of_sign(
+        self, exposure: Exposure, smoothed: SmoothedImage, radius: float, *, negative: bool
+    ) -> tuple[Detections, Table]:
+        if negative:
+            exposure = exposure.replace(image=-exposure.image)
         found = detect_changes(
             smoothed,
             psf_sigma=psf_sigma(exposure),
-            threshold=threshold,
+            threshold=self.config.threshold,
             min_prominence=self.config.min_prominence,
             negative=negative,
         )
-        if self.hidden is None:
-            return HiddenChangesResult(found, None)
-        return self.hidden.run(exposure, found, noise=smoothed.sigma, threshold=threshold)
+        light = None
+        if self.hidden:
+            told = self.hidden.run(exposure, found, noise=smoothed.sigma, threshold=self.config.threshold)
+            found, light = told.detections, told.light
+        shown = replace(found, peak_snr=np.abs(found.peak_snr))
+        return found, self.measurement.run(exposure, shown, aperture_radius=radius, light=light).catalog
 
-    def _measured(
-        self,
-        scene: DifferenceScene,
-        signs: tuple[Exposure, ...],
-        found: tuple[HiddenChangesResult, ...],
-        merged: MergedSigns,
-    ) -> Table:
-        """Return the catalogue of both signs with everything that is measured."""
-        radius = scene.aperture_radius(self.config.aperture_fwhm)
+    def _measured(self, scene: DifferenceScene, told: Sequence[tuple[Detections, Table]], merged: MergedSigns) -> Table:
+        """Return the catalogues of both signs in one, with what is measured on all the images."""
         tables = []
-        for sign, (own, other) in enumerate((found, found[::-1])):
-            shown = replace(own.detections, peak_snr=np.abs(own.detections.peak_snr))
-            table = self.measurement.run(signs[sign], shown, aperture_radius=radius, light=own.light).catalog
-            kept = (merged.positive, merged.negative)[sign]
-            table = with_merging(table, other.detections, merged, sign=sign)
+        for sign, kept in enumerate((merged.positive, merged.negative)):
+            table = with_merging(told[sign][1], told[1 - sign][0], merged, sign=sign)
             tables.append(with_sign(table[kept], negative=bool(sign)))
         catalog = vstack(tables, join_type="exact", metadata_conflicts="silent")
         for plugin in self.plugins.values():

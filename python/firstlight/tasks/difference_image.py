@@ -255,6 +255,8 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
             kernel_sources=made.kernel_sources,
         )
         state.gates = (*state.gates, *state.detected.gates)
+        # Nobody asks for the score and for the difference without detections any more; their planes are freed.
+        state.subtracted = replace(made, difference=state.detected.difference, score=None)
         found = state.detected.sources
         return {"candidates": len(found), "negative": int(np.sum(found["is_negative"]))}
 

@@ -7,7 +7,6 @@ import numpy as np
 from firstlight.algorithms.detection import Detections
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
-from firstlight.kernels.arrays import BoolArray
 from firstlight.kernels.matched_filter import grow_mask
 
 CORES = ("SAT", "SAT_TEMPLATE")
@@ -31,12 +30,6 @@ def prepared(difference: Exposure) -> Exposure:
     """Return the difference with every plane that is asked for, without what an earlier detection set, and no gaps."""
     mask = difference.mask.with_new_planes(*_CLEARED, *FURTHER_PLANES, "STREAK", "SUSPECT", "CR", "INTRP", "EDGE")
     return difference.replace(image=np.nan_to_num(difference.image, nan=0.0), mask=mask.without(*_CLEARED))
-
-
-def both_signs(difference: Exposure, unusable: BoolArray) -> tuple[Exposure, Exposure]:
-    """Return the difference and its negative, on which a hole is a source, with NO_DATA where nothing can be said."""
-    exposure = difference.replace(mask=difference.mask.with_plane("NO_DATA", unusable))
-    return exposure, exposure.replace(image=-exposure.image)
 
 
 def with_detections(mask: Mask, positive: Detections, negative: Detections, *, grow: int) -> Mask:

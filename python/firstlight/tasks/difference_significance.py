@@ -98,7 +98,8 @@ def difference_significance(
     sigma = psf_sigma(difference)
 
     def smoothed(image: FloatArray) -> NDArray[np.float32]:
-        return smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma).snr
+        made = smooth_for_detection(image, variance=difference.variance, bad=unusable, psf_sigma=sigma)
+        return np.divide(made.flux, made.sigma, out=made.flux)
 
     found = smoothed(difference.image)
     if score is not None:
@@ -106,19 +107,23 @@ def difference_significance(
         clean = ~grow_mask(unusable, math.ceil(SCORE_REACH * sigma)) & np.isfinite(score)
         found = np.where(clean, score, found).astype(np.float32)
     found = np.where(unusable | ~np.isfinite(found), np.float32(0.0), found)
-    lights = np.nan_to_num(science.image), np.nan_to_num(template.image) * np.float32(kernel.flux_scale)
-    light = smoothed(np.maximum(*lights))
+    light = smoothed(np.maximum(_light(science), _light(template, kernel.flux_scale)))
     radius = max(1, round(FWHM_PER_SIGMA * sigma))
     inexact = grow_mask(difference.mask.any_of("INEXACT_PSF"), radius)
     left = _left_of_stars(found, light, unusable, inexact, radius, settings)
-    convolved, other = (template, lights[0]) if kernel.convolved == "template" else (science, lights[1])
+    convolved = template if kernel.convolved == "template" else science
     lost = ~np.isfinite(convolved.image) | convolved.mask.any_of("NO_DATA")
     floor = residual_floor(light, left, inexact=inexact, radius=radius)
     if lost.any():
+        other = _light(template, kernel.flux_scale) if convolved is science else _light(science)
         floor = floor + smoothed(lost_light(other, lost=lost, kernel=kernel.kernel))
     if settings.halo_snr is not None:
         floor = np.hypot(floor, _halos(difference, found, light, unusable, cores, settings))
     return SmoothedImage(flux=found, sigma=noise_with_floor(floor), reach=1), left
+
+
+def _light(exposure: Exposure, scale: float = 1.0) -> NDArray[np.float32]:
+    return np.asarray(np.nan_to_num(exposure.image) * np.float32(scale))
 
 
 def _left_of_stars(

@@ -231,15 +231,16 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             max_sources=self.config.max_stars,
         )
         require_stars(stars, self.config.min_stars)
-        matched = self.match(pair, stars)
-        result = self._finish(pair, stars, matched)
-        self.metadata.count("kernel_stars", int(matched.used.sum()))
+        # No name here keeps the images as they were matched, so that they are freed when they have been levelled.
+        result = self._finish(pair, stars, self.match(pair, stars))
+        n_used, kernel = int(result.kernel_sources["used"].sum()), result.kernel
+        self.metadata.count("kernel_stars", n_used)
         self.log.info(
             "subtracted",
-            stars=int(matched.used.sum()),
-            convolved=matched.kernel.convolved,
-            flux_scale=matched.kernel.flux_scale,
-            order=matched.kernel.kernel.order,
+            stars=n_used,
+            convolved=kernel.convolved,
+            flux_scale=kernel.flux_scale,
+            order=kernel.kernel.order,
         )
         return result
 
@@ -328,7 +329,8 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         limit = self.config.min_line_excess
         if limit is None or unusable.all():
             return None
-        bad = unusable | (variance > MAX_SKY_VARIANCE * np.median(variance[~unusable]))
+        typical = np.median(variance[~unusable], overwrite_input=True)
+        bad = unusable | (variance > MAX_SKY_VARIANCE * typical)
         left, levels = matched.difference, []
         for axis in (1, 0):
             found = line_levels(left, variance, bad=bad, axis=axis, min_pixels=MIN_LINE_PIXELS, min_excess=limit)
