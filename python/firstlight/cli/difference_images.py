@@ -21,7 +21,7 @@ from firstlight.cli.products import prepare_folder
 from firstlight.cli.progress import pass_lines
 from firstlight.cli.report import gate_table, gates_text, report_console
 from firstlight.errors import AlgorithmError, InputError, PartialResult
-from firstlight.framework import Layer, PassEvent, build_config, observe_passes, run_until
+from firstlight.framework import Handle, Layer, PassEvent, build_config, observe_passes, run_until
 from firstlight.framework.metadata import Stopwatch
 from firstlight.images.exposure import Exposure
 from firstlight.images.fits import FORMAT_KEYWORD, read_exposure, read_image
@@ -108,7 +108,7 @@ def run_difference(job: DifferenceJob) -> int:
         science, camera = _read(job.science, instrument)
         if job.survey is not None:
             _provide_cutout(job, science, job.survey, console)
-        template, _ = _read(job.template, instrument if job.survey is None else None)
+        template = Handle.giving(_read(job.template, instrument if job.survey is None else None)[0])
         run.times.append(StepTime("read", round(watch.wall_s, 4), round(watch.cpu_s, 4)))
         if instrument is None and camera is not None:
             task, stop_after = _task(layers, camera, job.stop_after)
@@ -161,7 +161,7 @@ def _is_exposure(path: Path) -> bool:
 
 
 def _subtract(
-    task: DifferencePairTask, stop_after: str | None, science: Exposure, template: Exposure, run: _Run
+    task: DifferencePairTask, stop_after: str | None, science: Exposure, template: Handle[Exposure], run: _Run
 ) -> None:
     """Run the task and keep what it made, whole or in part."""
     work = partial(task.run, science, template)

@@ -13,6 +13,7 @@ from firstlight.errors import Fact
 from firstlight.framework import (
     Funnel,
     Gate,
+    Handle,
     Input,
     Lookup,
     Output,
@@ -22,6 +23,7 @@ from firstlight.framework import (
     Prerequisite,
     Struct,
     Subtask,
+    loaded,
     subtask,
 )
 from firstlight.images.exposure import Exposure
@@ -131,7 +133,9 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         "sources": Input("single_visit_star_unstandardized", Table, minimum=0),
     }
     prerequisites = {
-        "template": Prerequisite("template", Exposure, dimensions=("skymap", "tract", "band"), lookup=Lookup.REGION)
+        "template": Prerequisite(
+            "template", Exposure, dimensions=("skymap", "tract", "band"), lookup=Lookup.REGION, deferred=True
+        )
     }
     outputs = {
         "difference": Output("difference_image", Exposure),
@@ -161,7 +165,9 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
             *vet,
         )
 
-    def run(self, science: Exposure, template: Exposure, sources: Table | None = None) -> DifferenceImageResult:
+    def run(
+        self, science: Exposure, template: Exposure | Handle[Exposure], sources: Table | None = None
+    ) -> DifferenceImageResult:
         """Subtract a template from a science exposure and find what changed.
 
         Parameters
@@ -169,7 +175,8 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         science
             Without its sky, with a PSF.
         template
-            Of the same field on any pixels, without its sky, with a PSF.
+            Of the same field on any pixels, without its sky, with a PSF; by a handle, its planes are freed once it is
+            aligned.
         sources
             Stars of the science exposure; found when left out.
 
@@ -182,7 +189,7 @@ class DifferenceImageTask(PipelineTask[DifferenceImageConfig]):
         PartialResult
             If a pass fails on these data; it carries the products made before.
         """
-        state = DifferenceImageState(science, template, sources)
+        state = DifferenceImageState(science, loaded(template), sources)
         self.run_passes(state)
         if state.subtracted is None or state.detected is None:
             raise AssertionError("The passes leave results or raise.")

@@ -10,12 +10,14 @@ from astropy.table import Table
 
 from firstlight.framework import (
     Gate,
+    Handle,
     Input,
     Output,
     Pass,
     PipelineTask,
     PipelineTaskConfig,
     Subtask,
+    loaded,
     subtask,
 )
 from firstlight.images.exposure import Exposure
@@ -47,7 +49,9 @@ class DifferencePairState:
     """What the passes of `DifferencePairTask` work on."""
 
     science: Exposure
-    template: Exposure
+    template: Exposure | None
+    """None once it was handed to a task, which frees its planes."""
+
     sources: Table | None = None
     gates: list[Gate] = field(default_factory=list)
     made: DifferenceImageResult | None = None
@@ -56,6 +60,13 @@ class DifferencePairState:
         """Return connection name -> product, for every product that is true now."""
         return {"science": self.science, "gates": tuple(self.gates)}
 
+    def give_template(self) -> Handle[Exposure]:
+        """Hand over the template, and keep it no more."""
+        if self.template is None:
+            raise AssertionError("The template was handed over already.")
+        handle, self.template = Handle.giving(self.template), None
+        return handle
+
 
 class DifferencePairTask(PipelineTask[DifferencePairConfig]):
     """Two images, calibrated or not, in one piece of work; without reference catalogues."""
@@ -63,7 +74,7 @@ class DifferencePairTask(PipelineTask[DifferencePairConfig]):
     dimensions = ("instrument", "visit", "detector")
     inputs = {
         "science": Input("visit_image", Exposure),
-        "template": Input("template_image", Exposure),
+        "template": Input("template_image", Exposure, deferred=True),
     }
     outputs = {
         "difference": Output("difference_image", Exposure),
@@ -86,7 +97,7 @@ class DifferencePairTask(PipelineTask[DifferencePairConfig]):
             Pass("difference", self._difference, inside=self.difference),
         )
 
-    def run(self, science: Exposure, template: Exposure) -> DifferencePairResult:
+    def run(self, science: Exposure, template: Exposure | Handle[Exposure]) -> DifferencePairResult:
         """Subtract a template from a science image and find what changed.
 
         Parameters
@@ -104,7 +115,7 @@ class DifferencePairTask(PipelineTask[DifferencePairConfig]):
         PartialResult
             If a pass fails on these data; it carries the products made before.
         """
-        state = DifferencePairState(science, template)
+        state = DifferencePairState(science, loaded(template))
         self.run_passes(state)
         if state.made is None:
             raise AssertionError("The pass 'difference' leaves a result or raises.")
@@ -118,13 +129,13 @@ class DifferencePairTask(PipelineTask[DifferencePairConfig]):
             state.gates += _named(done.gates, "science")
 
     def _template(self, state: DifferencePairState) -> None:
-        if state.template.psf is None:
-            done = self.calibrate.run(state.template)
+        if state.template is not None and state.template.psf is None:
+            done = self.calibrate.run(state.give_template())
             state.template = done.exposure
             state.gates += _named(done.gates, "template")
 
     def _difference(self, state: DifferencePairState) -> None:
-        state.made = self.difference.run(state.science, state.template, state.sources)
+        state.made = self.difference.run(state.science, state.give_template(), state.sources)
 
 
 def _named(gates: tuple[Gate, ...], which: str) -> list[Gate]:
