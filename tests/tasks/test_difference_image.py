@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from firstlight.algorithms.injection import light_of_stars
 from firstlight.algorithms.matching import match_points
 from firstlight.errors import InputError, NoWorkFound, PartialResult
-from firstlight.framework import Layer, Pipeline, build_config
+from firstlight.framework import Handle, Layer, Pipeline, build_config
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.images.psf import MoffatPsf
@@ -101,6 +103,18 @@ def test_new_sources_are_found_whatever_the_template_is_like(case):
     resampled = result.template_aligned is not template
     assert resampled == ("wcs" in TEMPLATES[case])
     assert not [str(gate) for gate in result.gates if gate.status == "fail"]
+
+
+def test_a_template_that_is_handed_over_is_freed_once_it_is_aligned(monkeypatch):
+    task = DifferenceImageTask(build_config(DifferenceImageConfig, [Layer.from_assignment("vet=null")]))
+    template = exposure(seed=1, **TEMPLATES["shifted and turned"])
+    pixels, handle, held = weakref.ref(template.image), Handle.giving(template), []
+    del template
+    subtract = task.subtract.run
+    monkeypatch.setattr(task.subtract, "run", lambda *given: held.append(pixels()) or subtract(*given))
+
+    assert counts(task.run(SCIENCE, handle))[0] >= 11
+    assert held == [None]
 
 
 def test_candidates_carry_the_probability_that_they_are_real_unless_nobody_judges_them():
