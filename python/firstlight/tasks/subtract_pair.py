@@ -26,7 +26,7 @@ MAX_OFFSET = 0.5
 """Largest distance of two pixel grids that count as one [pixel]."""
 MIN_TEMPLATE_SNR = 5.0
 CORE_FWHM = 1.5
-REFINEMENTS = 2
+REFINEMENTS = 3
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "EDGE")
 _RENAMED = {
     "SAT": "SAT_TEMPLATE",
@@ -356,7 +356,7 @@ def _detected(pair: SubtractPair, min_snr: float) -> Table:
         pair.science, variance=pair.science_variance, bad=pair.science_lost, psf_sigma=pair.science_sigma
     )
     found = detect_sources(smoothed, threshold=min_snr)
-    return Table({"x": found.x, "y": found.y, "snr": found.peak_snr})
+    return Table({"x": found.peak_x.astype(float), "y": found.peak_y.astype(float), "snr": found.peak_snr})
 
 
 def _rejected(sources: Table) -> BoolArray:
