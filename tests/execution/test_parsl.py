@@ -67,12 +67,17 @@ def test_parsl_makes_the_same_bytes_as_one_process(folder):
     assert leftovers(folder) == []
 
 
+def heed_ctrl_c():
+    """Undo that shells let what they start in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("victim", ["driver", "workers"])
 def test_parsl_ends_cleanly_when_something_is_stopped_and_the_same_command_goes_on(folder, victim):
     words = command(folder, "--site", folder / "local.yaml")
     mark = f"FIRSTLIGHT_MARK={folder}"
     environment = os.environ | dict([mark.split("=", 1)])
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as driver:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_ctrl_c) as driver:
         there = started(mark)
         if victim == "driver":
             time.sleep(1.0)
