@@ -11,6 +11,7 @@ from firstlight.algorithms.noise import (
     measure_significance_scale,
     measure_sky_noise,
     require_varying,
+    typical_value,
 )
 from firstlight.errors import ConstantImageError, TooManyMaskedPixelsError
 
@@ -139,3 +140,27 @@ def test_pixels_of_infinite_variance_do_not_change_what_the_variance_is_compared
     found = measure_sky_noise(image, bad=no_bad(image), variance=variance).variance_ratio
 
     assert found == pytest.approx(expected, rel=4 * scatter / 25.0 / np.sqrt(0.05 * 64**2) + 1e-6)
+
+
+def test_a_typical_value_of_a_large_plane_is_that_of_all_columns():
+    # A third of the columns is bad; every ninth pixel of rows of this length would lie on these alone.
+    plane = np.ones((3072, 3072), dtype=np.float32)
+    plane[:, ::3] = 100.0
+
+    assert typical_value(plane) == 1.0
+
+
+def test_a_typical_value_leaves_out_what_is_bad_and_is_the_median_of_the_rest():
+    plane = np.random.default_rng(3).normal(size=(50, 70)).astype(np.float32)
+    bad = plane > 0.3
+
+    assert typical_value(plane, bad=bad) == np.median(plane[~bad])
+    assert np.isnan(typical_value(plane, bad=np.ones(plane.shape, bool)))
+
+
+def test_a_typical_value_is_found_where_the_sample_has_nothing_good():
+    plane = np.zeros((2048, 1537), dtype=np.float32)
+    bad = np.ones(plane.shape, bool)
+    bad[0, 1], plane[0, 1] = False, 5.0
+
+    assert typical_value(plane, bad=bad) == 5.0

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from firstlight.algorithms.noise import typical_value
 from firstlight.algorithms.spatial_convolution import convolve_sum
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import FloatArray
@@ -101,7 +102,7 @@ def filtered_variance(pairs: list[tuple[FloatArray, SpatialKernel]], *, order: i
         squares = kernel.images(x=x, y=y) ** 2
         squared.append((variance, SpatialKernel.fit(squares, x=x, y=y, shape=kernel.shape, order=order_here)))
     total = convolve_sum(squared)
-    least = 1e-3 * float(np.median(total))
+    least = 1e-3 * typical_value(total)
     return np.maximum(total, np.float32(max(least, 1e-30)))
 
 

@@ -15,7 +15,7 @@ from typing_extensions import TypeVar
 from firstlight.algorithms.decorrelation import filtered_variance
 from firstlight.algorithms.difference_quality import measure_sky, residual_ratios
 from firstlight.algorithms.line_noise import line_levels
-from firstlight.algorithms.noise import measure_significance_scale
+from firstlight.algorithms.noise import measure_significance_scale, typical_value
 from firstlight.algorithms.psf_convolution import convolved_psf
 from firstlight.algorithms.significance import matched_significance
 from firstlight.framework import Config, Funnel, Gate, Struct, Subtask, Task, subtask
@@ -310,7 +310,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         lines = self._left_lines(matched, variance, unusable)
         if lines is None:
             return matched, left_sky, 0.0
-        line_noise = float(np.std(lines[~unusable]) / np.sqrt(np.median(variance[~unusable])))
+        line_noise = float(np.std(lines[~unusable]) / np.sqrt(typical_value(variance, bad=unusable)))
         return _without(matched, lines), left_sky, line_noise
 
     def _left_sky(
@@ -329,8 +329,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         limit = self.config.min_line_excess
         if limit is None or unusable.all():
             return None
-        typical = np.median(variance[~unusable], overwrite_input=True)
-        bad = unusable | (variance > MAX_SKY_VARIANCE * typical)
+        bad = unusable | (variance > MAX_SKY_VARIANCE * typical_value(variance, bad=unusable))
         left, levels = matched.difference, []
         for axis in (1, 0):
             found = line_levels(left, variance, bad=bad, axis=axis, min_pixels=MIN_LINE_PIXELS, min_excess=limit)

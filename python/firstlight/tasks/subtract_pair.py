@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from firstlight.algorithms.detection import detect_sources, smooth_for_detection
 from firstlight.algorithms.difference_quality import lost_weight, outside_weight
 from firstlight.algorithms.kernel_sources import select_kernel_sources
-from firstlight.algorithms.noise import require_varying
+from firstlight.algorithms.noise import require_varying, typical_value
 from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.errors import KernelError, PsfError, TooManyMaskedPixelsError
 from firstlight.images.exposure import Exposure
@@ -168,7 +168,7 @@ def prepare_pair(
     images, variances, typical = [], [], []
     for exposure, unknown in zip((science, template), lost, strict=True):
         require_varying(exposure.image, bad=unknown)
-        typical.append(np.median(exposure.variance[~unknown]))
+        typical.append(typical_value(exposure.variance, bad=unknown))
         images.append(np.where(unknown, np.float32(0.0), exposure.image))
         variances.append(np.where(unknown, np.float32(typical[-1]), exposure.variance))
     for exposure in (science, template):
@@ -181,7 +181,7 @@ def prepare_pair(
         template=images[1],
         science_variance=variances[0],
         template_variance=variances[1],
-        sky_variances=(float(typical[0]), float(typical[1])),
+        sky_variances=(typical[0], typical[1]),
         science_psf=science.psf,
         template_psf=template.psf,
         science_sigma=science.psf.moments(x=(nx - 1) / 2, y=(ny - 1) / 2).sigma,
