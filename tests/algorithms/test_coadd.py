@@ -112,6 +112,35 @@ def test_the_cores_of_stars_are_not_clipped_where_only_three_images_show_them(fw
     assert result.clipped.sum() == 0
 
 
+@pytest.mark.parametrize("factor", [0.2, 0.5, 1.8, 4.0])
+def test_a_variable_star_keeps_its_core_and_a_ray_or_a_body_on_a_star_does_not(factor):
+    rng, fwhms = np.random.default_rng(8), (2.2, 2.6, 2.4, 3.0)
+    psfs = [GaussianPsf(sigma=fwhm / 2.355, radius=14) for fwhm in fwhms]
+    places, changed = [(15.3, 14.8), (45.1, 15.4), (74.7, 15.2)], np.ones((4, 3))
+    changed[1, 0] = factor
+    images = np.zeros((4, 30, 90))
+    for image, psf, row in zip(images, psfs, changed, strict=True):
+        for (x, y), flux in zip(places, 1e5 * row, strict=True):
+            image[1:30, round(x) - 14 : round(x) + 15] += flux * psf.images(x=np.array([x]), y=np.array([y]))[0]
+    images[2, 15, 45] += 0.6 * images[2, 15, 45]
+    images[3, 1:30, 63:] += 1e5 * psfs[3].image(x=76.7, y=15.0)[:, :27]
+    variances = images + 100.0
+    noisy, phases = images + np.sqrt(variances) * rng.normal(size=images.shape), np.array([0.0, 0.5, 0.25])
+    contrast = seeing_contrast(np.stack([psf.images(x=phases, y=phases[::-1]) for psf in psfs]), reach=2)
+    nothing, weights = np.zeros(images.shape, bool), np.full(4, 0.25)
+
+    result = coadd_images(
+        noisy, variances=variances, poor=nothing, lost=nothing, weights=weights, contrast=contrast, reach=2
+    )
+
+    star = np.s_[1:30, 1:30]
+    error = float(np.sqrt(result.variance[star].sum()))
+    assert result.clipped[:, *star].sum() == 0
+    assert result.image[star].sum() == pytest.approx(1e5 * changed[:, 0].mean(), abs=4 * error)
+    assert result.clipped[2, 15, 45]
+    assert result.clipped[3, 15, 77]
+
+
 def test_saturated_pixels_are_used_only_where_there_is_nothing_else(stack):
     images, variances, nothing = stack
     poor = nothing.copy()

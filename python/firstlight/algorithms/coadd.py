@@ -3,7 +3,8 @@
 A weighted mean with one weight for each image, so that the point-spread function of the result is the same mean of
 those of the inputs. Cosmic rays, satellites and what moves differ from the median of the inputs by more than noise and
 seeing allow (as in MultiDrizzle's cosmic-ray step: Fruchter & Hook 2002, PASP 114, 144, section 5) and are left out.
-How much seeing allows is not guessed: it follows from the PSFs of the inputs.
+How much seeing allows is not guessed: it follows from the PSFs of the inputs. A star that is brighter or fainter as a
+whole stays: without the core of one input it would have no PSF.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def coadd_images(
     contrast : (n,)
         A value further from the median than ``n_sigma`` of its noise and this many times the range of the median
         among the pixels about it is left out, where there are at least three good values. From `seeing_contrast`.
+        Not so where all values about it agree with the median times one factor: a variable star.
     reach : [pixel]
         Half size of the square in which the range is taken; half the largest FWHM of the stars.
     n_sigma
@@ -93,7 +95,8 @@ def coadd_images(
         median = stack_median(stack, state)
         allowance = _local_range(median, reach)
         each = np.ascontiguousarray(np.broadcast_to(contrast, len(stack)), np.float64)
-        state = mark_outliers(stack, spread, state, median, allowance, each, float(n_sigma), float(neighbour_share))
+        clipped = mark_outliers(stack, spread, state, median, allowance, each, float(n_sigma), float(neighbour_share))
+        state = _without_variables(stack, spread, clipped, median, allowance, each, reach=reach, n_sigma=n_sigma)
     image, variance, used = weighted_mean(stack, spread, state, np.asarray(weights, np.float64))
     doubtful = used.any(axis=0) & ~np.any(used & (state == GOOD), axis=0)
     return Coadd(image, variance, used, state == CLIPPED, doubtful)
@@ -169,6 +172,49 @@ def high_variance(variance: FloatArray, *, threshold: float, cell: int) -> BoolA
             if finite.size and np.median(finite) > limit:
                 marked[row : row + cell, column : column + cell] = np.isfinite(part)
     return marked
+
+
+def _without_variables(
+    stack: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    state: NDArray[np.uint8],
+    median: NDArray[np.float32],
+    allowance: NDArray[np.float32],
+    contrast: FloatArray,
+    *,
+    reach: int,
+    n_sigma: float,
+) -> NDArray[np.uint8]:
+    """Return the state with clipped values good again where a star is brighter or fainter as a whole.
+
+    The factor is the median of those of the pixels about the value, each weighted by the light of the median image, so
+    that a cosmic ray does not decide it. All of them must agree with it as far as noise and seeing allow.
+    """
+    offsets = np.arange(-reach, reach + 1)
+    down, along = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
+    light = maximum_filter(np.nan_to_num(median), size=2 * reach + 1, mode="nearest")
+    result, (ny, nx) = state.copy(), median.shape
+    for image, variance, own, kept, share in zip(stack, spread, state, result, contrast, strict=True):
+        row, column = np.nonzero(
+            (own == CLIPPED) & (light > n_sigma * np.sqrt(np.where(variance > 0, variance, np.inf)))
+        )
+        at = np.clip(row[:, None] + down, 0, ny - 1), np.clip(column[:, None] + along, 0, nx - 1)
+        known = np.isin(own[at], (GOOD, CLIPPED)) & np.isfinite(median[at])
+        star, value = np.where(known, median[at], 0.0), np.where(known, image[at], 0.0)
+        factor = _weighted_median(value / np.where(star > 0, star, 1.0), np.maximum(star, 0.0))[:, None]
+        limit = n_sigma * np.sqrt(np.fmax(variance[at], 0.0)) + share * allowance[at] * np.maximum(factor, 1.0)
+        agrees = (np.abs(value - factor * star) <= limit) | ~known
+        varies = agrees.all(axis=1) & (factor[:, 0] > 0)
+        kept[row[varies], column[varies]] = GOOD
+    return result
+
+
+def _weighted_median(values: FloatArray, weights: FloatArray) -> NDArray[np.float64]:
+    """Return the value of each row below which lies half of its weight."""
+    order = np.argsort(values, axis=1)
+    total = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
+    half = np.argmax(total >= 0.5 * total[:, -1:], axis=1)
+    return np.asarray(np.take_along_axis(values, order, axis=1)[np.arange(len(values)), half], dtype=np.float64)
 
 
 def _local_range(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:

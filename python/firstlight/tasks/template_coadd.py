@@ -273,7 +273,7 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
         mask, n_used = np.empty(shape, np.int32), np.empty(shape, np.int16)
         inexact, clipped = np.empty(shape, bool), np.zeros(n, np.int64)
         cells = np.stack([each.cells for each in members])
-        for band in stack.bands(margin=reach + 2 + config.saturation_margin):
+        for band in stack.bands(margin=2 * reach + 2 + config.saturation_margin):
             part = coadd_images(
                 band.image,
                 variances=band.variance,
