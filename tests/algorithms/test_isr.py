@@ -12,7 +12,6 @@ from firstlight.algorithms.isr import (
     boxes_of_pixels,
     divide_by_flat,
     fill_along_rows,
-    grow,
     measure_overscan,
     photon_variance,
     pixels_of_boxes,
@@ -100,14 +99,6 @@ def test_photon_noise_and_read_noise_make_the_variance():
     variance = photon_variance(np.array([[-50.0, 0.0, 620.0]]), gain=6.2, read_noise=10.0)
 
     np.testing.assert_allclose(variance, (10 / 6.2) ** 2 + np.array([[0.0, 0.0, 100.0]]), rtol=1e-6)
-
-
-@pytest.mark.parametrize(("radius", "pixels"), [(0, 1), (1, 5), (2, 13)])
-def test_growth_is_a_disk(radius, pixels):
-    mask = np.zeros((9, 9), dtype=bool)
-    mask[4, 4] = True
-
-    assert grow(mask, radius=radius).sum() == pixels
 
 
 def test_bad_pixels_are_filled_by_a_straight_line_and_nothing_else_changes():

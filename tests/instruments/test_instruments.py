@@ -6,6 +6,7 @@ import pytest
 import structlog
 from astropy.io import fits
 from astropy.time import Time
+from scipy.ndimage import binary_dilation
 
 import firstlight
 from firstlight.errors import ConfigError, ImageFileError
@@ -16,6 +17,7 @@ from firstlight.instruments import find_instrument, get_instrument, known_instru
 from firstlight.instruments.registry import from_file
 from firstlight.instruments.ztf import ZtfInstrument
 from firstlight.simulation import SimulationSettings, simulate_exposure
+from firstlight.simulation.detector import FULL_WELL, bleed
 
 DATA = Path(os.environ.get("FIRSTLIGHT_TEST_DATA", "nowhere"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="FIRSTLIGHT_TEST_DATA names no folder with real images")
@@ -55,7 +57,7 @@ def test_a_frame_of_microobservatory_is_translated():
     assert (detector.gain, detector.read_noise, detector.variance_source) == (None, None, "image")
     assert detector.pixel_scale == pytest.approx(5.164, rel=0.02)
     assert exposure.wcs is None
-    np.testing.assert_array_equal(exposure.mask.any_of("SAT"), exposure.image >= 3500)
+    np.testing.assert_array_equal(exposure.mask.any_of("SAT"), binary_dilation(exposure.image >= 3500))
     assert 20 < exposure.mask.any_of("SAT").sum() < 1000
 
 
@@ -95,7 +97,7 @@ def test_a_ztf_image_is_read_with_the_mask_beside_it():
     bits = fits.getdata(DATA / "ztf" / "ztf_left_mask.fits.gz")
     np.testing.assert_array_equal(exposure.mask.any_of("BAD"), (bits & 0b1000011100) != 0)
     np.testing.assert_array_equal(exposure.mask.any_of("CR"), (bits & 128) != 0)
-    saturated = ((bits & 256) != 0) | (exposure.image >= 0.95 * 58647.152)
+    saturated = ((bits & 256) != 0) | binary_dilation(exposure.image >= 0.95 * 58647.152)
     np.testing.assert_array_equal(exposure.mask.any_of("SAT"), saturated)
     assert exposure.mask.fraction(*exposure.mask.planes) < 0.001
     sky = np.median(exposure.image)
@@ -315,6 +317,33 @@ def test_pixels_that_are_not_numbers_have_no_data():
     exposure = exposure_of({}, image=image)
 
     assert np.flatnonzero(exposure.mask.any_of("NO_DATA")).tolist() == [3 * 50 + 4]
+
+
+@pytest.mark.parametrize("peak", np.geomspace(2e3, 1e5, 12))
+@pytest.mark.parametrize("along_rows", [False, True])
+def test_every_pixel_that_holds_spilled_charge_is_saturated(peak, along_rows):
+    y, x = np.mgrid[:301, :41]
+    light = peak * np.exp(-((x - 20.3) ** 2 + (y - 150.4) ** 2) / 8.0)
+    image = bleed(light, full_well=FULL_WELL * 1000.0)
+    spilled = np.abs(image - light) > 1e-6
+    if along_rows:
+        image, spilled = image.T, spilled.T
+
+    saturated = exposure_of({"SATURATE": 1000.0}, image=image.astype(np.float32)).mask.any_of("SAT")
+
+    assert (image[spilled] < 1000.0).any()
+    assert saturated[spilled].all()
+
+
+def test_the_camera_says_how_far_saturation_reaches():
+    image = IMAGE.copy()
+    image[10, 20] = 1000.0
+
+    def count(margin):
+        config = InstrumentConfig(name="any", saturation_margin=margin)
+        return exposure_of({"SATURATE": 1000.0}, image=image, config=config).mask.any_of("SAT").sum()
+
+    assert [count(margin) for margin in (0, 1, 2)] == [1, 5, 13]
 
 
 def test_counts_per_second_become_counts():

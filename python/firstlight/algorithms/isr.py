@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, uniform_filter1d
+from scipy.ndimage import uniform_filter1d
 
 from firstlight.algorithms.combine import MEDIAN_VARIANCE, clipped_moments
 from firstlight.errors import CalibrationError
@@ -127,14 +127,6 @@ def photon_variance(image: FloatArray, *, gain: float, read_noise: float) -> NDA
     read_noise : [electron]
     """
     return np.asarray(np.maximum(image, 0.0) / gain + (read_noise / gain) ** 2, dtype=np.float32)
-
-
-def grow(mask: BoolArray, *, radius: int) -> BoolArray:
-    """Return the mask and all pixels within ``radius`` [pixel] of it."""
-    if radius <= 0 or not mask.any():
-        return mask
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return np.asarray(binary_dilation(mask, structure=x**2 + y**2 <= radius**2 + 0.5))
 
 
 def fill_along_rows(image: FloatArray, *, bad: BoolArray) -> NDArray[np.float32]:

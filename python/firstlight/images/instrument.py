@@ -27,6 +27,8 @@ from firstlight.images.noise_model import clip_level, make_variance
 from firstlight.images.observation import DetectorInfo, ObservationInfo, VarianceSource
 from firstlight.images.wcs import SkyWcs
 from firstlight.images.wcs_header import has_celestial_wcs
+from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.matched_filter import grow_mask
 
 Header = Mapping[str, HeaderValue]
 PixelSource = str | Path | NDArray[Any]
@@ -331,7 +333,8 @@ class Instrument:
         saturation = clip_level(image) if detector.saturation is None else detector.saturation * factor
         detector = replace(detector, saturation=saturation, gain=None if unit == "nJy" else detector.gain)
         planes = Mask.empty(image.shape) if mask is None else self.mask_of_bits(mask)
-        planes = _with_pixel_values(planes, image, saturated_from=self._saturated_from(saturation))
+        saturated = grow_mask(image >= self._saturated_from(saturation), self.config.saturation_margin)
+        planes = _with_planes(planes, SAT=saturated, NO_DATA=~np.isfinite(image))
         source: VarianceSource = "file"
         if variance is None:
             variance, source = make_variance(image, detector, assumed_gain=self.config.assumed_gain)
@@ -351,11 +354,11 @@ class Instrument:
         return math.inf if saturation is None else saturation * self.config.saturated_fraction
 
 
-def _with_pixel_values(mask: Mask, image: NDArray[np.float32], *, saturated_from: float) -> Mask:
-    """Return the mask with what the values themselves tell: saturated, or not a number."""
-    for plane, where in (("SAT", image >= saturated_from), ("NO_DATA", ~np.isfinite(image))):
+def _with_planes(mask: Mask, **planes: BoolArray) -> Mask:
+    """Return the mask with planes set where they are True."""
+    for name, where in planes.items():
         if where.any():
-            mask = mask.with_plane(plane, where)
+            mask = mask.with_plane(name, where)
     return mask
 
 

@@ -170,6 +170,9 @@ class InstrumentConfig(Config):
     saturated_fraction: PositiveFloat = 1.0
     """Pixels above this fraction of the saturation level are masked as saturated."""
 
+    saturation_margin: NonNegativeInt = 1
+    """So near to saturated pixels, where charge that spills ends below the level, pixels are masked too [pixel]."""
+
     pixel_scale: PositiveFloat | None = None
     """Side of a pixel [arcsec]."""
 

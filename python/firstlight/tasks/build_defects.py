@@ -10,11 +10,12 @@ from astropy.table import Table
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from firstlight.algorithms.defects import find_hot_pixels, find_odd_pixels
-from firstlight.algorithms.isr import boxes_of_pixels, grow
+from firstlight.algorithms.isr import boxes_of_pixels
 from firstlight.errors import InputError
 from firstlight.framework import Funnel, Gate, Input, Output, PipelineTask, PipelineTaskConfig, Struct
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.isr_steps import DEFECT_COLUMNS
 
 BAYER_KEYWORD = "BAYERPAT"
@@ -95,7 +96,7 @@ class BuildDefectsTask(PipelineTask[BuildDefectsConfig]):
         odd = np.zeros(dark.shape, dtype=bool)
         for flat in flats:
             odd |= self._odd(flat, dark)
-        bad = grow(hot | odd | no_data, radius=config.grow)
+        bad = grow_mask(hot | odd | no_data, config.grow)
         table = defect_table(bad)
         counts = {"hot_pixels": hot, "odd_pixels": odd, "no_data_pixels": no_data, "defect_pixels": bad}
         for name, where in counts.items():

@@ -8,11 +8,11 @@ from astropy.table import Table
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from firstlight.algorithms.fixed_pixels import PixelVotes, find_fixed_pixels, vote
-from firstlight.algorithms.isr import grow
 from firstlight.errors import CalibrationError, NoWorkFound
 from firstlight.framework import Funnel, Gate, Handle, Input, Output, PipelineTask, PipelineTaskConfig, Struct
 from firstlight.images.exposure import Exposure
 from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.build_calibration import OF_EXPOSURE
 from firstlight.tasks.build_defects import defect_gate, defect_table
 from firstlight.tasks.frame_stack import FrameFacts, require_kinship
@@ -100,7 +100,7 @@ class BuildNightDefectsTask(PipelineTask[BuildNightDefectsConfig]):
                 star_share=found.star_share,
                 n_frames=n,
             )
-        bad = grow(found.hot | found.cold | found.lines, radius=config.grow)
+        bad = grow_mask(found.hot | found.cold | found.lines, config.grow)
         table = defect_table(bad)
         counts = {"hot_pixels": found.hot, "cold_pixels": found.cold, "line_pixels": found.lines}
         counts["defect_pixels"] = bad

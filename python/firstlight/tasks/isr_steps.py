@@ -8,13 +8,14 @@ import numpy as np
 from astropy.table import Table
 from pydantic import NonNegativeInt, PositiveFloat
 
-from firstlight.algorithms.isr import divide_by_flat, fill_along_rows, grow, photon_variance, pixels_of_boxes
+from firstlight.algorithms.isr import divide_by_flat, fill_along_rows, photon_variance, pixels_of_boxes
 from firstlight.errors import HeaderError, InputError
 from firstlight.framework import Config, Struct, Task
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.images.noise_model import make_variance
 from firstlight.kernels.arrays import BoolArray
+from firstlight.kernels.matched_filter import grow_mask
 from firstlight.tasks.calibration_frames import require_filter, require_fit, require_steps
 
 DEFECT_COLUMNS = ("x0", "y0", "width", "height")
@@ -42,7 +43,7 @@ class MarkSaturatedConfig(Config):
     """Pixels from this on are suspect [count]. None marks none."""
 
     grow: NonNegativeInt = 1
-    """Saturated pixels spread to neighbours within this radius [pixel]."""
+    """Pixels from the level on spread to neighbours within this radius [pixel]."""
 
 
 class MarkSaturatedTask(Task[MarkSaturatedConfig]):
@@ -59,8 +60,8 @@ class MarkSaturatedTask(Task[MarkSaturatedConfig]):
         level = self.config.level or exposure.detector.saturation
         if level is None:
             raise HeaderError("The saturation level is not known; set isr:saturation.level [count].")
-        saturated = exposure.mask.any_of("SAT") | (exposure.image >= level)
-        mask = exposure.mask.with_plane("SAT", grow(saturated, radius=self.config.grow))
+        saturated = exposure.image >= level
+        mask = exposure.mask.with_plane("SAT", grow_mask(saturated, self.config.grow))
         if self.config.suspect_level is not None:
             mask = mask.with_plane("SUSPECT", exposure.image >= self.config.suspect_level)
         self.metadata.count("saturated_pixels", int(saturated.sum()))
@@ -198,7 +199,7 @@ class MaskDefectsTask(Task[MaskDefectsConfig]):
         InputError
             If the table has other columns, or a box reaches outside the image.
         """
-        bad = grow(_defect_pixels(defects, exposure), radius=self.config.grow)
+        bad = grow_mask(_defect_pixels(defects, exposure), self.config.grow)
         corrected = exposure.replace(mask=exposure.mask.with_plane("BAD", bad))
         if self.config.interpolate and bad.any():
             filled = fill_along_rows(exposure.image, bad=bad)
