@@ -4,16 +4,22 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from firstlight.algorithms import candidate_fits
 from firstlight.algorithms.candidate_features import FEATURES, candidate_features
 from firstlight.algorithms.candidate_fits import fit_candidates
+from firstlight.algorithms.stamps import StampPsfs
 from firstlight.images.psf import MoffatPsf
 
 from .candidates import FWHM, PSFS, SIGMA, SPACING, field_of, stamps_of
 
 
+def table_of(stamps, *, psfs=PSFS):
+    return candidate_features(stamps, fit_candidates(stamps, psfs=psfs, fwhm=FWHM), fwhm=FWHM)
+
+
 def features(kind, *, snr=20.0, **changes):
     images, x, y = field_of(kind, snr=snr, **changes)
-    return dict(zip(FEATURES, candidate_features(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM).T, strict=True))
+    return dict(zip(FEATURES, table_of(stamps_of(images, x, y)).T, strict=True))
 
 
 def test_the_significance_of_a_star_is_recovered_within_its_noise():
@@ -53,7 +59,7 @@ def test_features_do_not_change_when_the_image_is_turned(turn):
     turned = stamps_of([np.rot90(image[:47, :47], turn) for image in images], middle, middle)
 
     # The profile is round only to the pixels' own shape; the line through the middle has twelve directions.
-    both = [candidate_features(each, psfs=PSFS, fwhm=FWHM)[0] for each in (upright, turned)]
+    both = [table_of(each)[0] for each in (upright, turned)]
     np.testing.assert_allclose(*both, atol=1e-4)
 
 
@@ -84,6 +90,39 @@ def test_pixels_that_the_other_image_lacks_do_not_count_where_the_source_is_brig
     assert np.mean(lacking.snr) == pytest.approx(np.mean(whole.snr), abs=2.0)
 
 
+def test_pixels_that_a_fit_cannot_reach_change_nothing(monkeypatch):
+    # The best position is farther than the fits may go, so that the core reaches 7 columns to the right of the middle;
+    # there lies its brightest pixel, whose neighbours tell how sharp it is.
+    fwhm, (images, x, y) = 3.0, field_of("star", snr=20.0, n=9)
+    column, row = np.rint(x).astype(int) - 4, np.rint(y).astype(int)
+    images[0][row, column + 7] += 1000 * SIGMA
+    stamps = stamps_of(images, column + 0.4, row)
+
+    few = fit_candidates(stamps, psfs=PSFS, fwhm=fwhm)
+    monkeypatch.setattr(candidate_fits, "core_half", lambda fwhm, *, largest_shift: stamps.half)
+    every = fit_candidates(stamps, psfs=PSFS, fwhm=fwhm)
+
+    assert few.own.core.shape[1] < every.own.core.shape[1] == 2 * stamps.half + 1
+    assert every.own.core[:, stamps.half, stamps.half + 7].all()
+    both = [candidate_features(stamps, fits, fwhm=fwhm) for fits in (few, every)]
+    np.testing.assert_allclose(*both, rtol=1e-6, atol=1e-6)
+
+
+def test_an_elongation_is_as_significant_along_axes_and_diagonals():
+    round_psf = MoffatPsf(fwhm=5.8, beta=3.0, radius=24)
+    told = []
+    for e1, e2 in ((0.2, 0.0), (-0.2, 0.0), (0.0, 0.2), (0.0, -0.2)):
+        image = 1e4 * MoffatPsf(fwhm=5.8, beta=3.0, radius=24, e1=e1, e2=e2).image(x=24.0, y=24.0)
+        middle = np.array([24.0])
+        stamps = stamps_of((image, np.zeros_like(image), image), middle, middle, half=24)
+        fits = fit_candidates(stamps, psfs=StampPsfs(*3 * [round_psf]), fwhm=6.0)
+        told.append(np.sinh(candidate_features(stamps, fits, fwhm=6.0)[0, FEATURES.index("elongation_significance")]))
+
+    # Derivatives are differences over two pixels: a few per cent too small where the profile is narrowest.
+    assert min(told) > 10.0
+    np.testing.assert_allclose(told, np.mean(told), rtol=0.1)
+
+
 def test_a_position_that_is_a_pixel_off_is_put_right():
     images, x, y = field_of("star", snr=30.0)
     exact = fit_candidates(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM)
@@ -110,10 +149,7 @@ def test_a_cosmic_ray_that_the_subtraction_made_round_is_sharp_in_the_image_it_h
     # A kernel has turned the hit into what a star looks like; the image it hit is as it was.
     made_round = sharp[0], sharp[1], star[2]
 
-    told = [
-        dict(zip(FEATURES, candidate_features(stamps_of(images, x, y), psfs=PSFS, fwhm=FWHM).T, strict=True))
-        for images in (star, made_round)
-    ]
+    told = [dict(zip(FEATURES, table_of(stamps_of(images, x, y)).T, strict=True)) for images in (star, made_round)]
 
     np.testing.assert_array_equal(told[0]["narrowness"], told[1]["narrowness"])
     assert told[0]["own_edge_ratio"].min() > told[1]["own_edge_ratio"].max()
@@ -124,14 +160,14 @@ def test_a_track_is_told_by_its_sharp_side():
     (science, template, difference), x, y = field_of("hot_pixel", snr=20.0, noise=False)
     track = science + 0.9 * (np.roll(science, 1, axis=1) + np.roll(science, -1, axis=1))
 
-    table = candidate_features(stamps_of((track, template, difference), x, y), psfs=PSFS, fwhm=FWHM)
+    table = table_of(stamps_of((track, template, difference), x, y))
 
     assert table[:, FEATURES.index("own_edge_significance")].max() < -np.arcsinh(5.0)
 
 
 def test_what_vanished_is_fitted_with_the_psf_of_the_template():
     (science, template, difference), x, y = field_of("star", snr=20.0)
-    expected = candidate_features(stamps_of((science, template, difference), x, y), psfs=PSFS, fwhm=FWHM)
+    expected = table_of(stamps_of((science, template, difference), x, y))
     wide = MoffatPsf(fwhm=5.0, beta=3.0, radius=14)
     gone = stamps_of((template, science, -difference), x, y).upright(np.ones(len(x), dtype=bool))
     some = np.arange(len(x)) % 2 == 1
@@ -139,8 +175,8 @@ def test_what_vanished_is_fitted_with_the_psf_of_the_template():
     images = np.where(there, template, science), np.where(there, science, template), np.where(there, -1, 1) * difference
     mixed = stamps_of(images, x, y).upright(some)
 
-    np.testing.assert_array_equal(candidate_features(gone, psfs=PSFS._replace(science=wide), fwhm=FWHM), expected)
-    np.testing.assert_array_equal(candidate_features(mixed, psfs=PSFS, fwhm=FWHM), expected)
+    np.testing.assert_array_equal(table_of(gone, psfs=PSFS._replace(science=wide)), expected)
+    np.testing.assert_array_equal(table_of(mixed), expected)
 
 
 def test_light_that_both_images_show_does_not_disturb_the_fit_to_one():
@@ -163,10 +199,7 @@ def test_pixels_without_weight_change_nothing():
     unusable[30, 20:28] = True
     ruined = [np.where(unusable, 1e6, image) for image in images]
 
-    both = [
-        candidate_features(stamps_of((*images[:2], each[2]), x, y, unusable=unusable), psfs=PSFS, fwhm=FWHM)
-        for each in (images, ruined)
-    ]
+    both = [table_of(stamps_of((*images[:2], each[2]), x, y, unusable=unusable)) for each in (images, ruined)]
 
     np.testing.assert_array_equal(*both)
 
@@ -176,7 +209,7 @@ def test_masks_are_counted_near_and_around():
     saturated = np.zeros(images[0].shape, dtype=bool)
     saturated[:48, :48] = True
 
-    table = candidate_features(stamps_of(images, x, y, masks={"saturated": saturated}), psfs=PSFS, fwhm=FWHM)
+    table = table_of(stamps_of(images, x, y, masks={"saturated": saturated}))
 
     np.testing.assert_allclose(table[:, FEATURES.index("saturated_near")], [1, 0, 0, 0])
     np.testing.assert_allclose(table[:, FEATURES.index("saturated_around")], [1, 0, 0, 0])
@@ -185,9 +218,7 @@ def test_masks_are_counted_near_and_around():
 def test_features_are_finite_where_nothing_is_known():
     images, x, y = field_of("star", snr=20.0, n=4)
 
-    table = candidate_features(
-        stamps_of(images, x, y, unusable=np.ones(images[0].shape, dtype=bool)), psfs=PSFS, fwhm=FWHM
-    )
+    table = table_of(stamps_of(images, x, y, unusable=np.ones(images[0].shape, dtype=bool)))
 
     assert np.isfinite(table).all()
 
@@ -196,4 +227,4 @@ def test_no_candidates_have_no_features():
     images, _, _ = field_of("star", snr=20.0, n=1)
     none = np.zeros(0)
 
-    assert candidate_features(stamps_of(images, none, none), psfs=PSFS, fwhm=FWHM).shape == (0, len(FEATURES))
+    assert table_of(stamps_of(images, none, none)).shape == (0, len(FEATURES))

@@ -12,12 +12,13 @@ from scipy.special import logit
 from firstlight.errors import ConfigError, InputError, PsfError
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
+from firstlight.tasks.vet import VetConfig, known_enough
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
 from firstlight.tasks.vet_models import read_feature_model, read_network_model
 from firstlight.tasks.vet_network import NetworkVetConfig, NetworkVetTask
 
-from ..algorithms.candidates import PSF, SIGMA, field_of
+from ..algorithms.candidates import PSF, SIGMA, field_of, stamps_of
 
 TASKS = {FeatureVetTask: FeatureVetConfig, NetworkVetTask: NetworkVetConfig, JointVetTask: JointVetConfig}
 every_task = pytest.mark.parametrize("task_class", TASKS, ids=lambda task: task.__name__)
@@ -83,6 +84,17 @@ def test_what_cannot_be_judged_is_flagged_and_has_no_number(task_class):
     assert result.funnel.steps[:2] == (("candidates", 9), ("defined", 4))
 
 
+def test_a_share_of_unknown_pixels_that_is_allowed_leaves_a_score():
+    images, x, y = field_of("star", snr=20.0, n=1)
+    unusable = np.zeros(images[0].shape, dtype=bool)
+    unusable[:, int(np.rint(x[0])) + 8] = True
+    stamps = stamps_of(images, x, y, unusable=unusable)
+
+    known = [known_enough(stamps, fwhm=2.8, config=VetConfig(max_unknown=rows / 25)) for rows in (1.0, 0.99)]
+
+    assert [each.tolist() for each in known] == [[True], [False]]
+
+
 @every_task
 def test_no_candidates_are_no_trouble(task_class):
     images, _, _ = field_of("star", snr=20.0, n=4)
@@ -119,8 +131,10 @@ def test_the_same_candidates_get_the_same_scores_in_any_company(task_class):
     images, x, y = field_of("star", snr=8.0, n=16)
 
     together, alone = vetted(task_class, images, x, y), vetted(task_class, images, x[3:4], y[3:4])
+    by_fives = vetted(task_class, images, x, y, batch=5)
 
     assert alone.scores[0] == pytest.approx(together.scores[3], abs=1e-6)
+    np.testing.assert_allclose(by_fives.scores, together.scores, atol=1e-6)
 
 
 @every_task

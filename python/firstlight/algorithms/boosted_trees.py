@@ -42,11 +42,12 @@ class BoostedTrees:
         ----------
         table : (n, n_features)
         """
+        columns = np.ascontiguousarray(table.T)
         total = np.full(len(table), self.bias)
         for features, thresholds, leaves in zip(self.features, self.thresholds, self.leaves, strict=True):
             leaf = np.zeros(len(table), dtype=np.int64)
             for feature, threshold in zip(features, thresholds, strict=True):
-                leaf = 2 * leaf + (table[:, feature] > threshold)
+                leaf = 2 * leaf + (columns[feature] > threshold)
             total += leaves[leaf]
         return total
 

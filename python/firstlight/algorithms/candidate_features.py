@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from firstlight.algorithms.candidate_fits import fit_candidates
+from firstlight.algorithms.candidate_fits import CandidateFits
 from firstlight.algorithms.point_fit import CORE_FWHM, PointFit
-from firstlight.algorithms.stamps import CandidateStamps, StampPsfs, significance_of_points
+from firstlight.algorithms.stamps import CandidateStamps, middle_of, significance_of_points
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
@@ -61,12 +61,11 @@ FEATURES = (
 STAMP_FWHM = 4.0
 """Half size of the stamps that the features need, in units of the full width at half maximum."""
 
-_CHUNK = 256
 _N_ANGLES = 12
 _OPPOSING = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
-def candidate_features(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+def candidate_features(stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float64]:
     """Return (n, len(FEATURES)) finite numbers about candidates.
 
     The difference is fitted with the PSF at the best position near the candidate, its first derivatives (a dipole) and
@@ -80,27 +79,22 @@ def candidate_features(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float)
     ----------
     stamps
         Upright, see `CandidateStamps.upright`; at least `STAMP_FWHM` wide.
-    psfs
+    fits
+        To the middles of these stamps.
     fwhm : [pixel]
         Full width at half maximum of the PSF of the difference.
     """
-    starts = range(0, len(stamps), _CHUNK)
-    parts = [_features(stamps[start : start + _CHUNK], psfs=psfs, fwhm=fwhm) for start in starts]
-    return np.concatenate(parts) if parts else np.zeros((0, len(FEATURES)))
-
-
-def _features(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
-    fit, own = fit_candidates(stamps, psfs=psfs, fwhm=fwhm)
+    fit, own = fits
     snr = fit.snr
-    near = fit.radius <= fwhm
-    around = (fit.radius > CORE_FWHM * fwhm) & stamps.known
+    radius = stamps.distances(fit.x, fit.y)
+    near = radius <= fwhm
     columns = {
         "log_snr": np.log(snr),
         **_misfits(fit, snr),
         **_shape_features(fit, sigma=fwhm / FWHM_PER_SIGMA),
-        **_pixel_features(stamps, fit, around, snr, fwhm=fwhm),
-        **_line_features(stamps, fit, around, snr, fwhm=fwhm),
-        **_image_features(stamps, fit, snr, fwhm=fwhm),
+        "narrowness": _narrowness(fit),
+        **_surroundings(stamps, radius, snr, fwhm=fwhm),
+        **_image_features(stamps, fit, radius, snr, fwhm=fwhm),
         **{f"{kind}_near": _share(stamps.masks[kind], near) for kind in MASK_KINDS},
         **{f"{kind}_around": _share(stamps.masks[kind], ~near) for kind in MASK_KINDS},
         "unknown_near": _share(~stamps.known, near),
@@ -136,12 +130,13 @@ def _shape_features(fit: PointFit, *, sigma: float) -> dict[str, FloatArray]:
     }
 
 
-def _pixel_features(
-    stamps: CandidateStamps, fit: PointFit, around: BoolArray, snr: FloatArray, *, fwhm: float
+def _surroundings(
+    stamps: CandidateStamps, radius: FloatArray, snr: FloatArray, *, fwhm: float
 ) -> dict[str, FloatArray]:
-    pixels = fit.pixels
+    pixels = stamps.difference.astype(np.float64) / np.sqrt(stamps.difference_variance.astype(np.float64))
+    around = (radius > CORE_FWHM * fwhm) & stamps.known
     smooth = significance_of_points(stamps.difference, stamps.difference_variance, sigma=fwhm / FWHM_PER_SIGMA)
-    wide = (fit.radius <= 2.5 * fwhm) & stamps.known
+    wide = (radius <= 2.5 * fwhm) & stamps.known
     lowest = np.where(wide, smooth, 0.0).min(axis=(1, 2))
     negative = np.where(wide & (pixels < -2.0), -pixels, 0.0).sum(axis=(1, 2))
     positive = np.where(wide & (pixels > 2.0), pixels, 0.0).sum(axis=(1, 2))
@@ -149,52 +144,50 @@ def _pixel_features(
     # Clipped at 5: one neighbour that is bright is not a noisy place.
     scatter = np.sqrt(np.where(around, np.clip(pixels, -5.0, 5.0) ** 2, 0.0).sum(axis=(1, 2)) / count)
     return {
-        "narrowness": _narrowness(fit),
         "lowest_significance": np.arcsinh(lowest),
         "lowest_ratio": np.clip(lowest / snr, -20.0, 0.0),
         "negative_share": negative / np.maximum(negative + positive, 1.0),
         "surrounding_scatter": scatter,
+        **_line_features(np.where(around, np.clip(pixels, -10.0, 10.0), 0.0), around, snr, fwhm=fwhm),
     }
 
 
-def _line_features(
-    stamps: CandidateStamps, fit: PointFit, around: BoolArray, snr: FloatArray, *, fwhm: float
-) -> dict[str, FloatArray]:
+def _line_features(pixels: FloatArray, around: BoolArray, snr: FloatArray, *, fwhm: float) -> dict[str, FloatArray]:
     """Return how much light lies along the best straight line through the candidate, beyond its core."""
-    steps = np.arange(-stamps.half, stamps.half + 1, dtype=np.float64)
+    n, size = pixels.shape[:2]
+    steps = np.arange(size, dtype=np.float64) - size // 2
     angles = np.pi * np.arange(_N_ANGLES) / _N_ANGLES
     across = np.abs(
         np.cos(angles)[:, None, None] * steps[None, :, None] - np.sin(angles)[:, None, None] * steps[None, None, :]
     )
-    lines = (across <= max(0.7, 0.35 * fwhm)).reshape(_N_ANGLES, -1).astype(np.float64)
-    sigma = np.sqrt(stamps.difference_variance.astype(np.float64))
-    clipped = np.where(around, np.clip(stamps.difference / sigma, -10.0, 10.0), 0.0).reshape(len(stamps), -1)
-    count = np.maximum(around.reshape(len(stamps), -1).astype(np.float64) @ lines.T, 1.0)
-    strength = ((clipped @ lines.T) / np.sqrt(count)).max(axis=1, initial=0.0)
+    lines = (across <= max(0.7, 0.35 * fwhm)).reshape(_N_ANGLES, size**2).astype(np.float64)
+    count = np.maximum(around.reshape(n, size**2).astype(np.float64) @ lines.T, 1.0)
+    strength = ((pixels.reshape(n, size**2) @ lines.T) / np.sqrt(count)).max(axis=1, initial=0.0)
     return {"line_significance": np.arcsinh(strength), "line_ratio": np.clip(strength / snr, 0.0, 20.0)}
 
 
-def _image_features(stamps: CandidateStamps, fit: PointFit, snr: FloatArray, *, fwhm: float) -> dict[str, FloatArray]:
-    columns: dict[str, FloatArray] = {}
-    for name in ("science", "template"):
-        variance = getattr(stamps, f"{name}_variance").astype(np.float64)
-        image = getattr(stamps, name).astype(np.float64)
-        weight = np.where(fit.radius <= CORE_FWHM * fwhm, 1.0 / variance, 0.0)
-        power = np.maximum((fit.profile**2 * weight).sum(axis=(1, 2)), 1e-300)
-        columns[f"{name}_snr"] = (fit.profile * image * weight).sum(axis=(1, 2)) / np.sqrt(power)
-        columns[f"{name}_pixels"] = image / np.sqrt(variance)
-    template = np.where(fit.radius <= 3.0 * fwhm, columns["template_pixels"], 0.0)
-    flat = template.reshape(len(stamps), -1)
-    brightest = flat.argmax(axis=1)
-    science = np.where(fit.radius <= 3.0 * fwhm, columns["science_pixels"], 0.0)
+def _image_features(
+    stamps: CandidateStamps, fit: PointFit, radius: FloatArray, snr: FloatArray, *, fwhm: float
+) -> dict[str, FloatArray]:
+    n, size, half = len(stamps), radius.shape[1], fit.profile.shape[1] // 2
+    core = middle_of(radius, half) <= CORE_FWHM * fwhm
+    snrs, pixels = [], []
+    for image, variance in (
+        (stamps.science, stamps.science_variance),
+        (stamps.template, stamps.template_variance),
+    ):
+        weighted = np.where(core, fit.profile / middle_of(variance, half), 0.0)
+        power = np.maximum((fit.profile * weighted).sum(axis=(1, 2)), 1e-300)
+        snrs.append((middle_of(image, half) * weighted).sum(axis=(1, 2)) / np.sqrt(power))
+        pixels.append(np.where(radius <= 3.0 * fwhm, image / np.sqrt(variance), 0.0).reshape(n, size**2))
+    brightest = np.arange(n), pixels[1].argmax(axis=1)
     return {
-        "science_snr": np.arcsinh(columns["science_snr"]),
-        "science_ratio": np.clip(columns["science_snr"] / snr, -5.0, 20.0),
-        "template_snr": np.arcsinh(columns["template_snr"]),
-        "template_peak": np.arcsinh(np.take_along_axis(flat, brightest[:, None], axis=1)[:, 0]),
-        "template_distance": np.take_along_axis(fit.radius.reshape(len(stamps), -1), brightest[:, None], axis=1)[:, 0]
-        / fwhm,
-        "science_light": np.arcsinh(science.max(axis=(1, 2), initial=0.0)),
+        "science_snr": np.arcsinh(snrs[0]),
+        "science_ratio": np.clip(snrs[0] / snr, -5.0, 20.0),
+        "template_snr": np.arcsinh(snrs[1]),
+        "template_peak": np.arcsinh(pixels[1][brightest]),
+        "template_distance": radius.reshape(n, size**2)[brightest] / fwhm,
+        "science_light": np.arcsinh(pixels[0].max(axis=1, initial=0.0)),
     }
 
 
@@ -223,7 +216,7 @@ def _sharpest_edge(fit: PointFit) -> FloatArray:
     photo (`firstlight.algorithms.cosmic_rays`) as a number, negative for what is sharper than a star.
     """
     source, profile = fit.source, fit.profile
-    flat = np.where(fit.core, fit.pixels, -np.inf).reshape(len(source), -1)
+    flat = np.where(fit.core, fit.pixels, -np.inf).reshape(len(source), source.shape[1] ** 2)
     row, column = np.unravel_index(flat.argmax(axis=1), source.shape[1:])
     row, column = (np.clip(each, 1, source.shape[1] - 2) for each in (row, column))
     which = np.arange(len(source))

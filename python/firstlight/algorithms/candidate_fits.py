@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from firstlight.algorithms.point_fit import PointFit, fit_points
+from firstlight.algorithms.point_fit import PointFit, core_half, fit_points
 from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
 
 _LARGEST_SHIFT = 1.5
@@ -14,7 +14,7 @@ _LARGEST_OWN_SHIFT = 0.7
 
 
 class CandidateFits(NamedTuple):
-    """Two fits of n candidates.
+    """Two fits of n candidates, to the middles of their stamps.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class CandidateFits(NamedTuple):
 
 
 def fit_candidates(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> CandidateFits:
-    """Fit a point source near the middle of each stamp.
+    """Fit a point source near the middle of each stamp, to no more pixels than count.
 
     Parameters
     ----------
@@ -40,6 +40,8 @@ def fit_candidates(stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> 
     fwhm : [pixel]
         Full width at half maximum of the PSF of the difference.
     """
+    reach = core_half(fwhm, largest_shift=_LARGEST_SHIFT + _LARGEST_OWN_SHIFT)
+    stamps = stamps.cropped(min(stamps.half, reach))
     difference = fit_points(
         stamps.difference,
         stamps.difference_variance,

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.candidate_features import STAMP_FWHM
-from firstlight.algorithms.candidate_fits import fit_candidates
-from firstlight.algorithms.stamps import CandidateStamps, StampPsfs, significance_of_points
+from firstlight.algorithms.candidate_fits import CandidateFits
+from firstlight.algorithms.stamps import CandidateStamps, middle_of, significance_of_points
 from firstlight.images.psf import FWHM_PER_SIGMA
 from firstlight.kernels.arrays import FloatArray
 
@@ -17,7 +17,7 @@ CHANNELS = ("science", "template", "difference", "significance", "expected", "ow
 """What `network_channels` stacks, in order."""
 
 
-def network_channels(stamps: CandidateStamps, *, psfs: StampPsfs, half: int, fwhm: float) -> NDArray[np.float32]:
+def network_channels(stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float32]:
     """Return the (n, 8, s, s) input of a network: `CHANNELS`, as asinh of values in units of the noise.
 
     Each image is divided by its local noise, the square root of the median variance of the stamp, never by its peak: a
@@ -28,25 +28,31 @@ def network_channels(stamps: CandidateStamps, *, psfs: StampPsfs, half: int, fwh
     Parameters
     ----------
     stamps
-        Upright.
-    psfs
-    half : [pixel]
-        Half size of what the network looks at, at most that of the stamps.
+        Upright, as large as the network looks.
+    fits
+        To the middles of these stamps, or of larger ones of the same candidates.
     fwhm : [pixel]
         Full width at half maximum of the PSF of the difference.
     """
-    fits = fit_candidates(stamps, psfs=psfs, fwhm=fwhm)
-    planes = []
+    size = 2 * stamps.half + 1
+    channels = np.zeros((len(stamps), len(CHANNELS), size, size), dtype=np.float32)
+    plane = {name: channels[:, number] for number, name in enumerate(CHANNELS)}
     for name in CHANNELS[:3]:
         image, variance = getattr(stamps, name), getattr(stamps, f"{name}_variance")
-        planes.append(image / local_noise(variance)[:, None, None])
-    planes.append(significance_of_points(stamps.difference, stamps.difference_variance, sigma=fwhm / FWHM_PER_SIGMA))
-    planes.append(np.where(fits.difference.core, fits.difference.expected, 0.0))
-    planes.append(np.where(fits.own.core, fits.own.residual, 0.0))
+        np.divide(image, local_noise(variance)[:, None, None], out=plane[name])
+    plane["significance"][:] = significance_of_points(
+        stamps.difference, stamps.difference_variance, sigma=fwhm / FWHM_PER_SIGMA
+    )
+    shared = min(stamps.half, fits.difference.core.shape[1] // 2)
+    for name, fit, pixels in (
+        ("expected", fits.difference, fits.difference.expected),
+        ("own_residual", fits.own, fits.own.residual),
+    ):
+        middle_of(plane[name], shared)[:] = middle_of(np.where(fit.core, pixels, 0.0), shared)
     looked_at = stamps.radius <= STAMP_FWHM * fwhm
-    planes += [stamps.masks[kind] & looked_at for kind in _MASKS]
-    inner = slice(stamps.half - half, stamps.half + half + 1)
-    return np.asarray(np.arcsinh(np.stack([plane[:, inner, inner] for plane in planes], axis=1)), dtype=np.float32)
+    for kind in _MASKS:
+        plane[kind][:] = stamps.masks[kind] & looked_at
+    return np.arcsinh(channels, out=channels)
 
 
 def local_noise(variance: FloatArray) -> NDArray[np.float32]:
@@ -56,9 +62,8 @@ def local_noise(variance: FloatArray) -> NDArray[np.float32]:
     ----------
     variance : (n, s, s)
     """
-    flat = np.where(np.isfinite(variance), variance, np.nan).reshape(
-        len(variance), variance.shape[1] * variance.shape[2]
-    )
-    empty = np.isnan(flat).all(axis=1)
-    flat[empty] = np.inf
-    return np.asarray(np.sqrt(np.nanmedian(flat, axis=1)) if len(flat) else np.zeros(0), dtype=np.float32)
+    ordered = np.sort(np.asarray(variance).reshape(len(variance), variance.shape[1] ** 2), axis=1)
+    count, which = np.isfinite(ordered).sum(axis=1), np.arange(len(ordered))
+    # Infinite ones come last: where all are, so is the first.
+    low, high = ordered[which, np.maximum(count - 1, 0) // 2], ordered[which, count // 2]
+    return np.asarray(np.sqrt(0.5 * (low + high)), dtype=np.float32)

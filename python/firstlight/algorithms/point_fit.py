@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.stamps import distances, middle_of
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
@@ -16,6 +18,8 @@ CORE_FWHM = 1.5
 
 _RECENTRINGS = 2
 _N_SHAPES = 6
+_MARGIN = 2
+"""Pixels beyond the stamp that its second derivatives need."""
 _LEAST_POWER = 1e-300
 
 
@@ -40,8 +44,6 @@ class PointFit(NamedTuple):
         As if each were fitted alone with the PSF.
     x, y : (n,) [pixel]
         Best position.
-    radius : (n, s, s) [pixel]
-        Distance from it.
     """
 
     source: NDArray[np.float64]
@@ -54,7 +56,6 @@ class PointFit(NamedTuple):
     errors: NDArray[np.float64]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    radius: NDArray[np.float64]
 
     @property
     def snr(self) -> NDArray[np.float64]:
@@ -77,6 +78,18 @@ class PointFit(NamedTuple):
         return self.pixels - self.expected
 
 
+def core_half(fwhm: float, *, largest_shift: float) -> int:
+    """Return the half size of the stamps that hold all pixels that `fit_points` counts, and their neighbours [pixel].
+
+    Parameters
+    ----------
+    fwhm : [pixel]
+    largest_shift : [pixel]
+        Farthest that the best position may lie from the candidate, along each axis.
+    """
+    return math.floor(CORE_FWHM * fwhm + largest_shift + 0.5) + 1
+
+
 def fit_points(
     image: FloatArray,
     variance: FloatArray,
@@ -94,7 +107,7 @@ def fit_points(
     Parameters
     ----------
     image, variance : (n, s, s)
-        Infinite variance where a pixel is not known.
+        Infinite variance where a pixel is not known. Pixels beyond `core_half` only cost time.
     psf
         Of the image.
     middle : (n,) each [pixel]
@@ -111,43 +124,45 @@ def fit_points(
     start_x, start_y = (np.asarray(each, dtype=np.float64) for each in (x, y))
     at_x, at_y = start_x, start_y
     column, row = middle
-    n, size = image.shape[0], image.shape[1]
+    n, size, half = len(image), image.shape[1], image.shape[1] // 2
     weight = 1.0 / variance.astype(np.float64)
-    data = image.reshape(n, size * size).astype(np.float64)
-    under = [np.broadcast_to(plane, image.shape).astype(np.float64) for plane in planes]
+    data = image.astype(np.float64).reshape(n, size**2, 1)
+    model = np.empty((n, _N_SHAPES + len(planes), size, size))
+    for number, plane in enumerate(planes):
+        model[:, _N_SHAPES + number] = plane
+    flat = model.reshape(n, model.shape[1], size**2)
     for turn in range(_RECENTRINGS + 1):
-        radius = _distances(size // 2, at_x - column, at_y - row)
-        inside = np.where(radius <= CORE_FWHM * fwhm, weight, 0.0).reshape(n, size * size)
-        profile = _profiles(psf, x=at_x, y=at_y, column=column, row=row, half=size // 2)
-        flat = np.stack([*_shapes(profile), *under], axis=1).reshape(n, _N_SHAPES + len(under), size * size)
-        matrix = np.einsum("nip,np,njp->nij", flat, inside, flat, optimize=True)
-        vector = np.einsum("nip,np,np->ni", flat, inside, data, optimize=True)
+        near = distances(half, x=at_x - column, y=at_y - row) <= CORE_FWHM * fwhm
+        inside = np.where(near, weight, 0.0)
+        profile = _profiles(psf, x=at_x, y=at_y, column=column, row=row, half=half + _MARGIN)
+        for number, shape in enumerate(_shapes(profile)):
+            model[:, number] = shape
+        weighted = flat * inside.reshape(n, 1, size**2)
+        matrix, vector = weighted @ flat.transpose(0, 2, 1), (weighted @ data)[:, :, 0]
         coefficients = _solved(matrix, vector)
         if turn == _RECENTRINGS:
             break
         steps = _steps(coefficients)
         at_x = np.clip(at_x + steps[:, 0], start_x - largest_shift, start_x + largest_shift)
         at_y = np.clip(at_y + steps[:, 1], start_y - largest_shift, start_y + largest_shift)
-    alone = [0, *range(_N_SHAPES, flat.shape[1])]
+    alone = [0, *range(_N_SHAPES, model.shape[1])]
     block, known = matrix[:, alone][:, :, alone], vector[:, alone]
     fluxes = _solved(block, known)
     power = np.maximum(matrix[:, 0, 0], _LEAST_POWER)
     # What is left of each derivative once the PSF has taken its share of it.
     own = np.einsum("nii->ni", matrix)[:, :_N_SHAPES] - matrix[:, 0, :_N_SHAPES] ** 2 / power[:, None]
     own[:, 0] = power
-    beside = np.einsum("ni,nip->np", fluxes[:, 1:], flat[:, _N_SHAPES:])
     return PointFit(
-        source=(data - beside).reshape(image.shape),
+        source=image - np.einsum("ni,niyx->nyx", fluxes[:, 1:], model[:, _N_SHAPES:]),
         sigma=np.sqrt(variance.astype(np.float64)),
-        core=inside.reshape(image.shape) > 0,
-        profile=profile,
+        core=inside > 0,
+        profile=middle_of(profile, half),
         flux=fluxes[:, 0],
         flux_err=_error_of_first(block),
         coefficients=coefficients[:, :_N_SHAPES],
         errors=1.0 / np.sqrt(np.maximum(own, _LEAST_POWER)),
         x=at_x,
         y=at_y,
-        radius=radius,
     )
 
 
@@ -157,11 +172,6 @@ def _steps(coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore", invalid="ignore"):
         steps = np.where(flux > 0, -coefficients[:, 1:3] / flux, 0.0)
     return np.asarray(np.clip(np.nan_to_num(steps), -1.0, 1.0))
-
-
-def _distances(half: int, dx: FloatArray, dy: FloatArray) -> NDArray[np.float64]:
-    steps = np.arange(-half, half + 1)
-    return np.asarray(np.hypot(steps[None, None, :] - dx[:, None, None], steps[None, :, None] - dy[:, None, None]))
 
 
 def _profiles(
@@ -180,11 +190,17 @@ def _profiles(
 
 
 def _shapes(profile: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return the profile, its first derivatives, and its second ones as sum, difference and cross."""
-    along_y, along_x = np.gradient(profile, axis=(1, 2))
-    yy, xy = np.gradient(along_y, axis=(1, 2))
-    xx = np.gradient(along_x, axis=2)
-    return [profile, along_x, along_y, xx + yy, xx - yy, xy]
+    """Return the middles of the profile, its first derivatives, and its second ones as sum, difference and cross.
+
+    They are central differences, so that `_MARGIN` pixels are lost on each side.
+    """
+    along_x, along_y = profile[:, :, 2:] - profile[:, :, :-2], profile[:, 2:] - profile[:, :-2]
+    xx = along_x[:, 2:-2, 2:] - along_x[:, 2:-2, :-2]
+    yy = along_y[:, 2:, 2:-2] - along_y[:, :-2, 2:-2]
+    xy = along_y[:, 1:-1, 3:-1] - along_y[:, 1:-1, 1:-3]
+    inner = profile[:, 2:-2, 2:-2]
+    first = 0.5 * along_x[:, 2:-2, 1:-1], 0.5 * along_y[:, 1:-1, 2:-2]
+    return [inner, *first, 0.25 * (xx + yy), 0.25 * (xx - yy), 0.25 * xy]
 
 
 def _scaled(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -76,10 +76,17 @@ class CandidateStamps:
     @property
     def radius(self) -> NDArray[np.float64]:
         """(n, s, s) Distance of each pixel from the candidate [pixel]."""
-        steps, (column, row) = np.arange(-self.half, self.half + 1), self.middle
-        dx = steps[None, None, :] - (self.x - column)[:, None, None]
-        dy = steps[None, :, None] - (self.y - row)[:, None, None]
-        return np.asarray(np.hypot(dx, dy))
+        return self.distances(self.x, self.y)
+
+    def distances(self, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+        """Return (n, s, s) the distance of each pixel from positions on the image [pixel].
+
+        Parameters
+        ----------
+        x, y : (n,) [pixel]
+        """
+        column, row = self.middle
+        return distances(self.half, x=x - column, y=y - row)
 
     def cropped(self, half: int) -> Self:
         """Return the middle of the stamps.
@@ -89,12 +96,11 @@ class CandidateStamps:
         half : [pixel]
             Half size of what is kept, at most that of the stamps.
         """
-        inner = slice(self.half - half, self.half + half + 1)
         stacks = [name for name in self.__dataclass_fields__ if name not in ("x", "y", "negative", "masks")]
         return replace(
             self,
-            **{name: getattr(self, name)[:, inner, inner] for name in stacks},
-            masks={name: mask[:, inner, inner] for name, mask in self.masks.items()},
+            **{name: middle_of(getattr(self, name), half) for name in stacks},
+            masks={name: middle_of(mask, half) for name, mask in self.masks.items()},
         )
 
     def upright(self, negative: BoolArray) -> Self:
@@ -115,6 +121,32 @@ class CandidateStamps:
             difference=np.where(turn, -self.difference, self.difference),
             negative=self.negative ^ negative,
         )
+
+
+def middle_of(stack: NDArray[PixelT], half: int) -> NDArray[PixelT]:
+    """Return the (n, 2 * half + 1, 2 * half + 1) middle pixels of square stamps, which are no smaller.
+
+    Parameters
+    ----------
+    stack : (n, s, s)
+    half : [pixel]
+    """
+    first = stack.shape[1] // 2 - half
+    return stack[:, first : first + 2 * half + 1, first : first + 2 * half + 1]
+
+
+def distances(half: int, *, x: FloatArray, y: FloatArray) -> NDArray[np.float64]:
+    """Return (n, 2 * half + 1, 2 * half + 1) the distance of each pixel from points [pixel].
+
+    Parameters
+    ----------
+    half : [pixel]
+    x, y : (n,) [pixel]
+        From the middle pixel.
+    """
+    steps = np.arange(-half, half + 1)
+    dx2, dy2 = ((steps - np.asarray(offset)[:, None]) ** 2 for offset in (x, y))
+    return np.asarray(np.sqrt(dx2[:, None, :] + dy2[:, :, None]))
 
 
 def cut_candidates(

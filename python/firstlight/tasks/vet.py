@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from scipy.special import expit, logit
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.candidate_features import MASK_KINDS
+from firstlight.algorithms.candidate_fits import CandidateFits, fit_candidates
 from firstlight.algorithms.stamps import CandidateStamps, StampPsfs, cut_candidates, significance_of_points
 from firstlight.errors import InputError, PsfError
 from firstlight.framework import Config, Funnel, Gate, Struct, Task
@@ -77,6 +78,9 @@ class VetConfig(Config):
     warn_undefined: float = Field(default=0.2, ge=0.0, le=1.0)
     """A larger share of undefined scores is a warning."""
 
+    batch: PositiveInt = 256
+    """Stamps that are fitted and judged at once."""
+
 
 VetConfigT = TypeVar("VetConfigT", bound=VetConfig, covariant=True, default=VetConfig)
 
@@ -99,14 +103,15 @@ class VetTask(Task[VetConfigT], ABC):
         """Return the half size of the stamps that are judged [pixel]."""
 
     @abstractmethod
-    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float64]:
         """Return (n,) probabilities of being real, where real and false are equally many.
 
         Parameters
         ----------
         stamps
             Upright: what vanished looks like what appeared.
-        psfs
+        fits
+            Of point sources to the same candidates.
         fwhm : [pixel]
             Full width at half maximum of the PSF of the difference.
         """
@@ -149,20 +154,15 @@ class VetTask(Task[VetConfigT], ABC):
             half=self.half(fwhm),
             unusable_planes=self.config.unusable_planes,
         )
-        enough = self._known_enough(stamps, fwhm)
+        enough = known_enough(stamps, fwhm=fwhm, config=self.config)
         rows, stamps = placed[enough], stamps[enough]
         stamps = stamps.upright(_negative(candidates, rows, stamps, fwhm))
         scores = np.full(len(x), np.nan)
-        scores[rows] = self.judge(stamps, psfs=psfs, fwhm=fwhm) if len(rows) else 0.0
+        for start in range(0, len(rows), self.config.batch):
+            batch = slice(start, start + self.config.batch)
+            some = stamps[batch]
+            scores[rows[batch]] = self.judge(some, fit_candidates(some, psfs=psfs, fwhm=fwhm), fwhm=fwhm)
         return self._result(candidates, scores, fwhm)
-
-    def _known_enough(self, stamps: CandidateStamps, fwhm: float) -> BoolArray:
-        unknown = ~stamps.known
-        core = stamps.radius <= fwhm
-        of_core = (unknown & core).sum(axis=(1, 2)) / np.maximum(core.sum(axis=(1, 2)), 1)
-        return np.asarray(
-            (unknown.mean(axis=(1, 2)) <= self.config.max_unknown) & (of_core <= self.config.max_unknown_core)
-        )
 
     def _result(self, candidates: Table, scores: NDArray[np.float64], fwhm: float) -> VetResult:
         undefined = ~np.isfinite(scores)
@@ -248,6 +248,22 @@ def _stamps_of(
         y=y,
         half=half,
     )
+
+
+def known_enough(stamps: CandidateStamps, *, fwhm: float, config: VetConfig) -> BoolArray:
+    """Return (n,) whether enough of each stamp, and of the candidate itself, is known for a score.
+
+    Parameters
+    ----------
+    stamps
+    fwhm : [pixel]
+    config
+        With the largest shares that may be unknown.
+    """
+    unknown = ~stamps.known
+    core = stamps.radius <= fwhm
+    of_core = (unknown & core).sum(axis=(1, 2)) / np.maximum(core.sum(axis=(1, 2)), 1)
+    return np.asarray((unknown.mean(axis=(1, 2)) <= config.max_unknown) & (of_core <= config.max_unknown_core))
 
 
 def stamp_half(fwhm: float, *, in_fwhm: float, at_least: int) -> int:

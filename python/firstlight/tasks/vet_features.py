@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_features
-from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
+from firstlight.algorithms.candidate_fits import CandidateFits
+from firstlight.algorithms.stamps import CandidateStamps
 from firstlight.tasks.vet import VetConfig, VetTask, stamp_half
 from firstlight.tasks.vet_models import FeatureModel, JudgesByModel, read_feature_model
 
@@ -35,7 +36,7 @@ class FeatureVetTask(JudgesByModel, VetTask[FeatureVetConfig]):
         """Return the half size of the stamps [pixel]."""
         return stamp_half(fwhm, in_fwhm=STAMP_FWHM, at_least=SMALLEST_HALF)
 
-    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities."""
-        table = candidate_features(stamps, psfs=psfs, fwhm=fwhm)
+        table = candidate_features(stamps, fits, fwhm=fwhm)
         return self.model.calibration.probability(self.model.trees.logits(table))

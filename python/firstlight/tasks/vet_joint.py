@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
+from firstlight.algorithms.candidate_fits import CandidateFits
+from firstlight.algorithms.stamps import CandidateStamps
 from firstlight.tasks.vet import VetTask
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_models import FEATURE_MODEL, NETWORK_MODEL, JointModel, JudgesByModel, read_joint_model
@@ -47,7 +48,7 @@ class JointVetTask(JudgesByModel, VetTask[JointVetConfig]):
         """Return the half size of the larger stamps [pixel]."""
         return max(self.features.half(fwhm), self.network.half(fwhm))
 
-    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities.
 
         Raises
@@ -56,7 +57,7 @@ class JointVetTask(JudgesByModel, VetTask[JointVetConfig]):
             If onnxruntime is not installed.
         """
         scores = (
-            task.judge(stamps.cropped(task.half(fwhm)), psfs=psfs, fwhm=fwhm) for task in (self.features, self.network)
+            task.judge(stamps.cropped(task.half(fwhm)), fits, fwhm=fwhm) for task in (self.features, self.network)
         )
         return self.model.calibration.probability(mean_logit(*scores))
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import PositiveInt
 
+from firstlight.algorithms.candidate_fits import CandidateFits
 from firstlight.algorithms.network_channels import network_channels
-from firstlight.algorithms.stamps import CandidateStamps, StampPsfs
+from firstlight.algorithms.stamps import CandidateStamps
 from firstlight.errors import ConfigError
 from firstlight.kernels.arrays import FloatArray
 from firstlight.tasks.vet import VetConfig, VetTask
@@ -29,9 +30,6 @@ class NetworkVetConfig(VetConfig):
 
     threads: PositiveInt = 1
     """Threads of the network."""
-
-    batch: PositiveInt = 256
-    """Stamps that are judged at once."""
 
     views: Literal[1, 4, 8] = 1
     """Turns (4) and mirror images (8) of each stamp over whose logits the mean is taken."""
@@ -59,7 +57,7 @@ class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
         """Return the half size of the stamps [pixel]."""
         return self.model.half
 
-    def judge(self, stamps: CandidateStamps, *, psfs: StampPsfs, fwhm: float) -> NDArray[np.float64]:
+    def judge(self, stamps: CandidateStamps, fits: CandidateFits, *, fwhm: float) -> NDArray[np.float64]:
         """Return probabilities.
 
         Raises
@@ -67,7 +65,7 @@ class NetworkVetTask(JudgesByModel, VetTask[NetworkVetConfig]):
         ConfigError
             If onnxruntime is not installed.
         """
-        channels = network_channels(stamps, psfs=psfs, half=self.model.half, fwhm=fwhm)
+        channels = network_channels(stamps, fits, fwhm=fwhm)
         views = [channels if turn == 0 else np.rot90(channels, turn, axes=(2, 3)) for turn in range(4)]
         views += [view[:, :, :, ::-1] for view in views]
         logits = np.mean([self.logits(view) for view in views[: self.config.views]], axis=0)

@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from firstlight.algorithms.candidate_features import STAMP_FWHM, candidate_features
+from firstlight.algorithms.candidate_fits import fit_candidates
 from firstlight.algorithms.injection import effective_gain, light_of_stars, point_source_errors
 from firstlight.algorithms.network_channels import network_channels
 from firstlight.algorithms.warping import PositionMap
@@ -24,7 +25,7 @@ from firstlight.tasks.align import LanczosAlignTask, both_wcs, sky_map
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.measurement_scene import psf_sigma
 from firstlight.tasks.subtract_alard_lupton import AlardLuptonSubtractTask
-from firstlight.tasks.vet import candidate_stamps, psfs_of, stamp_half
+from firstlight.tasks.vet import VetConfig, candidate_stamps, known_enough, psfs_of, stamp_half
 from firstlight.tasks.vet_features import SMALLEST_HALF
 from firstlight.training.vet_fields import OVERLAYS, TrainingField
 
@@ -286,15 +287,12 @@ def _labelled(
     own = stamp_half(fwhm, in_fwhm=STAMP_FWHM, at_least=SMALLEST_HALF)
     half = max(NETWORK_HALF + 1, own)
     stamps = candidate_stamps(science, template, difference, x=at_x, y=at_y, half=half)
-    core = stamps.radius <= fwhm
-    kept &= (~stamps.known).mean(axis=(1, 2)) < 0.25
-    kept &= (~stamps.known & core).sum(axis=(1, 2)) < 0.25 * core.sum(axis=(1, 2))
+    kept &= known_enough(stamps, fwhm=fwhm, config=VetConfig())
     stamps = stamps[kept].upright(sign[kept])
+    fits = fit_candidates(stamps, psfs=psfs, fwhm=fwhm)
     return VetExamples(
-        features=candidate_features(stamps.cropped(own), psfs=psfs, fwhm=fwhm).astype(np.float32),
-        channels=network_channels(stamps.cropped(NETWORK_HALF + 1), psfs=psfs, half=NETWORK_HALF + 1, fwhm=fwhm).astype(
-            np.float16
-        ),
+        features=candidate_features(stamps.cropped(own), fits, fwhm=fwhm).astype(np.float32),
+        channels=network_channels(stamps.cropped(NETWORK_HALF + 1), fits, fwhm=fwhm).astype(np.float16),
         real=real[kept],
         snr=np.where(real, expected, height)[kept].astype(np.float32),
         peak_snr=height[kept].astype(np.float32),
