@@ -96,7 +96,9 @@ def coadd_images(
         allowance = _local_range(median, reach)
         each = np.ascontiguousarray(np.broadcast_to(contrast, len(stack)), np.float64)
         clipped = mark_outliers(stack, spread, state, median, allowance, each, float(n_sigma), float(neighbour_share))
-        state = _without_variables(stack, spread, clipped, median, allowance, each, reach=reach, n_sigma=n_sigma)
+        state = _without_variables(
+            stack, spread, clipped, median, allowance, each, reach=reach, n_sigma=n_sigma, share=neighbour_share
+        )
     image, variance, used = weighted_mean(stack, spread, state, np.asarray(weights, np.float64))
     doubtful = used.any(axis=0) & ~np.any(used & (state == GOOD), axis=0)
     return Coadd(image, variance, used, state == CLIPPED, doubtful)
@@ -184,17 +186,19 @@ def _without_variables(
     *,
     reach: int,
     n_sigma: float,
+    share: float,
 ) -> NDArray[np.uint8]:
     """Return the state with clipped values good again where a star is brighter or fainter as a whole.
 
     The factor is the median of those of the pixels about the value, each weighted by the light of the median image, so
-    that a cosmic ray does not decide it. All of them must agree with it as far as noise and seeing allow.
+    that a cosmic ray does not decide it. All of them must agree with it to that share of what noise and seeing allow
+    which is enough beside an outlier.
     """
     offsets = np.arange(-reach, reach + 1)
     down, along = (axis.ravel() for axis in np.meshgrid(offsets, offsets, indexing="ij"))
     light = maximum_filter(np.nan_to_num(median), size=2 * reach + 1, mode="nearest")
     result, (ny, nx) = state.copy(), median.shape
-    for image, variance, own, kept, share in zip(stack, spread, state, result, contrast, strict=True):
+    for image, variance, own, kept, own_contrast in zip(stack, spread, state, result, contrast, strict=True):
         row, column = np.nonzero(
             (own == CLIPPED) & (light > n_sigma * np.sqrt(np.where(variance > 0, variance, np.inf)))
         )
@@ -202,8 +206,8 @@ def _without_variables(
         known = np.isin(own[at], (GOOD, CLIPPED)) & np.isfinite(median[at])
         star, value = np.where(known, median[at], 0.0), np.where(known, image[at], 0.0)
         factor = _weighted_median(value / np.where(star > 0, star, 1.0), np.maximum(star, 0.0))[:, None]
-        limit = n_sigma * np.sqrt(np.fmax(variance[at], 0.0)) + share * allowance[at] * np.maximum(factor, 1.0)
-        agrees = (np.abs(value - factor * star) <= limit) | ~known
+        limit = n_sigma * np.sqrt(np.fmax(variance[at], 0.0)) + own_contrast * allowance[at] * np.maximum(factor, 1.0)
+        agrees = (np.abs(value - factor * star) <= share * limit) | ~known
         varies = agrees.all(axis=1) & (factor[:, 0] > 0)
         kept[row[varies], column[varies]] = GOOD
     return result
