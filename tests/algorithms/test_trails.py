@@ -38,6 +38,37 @@ def test_length_angle_and_flux_of_a_trail_are_found_with_honest_errors(length, a
     assert np.mean(angles) == pytest.approx(angle, abs=1.5)
 
 
+@pytest.mark.parametrize("guess", [4.0, 12.0])
+def test_a_trail_much_longer_than_the_first_guess_is_seen_as_far_as_its_ends(guess):
+    found = of_trail(length=80.0, x=90.0, guess=guess)
+
+    assert found.length[0] == pytest.approx(80.0, abs=5 * found.length_err[0])
+    assert found.flux[0] == pytest.approx(60_000.0, abs=5 * found.flux_err[0])
+
+
+@pytest.mark.parametrize(("length", "x"), [(400.0, 90.0), (130.0, 90.0), (60.0, 10.0)])
+def test_a_trail_whose_ends_are_not_seen_has_no_length(length, x):
+    found = of_trail(length=length, x=x, guess=12.0)
+
+    assert np.isnan([found.length[0], found.flux[0]]).all()
+
+
+def of_trail(*, length, x, guess):
+    rows, columns = np.mgrid[:70, :180].astype(float)
+    light = trail_image(x=x, y=35.0, length=length, angle=5.0, sigma=SIGMA, columns=columns, rows=rows)
+    image = 60_000.0 * light + np.random.default_rng(8).normal(0, 5.0, rows.shape)
+    return fit_trails(
+        image,
+        variance=np.full(rows.shape, 25.0),
+        bad=np.zeros(rows.shape, dtype=bool),
+        sigma=SIGMA,
+        x=np.array([x]),
+        y=np.array([35.0]),
+        length=np.array([guess]),
+        angle=np.array([0.0]),
+    )
+
+
 def test_a_trail_keeps_all_of_its_light():
     rows, columns = np.mgrid[:80, :80].astype(float)
 

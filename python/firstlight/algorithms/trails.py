@@ -14,7 +14,7 @@ from firstlight.images.box import Box
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _REACH_SIGMA = 4.0
-_MAX_HALF = 60
+_MAX_REACH = 60
 _N_PARAMETERS = 5
 _MAX_CALLS = 300
 
@@ -59,6 +59,9 @@ def fit_trails(
     angle: FloatArray,
 ) -> Trails:
     """Fit a line of constant brightness, blurred by a Gaussian, to each source.
+
+    Pixels count to both sides as far as the first guess of the length, and further, up to 60 pixels, where an end of
+    the trail lies beyond. Where one still does, or is off the image, the fit has no result.
 
     Parameters
     ----------
@@ -150,14 +153,39 @@ def _fit(
     image: FloatArray, variance: FloatArray, bad: BoolArray, sigma: float, start: tuple[float, ...]
 ) -> tuple[float, ...]:
     nothing = (np.nan,) * 9
-    x, y, length, angle = start
+    x, y, length, _ = start
     if not all(map(math.isfinite, start)):
         return nothing
-    half = int(min(math.ceil(length + _REACH_SIGMA * sigma), _MAX_HALF))
-    box = Box.around(x=x, y=y, radius=half).clip(Box.of_shape(image.shape))
+    reach = min(math.ceil(length + _REACH_SIGMA * sigma), _MAX_REACH)
+    while True:
+        box = Box.around(x=x, y=y, radius=reach).clip(Box.of_shape(image.shape))
+        found = _fit_within(box, image, variance, bad, sigma, start)
+        if not found:
+            return nothing
+        if _lies_within(box, *found[:3], angle=found[4]):
+            return found
+        if reach == _MAX_REACH:
+            return nothing
+        reach = min(2 * reach, _MAX_REACH)
+
+
+def _lies_within(box: Box, x: float, y: float, length: float, *, angle: float) -> bool:
+    """Return whether both ends of a trail lie on the pixels of a box."""
+    along_x, along_y = (0.5 * length * turn(math.radians(angle)) for turn in (math.cos, math.sin))
+    return all(
+        box.x0 - 0.5 <= x + side * along_x <= box.x1 - 0.5 and box.y0 - 0.5 <= y + side * along_y <= box.y1 - 0.5
+        for side in (-1, 1)
+    )
+
+
+def _fit_within(
+    box: Box, image: FloatArray, variance: FloatArray, bad: BoolArray, sigma: float, start: tuple[float, ...]
+) -> tuple[float, ...]:
+    """Return what `Trails` holds of the trail that fits the pixels of a box best; nothing where too few are good."""
+    x, y, length, angle = start
     good = ~bad[box.slices] & np.isfinite(image[box.slices]) & (variance[box.slices] > 0)
     if int(good.sum()) < 4 * _N_PARAMETERS:
-        return nothing
+        return ()
     grid_y, grid_x = np.mgrid[box.y0 : box.y1, box.x0 : box.x1]
     columns, rows = grid_x[good].astype(np.float64), grid_y[good].astype(np.float64)
     noise = np.sqrt(np.asarray(variance[box.slices][good], dtype=np.float64))
