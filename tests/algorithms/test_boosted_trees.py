@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from firstlight.algorithms.boosted_trees import Calibration, fit_boosted_trees, fit_calibration
+from firstlight.algorithms.boosted_trees import BoostedTrees, Calibration, fit_boosted_trees, fit_calibration
 
 
 def fitted(table, positive, **settings):
@@ -39,6 +39,25 @@ def test_the_same_seed_gives_the_same_trees():
 
     np.testing.assert_array_equal(one.leaves, two.leaves)
     np.testing.assert_array_equal(one.thresholds, two.thresholds)
+
+
+def test_each_tree_adds_the_leaf_that_its_answers_number():
+    rng = np.random.default_rng(8)
+    trees = BoostedTrees(rng.integers(0, 4, (7, 3)), rng.normal(size=(7, 3)), rng.normal(size=(7, 8)), bias=0.5)
+    table = rng.normal(size=(600, 4))
+
+    expected = [
+        0.5
+        + sum(
+            leaves[
+                sum(int(row[f] > cut) << 2 - level for level, (f, cut) in enumerate(zip(features, cuts, strict=True)))
+            ]
+            for features, cuts, leaves in zip(trees.features, trees.thresholds, trees.leaves, strict=True)
+        )
+        for row in table
+    ]
+    np.testing.assert_allclose(trees.logits(table), expected, rtol=1e-12, atol=1e-12)
+    assert trees.logits(table[:0]).shape == (0,)
 
 
 def test_a_column_that_is_constant_does_no_harm():

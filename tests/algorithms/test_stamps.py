@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from firstlight.algorithms.stamps import significance_of_points
 
@@ -25,6 +26,24 @@ def test_noise_alone_has_a_significance_of_unit_scatter():
     middle = significance_of_points(noise, np.full(noise.shape, SIGMA**2), sigma=1.3)[:, 12, 12]
 
     assert np.std(middle) == pytest.approx(1.0, abs=4 / np.sqrt(2 * 400))
+
+
+def test_a_significance_weighs_each_pixel_by_its_variance():
+    rng = np.random.default_rng(5)
+    image, variance, sigma = rng.normal(size=(3, 15, 15)), rng.uniform(1, 4, (3, 15, 15)), 1.4
+    variance[0, :, 9:] = variance[1, :4, :] = np.inf
+
+    found = significance_of_points(image, variance, sigma=sigma)
+
+    steps = np.arange(-4, 5)
+    profile = np.exp(-0.5 * (steps[:, None] ** 2 + steps[None, :] ** 2) / sigma**2) / (2 * np.pi * sigma**2)
+    signal, power = (
+        np.stack([ndimage.correlate(each, kernel, mode="constant") for each in stack])
+        for stack, kernel in ((image / variance, profile), (1 / variance, profile**2))
+    )
+    # Where nothing is known within the profile there is none; its cut-off at 3 sigma and sampling are a per cent each.
+    known = power > 0.2 * power.max()
+    np.testing.assert_allclose(found[known], signal[known] / np.sqrt(power[known]), atol=0.05)
 
 
 def test_what_vanished_looks_like_what_appeared():
