@@ -15,6 +15,7 @@ from firstlight.algorithms.trails import trail_image
 from firstlight.errors import BadSubtractionError, PsfError
 from firstlight.framework import subtask
 from firstlight.images.catalog import read_catalog, write_catalog
+from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.tasks.detect_difference import DetectDifferenceConfig, DetectDifferenceResult, DetectDifferenceTask
 from firstlight.tasks.sky_sources import SkySourcesTask
 from firstlight.tasks.subtract import SubtractResult
@@ -210,6 +211,25 @@ def test_a_repaired_pixel_of_the_template_spoils_no_more_of_the_difference_than_
     rows, columns = np.nonzero(marked)
     assert np.hypot(rows - SIDE // 2, columns - SIDE // 2 - 1).max() < sub.kernel.kernel.radius / 2
     assert mask.any_of("SAT_TEMPLATE").sum() > 2 * marked.sum()
+
+
+def test_saturated_light_of_a_science_image_that_is_convolved_stays_under_its_mask():
+    pair, sub, _ = found()
+    hit = np.zeros((SIDE, SIDE), dtype=bool)
+    hit[SIDE // 2 : SIDE // 2 + 5, SIDE // 2] = True
+    science = pair.science.replace(mask=pair.science.mask.without("SAT").with_plane("SAT", hit))
+    ready = prepare_pair(science, pair.template, bad_planes=(), min_overlap=0.1, stamp_fwhm=5.0)
+    blurring, sharp = sub.kernel.kernel, SpatialKernel.constant(np.ones((1, 1)), shape=(SIDE, SIDE))
+
+    convolved, as_it_was = (
+        difference_mask(ready, kernels, max_lost_weight=0.01, max_doubtful_weight=0.1).any_of("SAT")
+        for kernels in ((blurring, sharp), (sharp, blurring))
+    )
+
+    spread = convolve(hit.astype(np.float32), blurring)
+    # A share of 0.01 of the absolute kernel, whose sum is near one.
+    assert np.abs(spread[~convolved]).max() < 0.015 < np.abs(spread[~hit]).max()
+    np.testing.assert_array_equal(as_it_was, hit)
 
 
 def test_the_matched_filter_of_the_difference_serves_where_there_is_no_score():

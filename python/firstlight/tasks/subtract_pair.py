@@ -283,12 +283,12 @@ def difference_mask(
     max_lost_weight: float,
     max_doubtful_weight: float,
 ) -> Mask:
-    """Return the mask of the difference: that of the science, and what the kernel carried over from the template.
+    """Return the mask of the difference: that of the science, and what kernels carried over from either image.
 
     NO_DATA where a value is missing or most of the kernel lies on missing ones, EDGE where more than
-    ``max_lost_weight`` of it does. The planes of the template where more than a share of the kernel lies on them:
+    ``max_lost_weight`` of it does. The planes of the template where more than a share of its kernel lies on them:
     ``max_lost_weight`` for saturation, under its own name, and ``max_doubtful_weight`` for what has a value that is
-    nearly right, such as a repaired cosmic ray.
+    nearly right, such as a repaired cosmic ray. SAT as far as the kernel of the science, where it has one, carried it.
     """
     science, template = pair.science_exposure.mask, pair.template_exposure.mask
     mask = science.without(*(name for name in _CLEARED if name in science.planes))
@@ -300,11 +300,11 @@ def difference_mask(
         missing |= weight > 0.5
         incomplete |= weight + outside_weight(kernel) > max_lost_weight
     mask = mask.with_plane("EDGE", incomplete).with_plane("NO_DATA", missing)
-    for name in (*_RENAMED, *_KEPT):
-        if name in template.planes and (there := template.any_of(name)).any():
-            most = max_lost_weight if name in _RENAMED else max_doubtful_weight
-            grown = there | (lost_weight(there, filters[1]) > most)
-            mask = mask.with_plane(_RENAMED.get(name, name), grown)
+    carried = [(template, name, _RENAMED.get(name, name), filters[1]) for name in (*_RENAMED, *_KEPT)]
+    for source, name, new_name, kernel in (*carried, (science, "SAT", "SAT", filters[0])):
+        if name in source.planes and (there := source.any_of(name)).any():
+            most = max_doubtful_weight if name in _KEPT else max_lost_weight
+            mask = mask.with_plane(new_name, there | (lost_weight(there, kernel) > most))
     return mask
 
 
