@@ -20,7 +20,6 @@ from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
 from firstlight.images.photo_calib import PhotoCalib
 from firstlight.images.pixel_grid import PixelGrid
-from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.align import AlignTask, LanczosAlignTask
 from firstlight.tasks.aligned_stack import AlignedStack
@@ -29,6 +28,7 @@ from firstlight.tasks.input_facts import CELL, InputFacts, bands_of, in_njy, mea
 from firstlight.tasks.match_inputs import NO_STARS, InputMatch, find_stars, match_stars
 from firstlight.tasks.select_inputs import BestInputSelectTask, InputSelectTask
 from firstlight.tasks.template import TemplateConfig, TemplateResult, TemplateTask
+from firstlight.tasks.template_gaps import Expected, Gaps, psf_stamps
 from firstlight.tasks.template_quality import (
     Combined,
     Member,
@@ -37,6 +37,9 @@ from firstlight.tasks.template_quality import (
     template_gates,
     template_summary,
 )
+
+GAP_REACH = 4
+"""How far the light about a missing pixel counts, in units of half the largest FWHM."""
 
 MEGABYTE = 1 << 20
 FORGOTTEN = ("DETECTED_NEGATIVE", "NOT_DEBLENDED")
@@ -271,8 +274,9 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
         )
         image, variance = np.empty(shape, np.float32), np.empty(shape, np.float32)
         mask, n_used = np.empty(shape, np.int32), np.empty(shape, np.int16)
-        inexact, clipped = np.empty(shape, bool), np.zeros(n, np.int64)
+        clipped, gaps = np.zeros(n, np.int64), list[Gaps]()
         cells = np.stack([each.cells for each in members])
+        expected = Expected.near(cells, weights)
         for band in stack.bands(margin=2 * reach + 2 + config.saturation_margin):
             part = coadd_images(
                 band.image,
@@ -289,24 +293,28 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
             used = part.used[:, own]
             image[rows], variance[rows], n_used[rows] = part.image[own], part.variance[own], part.n_used[own]
             mask[rows] = np.bitwise_or.reduce(np.where(used, band.mask[:, own], 0), axis=0)
-            inexact[rows] = np.any(used != _spread(cells, rows, shape[1]), axis=0) & used.any(axis=0)
+            gaps.append(expected.gaps(used, rows))
             clipped += part.clipped[:, own].sum(axis=(1, 2))
             for where, plane in ((part.clipped[:, own].any(axis=0), "CLIPPED"), (part.poor[own], "SUSPECT")):
                 mask[rows] |= np.where(where, np.int32(1 << stack.planes[plane]), 0)
-        planes = Mask(mask, planes=stack.planes).without(*_known(FORGOTTEN, stack))
-        planes = planes.replaced("NO_DATA", n_used == 0).with_plane("INEXACT_PSF", inexact)
-        noisy = high_variance(variance, threshold=config.variance_threshold, cell=CELL)
+        planes = Mask(mask, planes=stack.planes).without(*_known(FORGOTTEN, stack)).replaced("NO_DATA", n_used == 0)
+        psfs = [each.psf for each in members]
+        filled = Gaps.joined(gaps).filled(
+            image, variance, psfs, saturated=planes.any_of("SAT"), radius=GAP_REACH * reach
+        )
+        planes = planes.with_plane("INEXACT_PSF", filled.inexact)
+        noisy = high_variance(filled.variance, threshold=config.variance_threshold, cell=CELL)
         correlation = np.array([each.noise_correlation for each in members])
         power = weights**2 * np.array([each.sky_variance for each in members])
         return Combined(
-            image=image,
-            variance=variance,
+            image=filled.image,
+            variance=filled.variance,
             mask=planes.with_plane("HIGH_VARIANCE", noisy),
             n_used=n_used,
             weights=weights,
-            clipped=clipped / max(1, image.size),
+            clipped=clipped / max(1, mask.size),
             noise_correlation=float(np.sqrt(np.sum(power * correlation**2) / np.sum(power))),
-            psf=CoaddPsf([each.psf for each in members], weights=weights, coverage=cells, step=CELL),
+            psf=CoaddPsf(psfs, weights=weights, coverage=expected.cells, step=CELL),
         )
 
     def _seeing(self, members: Sequence[Member], shape: tuple[int, int]) -> tuple[int, NDArray[np.float64]]:
@@ -320,7 +328,7 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
         fwhm = max(psf.fwhm(x=x, y=y) for psf in psfs)
         reach = max(1, math.ceil(fwhm / 2))
         contrast = seeing_contrast(
-            _stamps(psfs, x=np.rint(x) + np.array([0.0, 0.5, 0.25]), y=np.rint(y) + np.array([0.0, 0.5, -0.25])),
+            psf_stamps(psfs, x=np.rint(x) + np.array([0.0, 0.5, 0.25]), y=np.rint(y) + np.array([0.0, 0.5, -0.25])),
             reach=reach,
             margin=self.config.seeing_margin,
             floor=self.config.registration_margin,
@@ -369,15 +377,3 @@ def _grown(mask: NDArray[np.int32], bits: int, margin: int) -> BoolArray:
     if not margin or not where.any():
         return where
     return np.asarray(maximum_filter(where, size=(1, 2 * margin + 1, 2 * margin + 1), mode="constant"))
-
-
-def _spread(cells: BoolArray, rows: slice, nx: int) -> BoolArray:
-    """Return the cells of each input at every pixel of some rows [input, y, x]."""
-    wide = np.repeat(cells[:, np.arange(rows.start, rows.stop) // CELL], CELL, axis=2)
-    return np.asarray(wide[:, :, :nx])
-
-
-def _stamps(psfs: Sequence[Psf], *, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return stamps of one size of all PSFs at the positions (n, k, s, s)."""
-    radius = max(psf.radius for psf in psfs)
-    return np.stack([np.pad(psf.images(x=x, y=y), ((0, 0), *[(radius - psf.radius,) * 2] * 2)) for psf in psfs])
