@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
 from firstlight.kernels.arrays import FloatArray
+from firstlight.kernels.planes import row_blocks
 from firstlight.kernels.surfaces import tensor_surface
 
 Surface = Literal["chebyshev", "spline"]
-_ROWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class MeshBackground:
         """Return ``image`` minus the surface, float32 [y, x], without ever holding the whole surface."""
         rows, columns = self._factors(*(np.arange(length, dtype=np.float64) for length in self.shape))
         difference = np.empty(self.shape, dtype=np.float32)
-        for start in range(0, self.shape[0], _ROWS_AT_ONCE):
-            block = slice(start, start + _ROWS_AT_ONCE)
+        for block in row_blocks(len(rows)):
             np.subtract(image[block], tensor_surface(rows[block], columns), out=difference[block])
         return difference
 
