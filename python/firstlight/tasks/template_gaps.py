@@ -66,7 +66,8 @@ class Expected:
         weights : (n,)
         """
         around = np.ones((1, 3, 3), bool)
-        return cls(binary_dilation(covered, around, iterations=BEYOND), np.asarray(weights, np.float64))
+        beyond = binary_dilation(covered, around, iterations=BEYOND)
+        return cls(beyond & (weights > 0)[:, None, None], np.asarray(weights, np.float64))
 
     def gaps(self, used: BoolArray, rows: slice) -> Gaps:
         """Return where inputs are missing in some rows.
