@@ -166,6 +166,36 @@ def test_source_without_a_position_is_flagged_and_the_others_are_not():
     assert np.isnan(found.flux[1:]).all()
 
 
+@pytest.mark.parametrize("apart", [0.0, 1e-9, 5e-4])
+@pytest.mark.parametrize("refinements", [0, 2])
+def test_sources_at_the_same_place_share_the_flux_equally_and_say_so(apart, refinements):
+    x, y = np.array([100.3, 180.1]), np.array([90.8, 80.2])
+    image, variance = frame(x, y, np.array([9e3, 4e3]))
+    alone = measure(image, variance, x, y, refinements=refinements)
+    all_x = np.array([100.3, 180.1, np.nan, 100.3 + apart, 100.3])
+    all_y = np.array([90.8, 80.2, np.nan, 90.8, 90.8 - apart])
+    same = [0, 3, 4]
+
+    found = measure(image, variance, all_x, all_y, refinements=refinements)
+
+    np.testing.assert_allclose(found.flux[same], alone.flux[0] / 3, rtol=1e-6)
+    np.testing.assert_allclose(found.flux_err[same], alone.flux_err[0] / 3, rtol=1e-6)
+    np.testing.assert_allclose(found.flux[1], alone.flux[1], rtol=1e-6)
+    assert np.flatnonzero(found.same_place).tolist() == same
+    assert np.flatnonzero(found.flag).tolist() == [0, 2, 3, 4]
+    assert len({(a, b) for a, b in zip(found.x[same], found.y[same], strict=True)}) == 1
+
+
+def test_measured_alone_sources_at_the_same_place_all_have_its_flux():
+    x, y = np.array([100.3, 100.3]), np.array([90.8, 90.8])
+    image, variance = frame(x[:1], y[:1], np.array([9e3]))
+
+    found = measure(image, variance, x, y, together=False)
+
+    assert found.flux[0] == found.flux[1] == pytest.approx(9e3, abs=5 * found.flux_err[0])
+    assert not found.flag.any()
+
+
 def test_no_source_gives_an_empty_answer():
     image, variance = frame(np.array([]), np.array([]), np.array([]))
 

@@ -8,7 +8,7 @@ from astropy.table import Table
 
 from firstlight.errors import ConfigError, ReferenceCatalogError
 from firstlight.framework import Layer, build_config
-from firstlight.images.catalog_columns import FLAGS
+from firstlight.images.catalog_columns import ENDINGS, FLAGS
 from firstlight.images.mask import BITS
 from firstlight.refcats.known_objects import (
     FirstKnownObjects,
@@ -125,8 +125,9 @@ def test_artefacts_are_rejected_by_their_score_where_that_is_asked_for():
 
 def test_every_flag_that_rejects_is_one_that_catalogues_have():
     planes = {*PixelFlagsPlugin.planes, *(plane.lower() for plane in BITS)}
+    known = {*FLAGS, *(f"{name}_center" for name in planes), *(f"psf{ending}" for ending in ENDINGS)}
 
-    assert set(FlagsCheckConfig().bad_flags) <= {*FLAGS, *(f"{name}_center" for name in planes), "psf_flux_flag"}
+    assert set(FlagsCheckConfig().bad_flags) <= known
     assert "cr_center" in FlagsCheckConfig().bad_flags
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from firstlight.algorithms.detection_lists import with_sky_positions
+from firstlight.framework import subtask
 from firstlight.images.mask import Mask
 from firstlight.tasks.detect import MatchedFilterDetectTask
-from firstlight.tasks.measure import MeasureTask, PluginMeasureTask, catalog_of
-from firstlight.tasks.measure_fluxes import ApertureFluxPlugin
+from firstlight.tasks.measure import MeasureTask, PluginMeasureConfig, PluginMeasureTask, catalog_of
+from firstlight.tasks.measure_fluxes import ApertureFluxPlugin, PsfFluxPlugin
 from firstlight.tasks.measure_positions import WindowedCentroidPlugin
 from firstlight.tasks.measurement_plugins import MeasurementPlugin
 from firstlight.tasks.measurement_scene import MeasurementScene
@@ -186,6 +187,31 @@ def test_further_apertures_are_named_by_their_radius():
         "aper_3_px_inst_flux",
         "aper_4_5_px_inst_flux",
     }
+
+
+@pytest.mark.parametrize("first", [-3, 0])
+def test_the_flux_at_a_peak_that_stands_in_for_a_centroid_is_flagged(first):
+    exposure, stars = star_exposure(shape=(200, 200))
+    star = stars[6]
+    lost = np.zeros((200, 200), dtype=bool)
+    column, row = round(star["x"]) + first, round(star["y"])
+    lost[row - 25 : row + 26, column : column + 4] = True
+    image = np.where(lost, np.float32(0.0), exposure.image)
+    catalog = measure(exposure.replace(image=image, mask=exposure.mask.with_plane("BAD", lost)))
+
+    beside = catalog[np.argmin(np.hypot(catalog["x"] - star["x"], catalog["y"] - star["y"]))]
+    assert beside["centroid_flag_reset_to_peak"]
+    assert beside["psf_inst_flux"] < star["flux"] - 5 * beside["psf_inst_flux_err"]
+    assert beside["psf_flux_flag_no_centroid"]
+    assert beside["psf_flux_flag"]
+    assert np.count_nonzero(catalog["psf_flux_flag"]) == 1
+
+
+def test_fluxes_need_no_plugin_for_centroids():
+    exposure, _ = star_exposure(shape=(200, 200))
+    task = PluginMeasureTask(PluginMeasureConfig(plugins={"psf_flux": subtask(PsfFluxPlugin)}))
+
+    assert not measure(exposure, task)["psf_flux_flag"].any()
 
 
 def test_without_a_psf_its_flux_is_missing_and_flagged():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from firstlight.algorithms.psf_scene import (
     Fit,
@@ -22,6 +23,7 @@ from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _MIN_SHARE = 0.5
+_SAME_PLACE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,10 @@ class PsfFluxes:
         True where pixels about the source lie off the image.
     no_good_pixels : (n,)
         True where less than half of the signal lies on good pixels.
+    same_place : (n,)
+        True where the flux is an equal share of the light, as other sources lie at the same place.
     flag : (n,)
-        True where the flux is not to be trusted: no good pixels, or no position.
+        True where the flux is not to be trusted: no good pixels, no position, or one that others have too.
     """
 
     flux: NDArray[np.float64]
@@ -54,6 +58,7 @@ class PsfFluxes:
     n_good: NDArray[np.int64]
     edge: BoolArray
     no_good_pixels: BoolArray
+    same_place: BoolArray
     flag: BoolArray
 
 
@@ -75,7 +80,8 @@ def measure_psf_flux(
     A lone source has F = sum(w p d) / sum(w p^2) over its good pixels, with w = 1 or the inverse variance. Uniform
     weights are unbiased however bright the source is (LSST `PsfFlux`); inverse variances are better for faint ones on
     uneven noise, if the variance does not follow the pixels. Sources that overlap are fitted together: the
-    least-squares solution for all sources of the image is found by Gauss-Seidel sweeps.
+    least-squares solution for all sources of the image is found by Gauss-Seidel sweeps. Sources nearer to each other
+    than 0.001 pixels are fitted as one, and share its flux and error equally.
 
     Parameters
     ----------
@@ -102,6 +108,10 @@ def measure_psf_flux(
     """
     all_x, all_y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
     placed = np.flatnonzero(np.isfinite(all_x) & np.isfinite(all_y))
+    own = np.arange(len(all_x))
+    if together:
+        own[placed] = placed[_first_at_place(all_x[placed], all_y[placed])]
+        placed = placed[own[placed] == placed]
     placed = placed[along_stripes(x=all_x[placed], y=all_y[placed])]
     pixels, reach = Pixels.of(image, variance, bad, weighting=weighting), Reach.of(psf)
     stars = draw_stars(pixels, psf, reach, x=all_x[placed], y=all_y[placed])
@@ -112,7 +122,7 @@ def measure_psf_flux(
             moved,
             fit_stars(pixels, psf, reach, moved, together=together, before=(stars, fit) if together else None),
         )
-    return _result(pixels, reach, stars, fit, placed, x=all_x, y=all_y)
+    return _shared(_result(pixels, reach, stars, fit, placed, x=all_x, y=all_y), own)
 
 
 @dataclass(frozen=True)
@@ -219,5 +229,33 @@ def _result(
         n_good=n_good,
         edge=edge,
         no_good_pixels=poor,
+        same_place=np.zeros(n, dtype=np.bool_),
         flag=poor | ~np.isfinite(flux) | ~np.isfinite(error),
+    )
+
+
+def _first_at_place(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for each position the first that is the same: its own index nearly everywhere."""
+    first = np.arange(len(x))
+    pairs = cKDTree(np.column_stack([x, y])).query_pairs(_SAME_PLACE, output_type="ndarray")
+    for one, other in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]:
+        first[other] = first[one]
+    return first
+
+
+def _shared(found: PsfFluxes, own: NDArray[np.int64]) -> PsfFluxes:
+    """Return fluxes shared by all sources that belong to the same row."""
+    number = np.bincount(own, minlength=len(own))[own]
+    if (number <= 1).all():
+        return found
+    rows = {field.name: getattr(found, field.name)[own] for field in fields(found)}
+    shared = number > 1
+    return PsfFluxes(
+        **rows
+        | {
+            "flux": rows["flux"] / number,
+            "flux_err": rows["flux_err"] / number,
+            "same_place": shared,
+            "flag": rows["flag"] | shared,
+        }
     )

@@ -78,9 +78,11 @@ class FlagsCheckConfig(CandidateCheckConfig):
         "suspect_center",
         "streak_center",
         "high_variance_center",
-        "psf_flux_flag",
+        "psf_flux_flag_no_psf",
+        "psf_flux_flag_no_good_pixels",
+        "psf_flux_flag_failed",
     )
-    """A candidate with any of these is rejected, and the reason names it."""
+    """A candidate with any of these is rejected, and the reason names it. A flux at a peak, or shared, rejects none."""
 
     min_science_snr: float | None = -2.0
     """The flux on the science image must not be more negative than this [standard deviation]; empty to allow all."""

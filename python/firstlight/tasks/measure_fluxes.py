@@ -31,7 +31,10 @@ LengthUnit = Literal["fwhm", "pixel"]
 
 
 class PsfFluxPlugin(MeasurementPlugin):
-    """Flux of the PSF at each centroid, neighbours of a blend fitted together."""
+    """Flux of the PSF at each centroid, neighbours of a blend fitted together.
+
+    Where there is no centroid it is the flux at the peak, and flagged, as LSST's ``SafeCentroidExtractor`` has it.
+    """
 
     order = 3.0
 
@@ -48,7 +51,12 @@ class PsfFluxPlugin(MeasurementPlugin):
             x=values(catalog, "x"),
             y=values(catalog, "y"),
         )
-        flags = {"no_good_pixels": found.no_good_pixels, "failed": found.flag & ~found.no_good_pixels}
+        flags = {
+            "no_good_pixels": found.no_good_pixels,
+            "same_place": found.same_place,
+            "failed": found.flag & ~found.no_good_pixels & ~found.same_place,
+            "no_centroid": _without_centroid(catalog),
+        }
         return self._columns(scene, found.flux, found.flux_err, found.chi2, flags) | {"psf_flux_at_edge": found.edge}
 
     @staticmethod
@@ -244,6 +252,12 @@ class BlendednessPlugin(MeasurementPlugin):
             blendedness = np.clip(1.0 - own / everything, 0.0, 1.0)
         blendedness = np.where(everything > 0, blendedness, np.nan)
         return {"blendedness": blendedness, "blendedness_flag": ~np.isfinite(blendedness)}
+
+
+def _without_centroid(catalog: Table) -> BoolArray:
+    """Return whose positions are those of their peaks; none where no centroids were measured."""
+    name = "centroid_flag_reset_to_peak"
+    return np.array(catalog[name] if name in catalog.colnames else np.zeros(len(catalog)), dtype=np.bool_)
 
 
 def length_name(stem: str, length: float, unit: LengthUnit) -> str:
