@@ -70,7 +70,7 @@ def test_the_matches_of_astrometry_and_photometry_join_by_the_psf_star(made):
 
 
 def test_hidden_stars_come_after_the_others_and_the_psf_is_fitted_again_beside_them(small, made):
-    crowd = calibrate("hidden_stars.min_blended=0").run(small.exposure, **small.references)
+    crowd = calibrate("hidden_stars.crowded_share=0").run(small.exposure, **small.references)
     n = len(made.psf_stars)
     plain, more = crowd.psf_stars[:n], crowd.psf_stars[n:]
 

@@ -110,7 +110,7 @@ def test_images_with_few_blends_are_left_as_they_are():
     first, _ = found_in(image, variance)
     exposure = exposure_of(image, variance=variance, psf=PSF)
 
-    assert HiddenStarsTask(HiddenStarsConfig(min_blended=0.9)).run(exposure, first) is first
-    assert HiddenStarsTask(HiddenStarsConfig(min_blended=0.0)).run(exposure, first).n_peaks > first.n_peaks
+    assert HiddenStarsTask(HiddenStarsConfig(crowded_share=0.9)).run(exposure, first) is first
+    assert HiddenStarsTask(HiddenStarsConfig(crowded_share=0.0)).run(exposure, first).n_peaks > first.n_peaks
     with pytest.raises(PsfError, match="has none"):
         HiddenStarsTask().run(exposure.replace(psf=None), first)

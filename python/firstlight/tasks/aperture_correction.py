@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from astropy import units as u
 from astropy.table import Column, Table
-from pydantic import Field, NonNegativeInt, PositiveFloat
+from pydantic import NonNegativeInt, PositiveFloat
 from typing_extensions import TypeVar
 
 from firstlight.algorithms.aperture_correction import FluxRatioField, fit_flux_ratio
@@ -27,6 +27,7 @@ from firstlight.tasks.calibration_flux import (
     CalibrationFluxTask,
     TophatCalibrationFluxTask,
 )
+from firstlight.tasks.crowding import CrowdConfig, is_crowd
 
 CALIBRATED = "psf"
 """The flux that becomes the total flux, because it has the smallest error."""
@@ -82,8 +83,13 @@ class ApertureCorrectionTask(Task[ApertureCorrectionConfigT], ABC):
         """
 
 
-class StarApertureCorrectionConfig(Config):
-    """Settings of `StarApertureCorrectionTask`."""
+class StarApertureCorrectionConfig(CrowdConfig):
+    """Settings of `StarApertureCorrectionTask`.
+
+    In a crowd, light of neighbours is always told apart, not only where the stars prove it, and none of it is held for
+    their own. Elsewhere, where nothing is deblended at this point, stars in blends are left out, as long as there is
+    another.
+    """
 
     calibration_flux: Subtask[CalibrationFluxTask] = subtask(ApertureCalibrationFluxTask)
     """Measures the total flux of the stars."""
@@ -102,11 +108,6 @@ class StarApertureCorrectionConfig(Config):
 
     iterations: NonNegativeInt = 4
     """Number of times that outliers are clipped."""
-
-    crowded_share: float = Field(default=0.15, ge=0.0, le=1.0)
-    """From this share of all sources in blends on, light of neighbours is always told apart, not only where the stars
-    prove it, and none of it is held for their own. Below it, where nothing is deblended at this point, stars in blends
-    are left out, as long as there is another."""
 
     brightness: bool = True
     """Let the factor change in proportion to the flux where the stars show it, as brighter stars are wider."""
@@ -151,7 +152,7 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         """Compare the fluxes of PSF stars."""
         if exposure.psf is None:
             raise ApertureCorrectionError("The aperture correction needs a PSF and the exposure has none.")
-        crowded = self._is_crowded(psf_stars)
+        crowded = is_crowd(_flag(psf_stars, "blended"), self.config)
         rows = self._select(psf_stars, crowded=crowded)
         stars = psf_stars[rows]
         total = self.calibration_flux.run(exposure, stars, aperture_radius=aperture_radius)
@@ -241,9 +242,6 @@ class StarApertureCorrectionTask(ApertureCorrectionTask[StarApertureCorrectionCo
         if name == CALIBRATED and exposure.psf is not None:
             return stamp_share(exposure.psf, box=exposure.box)
         return ChebyshevField.constant(1.0, box=exposure.box)
-
-    def _is_crowded(self, sources: Table) -> bool:
-        return len(sources) > 0 and float(np.mean(_flag(sources, "blended"))) >= self.config.crowded_share
 
     def _select(self, stars: Table, *, crowded: bool) -> IntArray:
         used = np.asarray(stars["calib_psf_candidate"], dtype=bool) & ~np.asarray(stars["aper_flux_flag"], dtype=bool)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from firstlight.algorithms.deblending import DeblendLimits
 from firstlight.algorithms.detection import Detections
 from firstlight.algorithms.hidden_stars import HiddenLimits, find_hidden_stars
 from firstlight.errors import PsfError
-from firstlight.framework import Config, Task
+from firstlight.framework import Task
 from firstlight.images.exposure import Exposure
+from firstlight.tasks.crowding import CrowdConfig, is_crowd
 from firstlight.tasks.measurement_scene import UNUSABLE, psf_sigma
 
 
-class HiddenStarsConfig(Config):
-    """Settings of `HiddenStarsTask`."""
-
-    min_blended: float = Field(default=0.15, ge=0.0, le=1.0)
-    """Images with a smaller share of their sources in blends are left as they are; 0 to look on every image."""
+class HiddenStarsConfig(CrowdConfig):
+    """Settings of `HiddenStarsTask`; images that are no crowd are left as they are."""
 
     threshold: PositiveFloat = 5.0
     """Significance in the residual, and of the flux once all are fitted together [standard deviation]."""
@@ -60,8 +58,7 @@ class HiddenStarsTask(Task[HiddenStarsConfig]):
         if exposure.psf is None:
             raise PsfError("Stars are taken off with the PSF, and the exposure has none.")
         config = self.config
-        blended = float(np.mean(detections.blended)) if detections.n_peaks else 0.0
-        if detections.n_peaks == 0 or blended < config.min_blended:
+        if not is_crowd(detections.blended, config):
             return detections
         found = find_hidden_stars(
             exposure.image,
@@ -75,6 +72,7 @@ class HiddenStarsTask(Task[HiddenStarsConfig]):
             ),
             stars=DeblendLimits(max_chi2=config.max_chi2, max_misfit=config.max_misfit),
         )
-        self.metadata.count("hidden_stars", found.n_peaks - detections.n_peaks)
-        self.log.info("hidden stars", found=found.n_peaks - detections.n_peaks, blended=blended)
+        n_found, blended = found.n_peaks - detections.n_peaks, float(np.mean(detections.blended))
+        self.metadata.count("hidden_stars", n_found)
+        self.log.info("hidden stars", found=n_found, blended=blended)
         return found
