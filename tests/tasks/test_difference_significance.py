@@ -17,7 +17,7 @@ SIDE, STEP = 240, 30
 PSF = MoffatPsf(fwhm=3.0, beta=3.0, radius=14)
 UNIT = 1.0 / np.sqrt((PSF.image(x=0.0, y=0.0) ** 2).sum())
 """Flux of signal-to-noise ratio 1 on noise of 1."""
-PLAIN = {"share": 0.0, "min_stars": 5, "threshold": 5.0, "halo_snr": None, "halo_fwhm": 10.0}
+PLAIN = {"share": 0.0, "share_snr": 100.0, "min_stars": 5, "threshold": 5.0, "halo_snr": None, "halo_fwhm": 10.0}
 
 
 def light_of(snr):
@@ -114,3 +114,17 @@ def test_stars_whose_psf_is_inexact_are_measured_apart_and_have_their_own_noise(
     # Stars beside the border of both belong to either.
     np.testing.assert_allclose(sigma[:, :3], np.hypot(1.0, 300.0 * left.share), rtol=0.1)
     np.testing.assert_allclose(sigma[:, 5:], np.hypot(1.0, 300.0 * left.inexact_share), rtol=0.1)
+
+
+def test_fainter_stars_tell_the_share_where_they_are_asked():
+    light = light_of(np.full((8, 8), 60.0))
+    shares = np.random.default_rng(4).normal(size=(8, 8)) * 0.1
+    pair = exposure_of(light), exposure_of(light)
+    difference = exposure_of(noise() + light_of(60.0 * shares))
+
+    _, unasked = significance(difference, *pair, share=None)
+    _, asked = significance(difference, *pair, share=None, share_snr=40.0)
+
+    assert (unasked.share, unasked.n_stars) == (0.0, 0)
+    assert asked.share == pytest.approx(0.1, rel=4 * 1.17 / np.sqrt(64))
+    assert asked.n_stars > 50

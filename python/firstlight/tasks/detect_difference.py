@@ -104,15 +104,18 @@ class DetectDifferenceConfig(Config):
     """Share of the light of a source that the subtraction may leave, added to the noise; when left out, what bright
     stars leave of theirs, variable ones not counted, and 0 for none."""
 
+    share_snr: PositiveFloat = 100.0
+    """Stars more significant than this tell that share [standard deviation]."""
+
     min_share_stars: PositiveInt = 5
-    """With fewer bright stars nothing is measured, and nothing added."""
+    """With fewer such stars nothing is measured, and nothing added."""
 
     halo_snr: PositiveFloat | None = 100.0
     """About stars more significant than this, and saturated ones, what is left in rings is added to the noise: the
     wings beyond the kernel; null for none."""
 
     halo_fwhm: PositiveFloat = 10.0
-    """How far the rings reach about the brightest stars, in units of the full width at half maximum."""
+    """How far rings reach about stars of significance 10,000 and more, in units of the full width at half maximum."""
 
     ids: Subtask[SourceIdTask] = subtask(PackedSourceIdTask)
     """Numbers the sources."""
@@ -282,6 +285,7 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
     def _floor_settings(self) -> FloorSettings:
         return FloorSettings(
             share=self.config.systematic_share,
+            share_snr=self.config.share_snr,
             min_stars=self.config.min_share_stars,
             threshold=self.config.threshold,
             halo_snr=self.config.halo_snr,
@@ -306,10 +310,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
     def _unusable(self, difference: Exposure) -> tuple[BoolArray, BoolArray]:
         """Return where nothing is looked for, and which part of it are saturated cores."""
         mask = difference.mask
-        cores = mask.any_of(*(name for name in CORES if name in self.config.bad_planes))
         grow = round(self.config.core_grow_fwhm * FWHM_PER_SIGMA * psf_sigma(difference))
-        if grow and cores.any():
-            cores = grow_mask(cores, grow)
+        cores = grow_mask(mask.any_of(*(name for name in CORES if name in self.config.bad_planes)), grow)
         others = mask.any_of(*(name for name in self.config.bad_planes if name in mask.planes))
         return cores | others | ~(difference.variance > 0), cores
 
@@ -369,9 +371,8 @@ class DetectDifferenceTask(Task[DetectDifferenceConfig]):
         self.metadata.count("bright_stars", floor.n_stars)
         self.metadata.count("bright_stars_that_changed", floor.n_outliers)
         self.metadata.note("systematic_share", floor.share)
-        negative = int(np.sum(sources["is_negative"]))
-        facts = {"dipoles": n_dipoles(sources), "systematic_share": floor.share}
-        self.log.info("found", sources=len(sources), negative=negative, **facts)
+        signs = {"negative": int(np.sum(sources["is_negative"])), "dipoles": n_dipoles(sources)}
+        self.log.info("found", sources=len(sources), **signs, systematic_share=floor.share)
 
     def _gates(
         self,

@@ -34,9 +34,6 @@ RING_WIDTH = 2
 RINGS_FROM = 1.0
 """Where the first ring about a bright star begins, in units of the full width at half maximum."""
 
-BRIGHT_SNR = 100.0
-"""Stars more significant than this tell which share of their light the subtraction leaves [standard deviation]."""
-
 FULL_HALO_SNR = 1e4
 """Stars more significant than this have halos of full size [standard deviation]."""
 
@@ -49,8 +46,10 @@ class FloorSettings:
     ----------
     share
         Share of the light of a source; measured on bright stars when it is None, and 0 for none.
+    share_snr
+        Stars more significant than this tell the share.
     min_stars
-        Fewer bright stars than this tell no share.
+        Fewer of them than this tell none.
     threshold
         Stars more significant than this have changed, and tell no share either.
     halo_snr
@@ -60,6 +59,7 @@ class FloorSettings:
     """
 
     share: float | None
+    share_snr: float
     min_stars: int
     threshold: float
     halo_snr: float | None
@@ -142,7 +142,7 @@ def _left_of_stars(
         bad=unusable,
         inexact=inexact,
         radius=radius,
-        min_light=BRIGHT_SNR,
+        min_light=settings.share_snr,
         min_stars=settings.min_stars,
         threshold=settings.threshold,
     )
