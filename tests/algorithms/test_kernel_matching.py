@@ -203,6 +203,8 @@ def test_sources_are_chosen_evenly_from_what_is_good():
     snr = np.exp(rng.uniform(0, 8, 400))
     bad = np.zeros(SHAPE, dtype=bool)
     bad[100, 100] = True
+    unshared = np.zeros(SHAPE, dtype=bool)
+    unshared[200:210, 200:210] = True
 
     chosen = select_kernel_sources(
         x=x,
@@ -210,6 +212,7 @@ def test_sources_are_chosen_evenly_from_what_is_good():
         snr=snr,
         rejected=np.arange(400) == 2,
         bad=bad,
+        unshared=unshared,
         margin=20,
         stamp_radius=9,
         core_radius=3,
@@ -223,6 +226,7 @@ def test_sources_are_chosen_evenly_from_what_is_good():
     assert not {0, 1, 2} & set(picked)
     assert (snr[picked] >= 20).all()
     assert ((np.abs(x[picked] - 100) > 9) | (np.abs(y[picked] - 100) > 9)).all()
+    assert ((np.abs(x[picked] - 204.5) > 8) | (np.abs(y[picked] - 204.5) > 8)).all()
     cells = (y[picked] // 100).astype(int) * 3 + (x[picked] // 100).astype(int)
     assert np.bincount(cells, minlength=9).max() <= 2
     assert len(np.unique(cells)) == 9

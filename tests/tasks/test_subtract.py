@@ -179,6 +179,34 @@ def test_flux_scale_of_images_in_other_units_is_found(method):
     assert np.nanstd(z) <= 1.25
 
 
+def with_rays(exposure, seed):
+    """The exposure with 100 straight tracks of cosmic rays that no mask tells."""
+    rng = np.random.default_rng(seed)
+    image, (ny, nx) = exposure.image.copy(), exposure.shape
+    for _ in range(100):
+        length, angle = rng.uniform(1, 12), rng.uniform(0, np.pi)
+        step = np.arange(0.0, length, 0.5)
+        row = (rng.uniform(0, ny) + step * np.sin(angle)).astype(int) % ny
+        column = (rng.uniform(0, nx) + step * np.cos(angle)).astype(int) % nx
+        image[row, column] += np.float32(rng.uniform(300, 5000))
+    return exposure.replace(image=image)
+
+
+@every_method
+def test_unrepaired_cosmic_rays_spoil_no_kernel_and_are_told(method):
+    pair, clean = subtracted(method)
+
+    result = method().run(with_rays(pair.science, 1), with_rays(pair.template, 2))
+
+    gates = {gate.name: gate for gate in result.gates}
+    assert gates["unshared_peaks"].status == "warn"
+    used = result.kernel_sources[result.kernel_sources["used"]]
+    assert np.median(used["residual_ratio"]) < 0.1
+    # About a fifth of the stars have a ray of each image in their core.
+    assert len(used) >= 0.5 * clean.kernel_sources["used"].sum()
+    assert result.kernel.flux_scale == pytest.approx(1.0, abs=0.02)
+
+
 def test_sky_that_is_left_is_taken_off_where_the_kernel_sees_no_star():
     pair = make_pair(5, fwhm=(2.6, 2.2), variation=0.0, n_new=20)
     y, x = (np.linspace(-1.0, 1.0, side) for side in pair.science.shape)

@@ -34,6 +34,7 @@ def select_kernel_sources(
     snr: FloatArray,
     rejected: BoolArray,
     bad: BoolArray,
+    unshared: BoolArray,
     margin: int,
     stamp_radius: int,
     core_radius: int,
@@ -58,6 +59,8 @@ def select_kernel_sources(
         Sources that must not be taken, whatever their place.
     bad : (ny, nx)
         Pixels that are not good in one of the images.
+    unshared : (ny, nx)
+        Pixels that are bright in one of the images only; none may lie in the smaller square.
     margin : [pixel]
         Smallest distance from the edges.
     stamp_radius, core_radius : [pixel]
@@ -84,6 +87,8 @@ def select_kernel_sources(
     rows = np.flatnonzero(chosen)
     rows = _unmasked(rows, x=x, y=y, bad=bad, radius=stamp_radius, fallback=core_radius)
     steps.append(("good_pixels", len(rows)))
+    rows = rows[_clean(rows, x=x, y=y, bad=unshared, radius=core_radius)]
+    steps.append(("in_both", len(rows)))
     rows = _ranked(rows, x=x, y=y, snr=snr, max_snr=max_snr, cell_size=cell_size, per_cell=per_cell)
     rows = _apart(rows, x=x, y=y, separation=separation)[:max_sources]
     steps.append(("spread", len(rows)))
@@ -96,16 +101,15 @@ def _unmasked(
     """Return the sources in whose square no pixel is bad."""
     if not bad.any() or not len(rows):
         return rows
+    whole = _clean(rows, x=x, y=y, bad=bad, radius=radius)
+    return rows[whole] if whole.sum() >= len(rows) / 3 else rows[_clean(rows, x=x, y=y, bad=bad, radius=fallback)]
+
+
+def _clean(rows: NDArray[np.int64], *, x: FloatArray, y: FloatArray, bad: BoolArray, radius: int) -> BoolArray:
     column, row = np.rint(x[rows]).astype(np.int64), np.rint(y[rows]).astype(np.int64)
-
-    def clean(reach: int) -> BoolArray:
-        places = zip(
-            np.maximum(row - reach, 0), np.maximum(column - reach, 0), row + reach + 1, column + reach + 1, strict=True
-        )
-        return np.array([not bad[y0:y1, x0:x1].any() for y0, x0, y1, x1 in places])
-
-    whole = clean(radius)
-    return rows[whole] if whole.sum() >= len(rows) / 3 else rows[clean(fallback)]
+    first_row, first_column = np.maximum(row - radius, 0), np.maximum(column - radius, 0)
+    places = zip(first_row, first_column, row + radius + 1, column + radius + 1, strict=True)
+    return np.array([not bad[y0:y1, x0:x1].any() for y0, x0, y1, x1 in places], dtype=bool)
 
 
 def _ranked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,14 +26,8 @@ from firstlight.images.mask import Mask
 from firstlight.images.psf import Psf
 from firstlight.images.spatial_kernel import MatchingKernel, SpatialKernel
 from firstlight.tasks.background import BackgroundTask, MeshBackgroundTask
-from firstlight.tasks.subtract_pair import (
-    KernelStars,
-    SubtractPair,
-    difference_mask,
-    find_kernel_stars,
-    prepare_pair,
-    require_stars,
-)
+from firstlight.tasks.subtract_pair import SubtractPair, difference_mask, prepare_pair
+from firstlight.tasks.subtract_stars import KernelStars, find_kernel_stars, require_stars
 
 UNUSABLE = ("BAD", "SAT", "NO_DATA", "CR", "SAT_TEMPLATE", "EDGE")
 
@@ -255,11 +250,12 @@ class SubtractTask(Task[SubtractConfigT], ABC):
         sky = measure_sky(matched.difference, variance, bad=unusable)
         measured = self.config.noise == "measured" and sky.noise_ratio > 0.0
         score = self._score(pair, matched, psf, unusable, measured=measured) if self.config.score else None
+        # The mean of absolute values of a normal law. That of the pixels would count cosmic rays and stars.
+        level = math.sqrt(2.0 / math.pi) * sky.noise_ratio * math.sqrt(typical_value(variance, bad=unusable))
         if measured:
             variance = variance * np.float32(sky.noise_ratio**2)
         empty = mask.any_of("NO_DATA")
         difference = np.where(empty, np.float32(np.nan), matched.difference)
-        level = float(np.mean(np.abs(difference[~unusable])))
         left = residual_ratios(
             np.where(unusable, np.nan, difference),
             pair.science,
@@ -290,6 +286,7 @@ class SubtractTask(Task[SubtractConfigT], ABC):
             kernel_sources=table,
             score=score,
             gates=(
+                Gate("unshared_peaks", stars.unshared_share, warn=0.5, n=dict(stars.steps)["good_pixels"]),
                 *self._kernel_gates(matched),
                 *matched.gates,
                 self._residual_gate(left[matched.used]),

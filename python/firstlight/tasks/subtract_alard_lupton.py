@@ -17,7 +17,8 @@ from firstlight.framework import Gate
 from firstlight.images.spatial_kernel import Convolved, MatchingKernel, SpatialKernel
 from firstlight.tasks.subtract import MatchedPair, SubtractConfig, SubtractTask
 from firstlight.tasks.subtract_kernel import subtract_with_kernel
-from firstlight.tasks.subtract_pair import KernelStars, SubtractPair
+from firstlight.tasks.subtract_pair import SubtractPair
+from firstlight.tasks.subtract_stars import KernelStars, without_unshared_light
 
 DELTA_FWHM = 2.3
 """Half size of a kernel of single pixels in units of the FWHM of the wider PSF."""
@@ -111,8 +112,9 @@ class AlardLuptonSubtractTask(SubtractTask[AlardLuptonSubtractConfig]):
         preconvolution = _own_psf(pair) if self.config.convolve == "both" else None
         convolved = self._direction(pair)
         widths = self._widths(pair)
+        compared = without_unshared_light(pair, stars)
         first, *others = (
-            (self._equations(pair, stars, basis, convolved, preconvolution, widths), basis)
+            (self._equations(compared, stars, basis, convolved, preconvolution, widths), basis)
             for basis in self._bases(pair, widths)
         )
         fit = fit_matching_kernel(

@@ -18,7 +18,8 @@ from firstlight.images.spatial_kernel import Convolved, MatchingKernel
 from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.subtract import MatchedPair, SubtractConfig, SubtractTask
 from firstlight.tasks.subtract_kernel import subtract_with_kernel
-from firstlight.tasks.subtract_pair import KernelStars, SubtractPair
+from firstlight.tasks.subtract_pair import SubtractPair
+from firstlight.tasks.subtract_stars import KernelStars, without_unshared_light
 
 _Plane = tuple[NDArray[np.float32], NDArray[np.float32]]
 """An image and its variance."""
@@ -84,7 +85,8 @@ class FourierSubtractTask(SubtractTask[FourierSubtractConfig]):
                 n_steady=int(steady.sum()),
             )
         convolved: Convolved = "template" if self._broadens_template(pair) else "science"
-        images = [(pair.template, pair.template_variance), (pair.science, pair.science_variance)]
+        compared = without_unshared_light(pair, stars)
+        images = [(compared.template, pair.template_variance), (compared.science, pair.science_variance)]
         source, target = images if convolved == "template" else images[::-1]
         fit = self._fit(source, target, pair, stars, steady)
         for _ in range(self.config.max_rounds):

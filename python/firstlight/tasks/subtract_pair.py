@@ -1,18 +1,14 @@
-"""Two exposures made ready to be subtracted, the stars that both show, and the mask of what comes out."""
+"""Two exposures made ready to be subtracted, and the mask of what comes out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.table import Table
 from numpy.typing import NDArray
 
-from firstlight.algorithms.detection import detect_sources, smooth_for_detection
 from firstlight.algorithms.difference_quality import lost_weight, outside_weight
-from firstlight.algorithms.kernel_sources import select_kernel_sources
 from firstlight.algorithms.noise import require_varying, typical_value
-from firstlight.algorithms.psf_flux import measure_psf_flux
 from firstlight.errors import KernelError, PsfError, TooManyMaskedPixelsError
 from firstlight.images.exposure import Exposure
 from firstlight.images.mask import Mask
@@ -20,13 +16,9 @@ from firstlight.images.psf import FWHM_PER_SIGMA, Psf
 from firstlight.images.spatial_kernel import SpatialKernel
 from firstlight.kernels.arrays import BoolArray
 
-REJECTING_FLAGS = ("edge", "saturated", "bad", "cr", "no_data", "centroid_flag", "psf_flux_flag", "sky_source")
-MAX_EXTENDEDNESS = 0.5
 MAX_OFFSET = 0.5
 """Largest distance of two pixel grids that count as one [pixel]."""
-MIN_TEMPLATE_SNR = 5.0
 CORE_FWHM = 1.5
-REFINEMENTS = 3
 _CLEARED = ("DETECTED", "DETECTED_NEGATIVE", "NOT_DEBLENDED", "EDGE")
 _RENAMED = {
     "SAT": "SAT_TEMPLATE",
@@ -96,45 +88,6 @@ class SubtractPair:
         return max(2, round(CORE_FWHM * self.fwhm))
 
 
-@dataclass(frozen=True)
-class KernelStars:
-    """The stars by which two images are matched, with their fluxes in both.
-
-    Parameters
-    ----------
-    x, y, template_x, template_y : (n,) [pixel]
-        Places of the PSFs that fit best, in the science image and in the template.
-    snr : (n,)
-        Signal-to-noise ratio in the science image.
-    science_flux, science_flux_err, template_flux, template_flux_err : (n,) [unit of each image]
-    steps
-        Name of each step of the selection and the number left after it.
-    """
-
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-    snr: NDArray[np.float64]
-    science_flux: NDArray[np.float64]
-    science_flux_err: NDArray[np.float64]
-    template_flux: NDArray[np.float64]
-    template_flux_err: NDArray[np.float64]
-    template_x: NDArray[np.float64]
-    template_y: NDArray[np.float64]
-    steps: tuple[tuple[str, int], ...]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def to_table(self) -> Table:
-        """Return one row a star."""
-        places = ("x", "y", "template_x", "template_y")
-        fluxes = ("snr", "science_flux", "science_flux_err", "template_flux", "template_flux_err")
-        table = Table({name: getattr(self, name) for name in (*places, *fluxes)})
-        for name in places:
-            table[name].unit = "pix"
-        return table
-
-
 def prepare_pair(
     science: Exposure, template: Exposure, *, bad_planes: tuple[str, ...], min_overlap: float, stamp_fwhm: float
 ) -> SubtractPair:
@@ -191,89 +144,6 @@ def prepare_pair(
         bad=bad,
         stamp_fwhm=stamp_fwhm,
     )
-
-
-def find_kernel_stars(
-    pair: SubtractPair,
-    sources: Table | None,
-    *,
-    reach: int,
-    min_snr: float,
-    max_snr: float,
-    cell_size: int,
-    per_cell: int,
-    max_sources: int,
-) -> KernelStars:
-    """Choose stars of the science exposure that the template has, too.
-
-    Parameters
-    ----------
-    pair
-    sources
-        With ``x``, ``y``, and ``snr``, ``extendedness`` and flags where known. Sources are looked for when it is None.
-    reach : [pixel]
-        How far beyond its stamp the surroundings of a star count.
-    min_snr, max_snr, cell_size, per_cell, max_sources
-        As `select_kernel_sources` takes them.
-    """
-    found = _detected(pair, min_snr) if sources is None or "snr" not in sources.colnames else sources
-    x, y, snr = (np.asarray(found[name], dtype=np.float64) for name in ("x", "y", "snr"))
-    chosen = select_kernel_sources(
-        x=x,
-        y=y,
-        snr=snr,
-        rejected=_rejected(found),
-        bad=pair.bad,
-        margin=pair.stamp_radius + reach + 1,
-        stamp_radius=pair.stamp_radius,
-        core_radius=pair.core_radius,
-        separation=float(pair.stamp_radius),
-        min_snr=min_snr,
-        max_snr=max_snr,
-        cell_size=cell_size,
-        per_cell=per_cell,
-        max_sources=max_sources,
-    )
-    x, y, snr = (values[chosen.index] for values in (x, y, snr))
-    fluxes = [
-        measure_psf_flux(
-            image, variance=variance, bad=pair.bad, psf=psf, x=x, y=y, refinements=REFINEMENTS, refine_snr=0.0
-        )
-        for image, variance, psf in (
-            (pair.science, pair.science_variance, pair.science_psf),
-            (pair.template, pair.template_variance, pair.template_psf),
-        )
-    ]
-    both = fluxes[1].flux > MIN_TEMPLATE_SNR * fluxes[1].flux_err
-    return KernelStars(
-        x=fluxes[0].x[both],
-        y=fluxes[0].y[both],
-        snr=snr[both],
-        science_flux=fluxes[0].flux[both],
-        science_flux_err=fluxes[0].flux_err[both],
-        template_flux=fluxes[1].flux[both],
-        template_flux_err=fluxes[1].flux_err[both],
-        template_x=fluxes[1].x[both],
-        template_y=fluxes[1].y[both],
-        steps=(*chosen.steps, ("in_template", int(both.sum()))),
-    )
-
-
-def require_stars(stars: KernelStars, least: int) -> None:
-    """Raise unless there are enough stars.
-
-    Raises
-    ------
-    KernelError
-        If there are fewer than ``least``.
-    """
-    if len(stars) < least:
-        steps = " -> ".join(f"{name} {left}" for name, left in stars.steps)
-        raise KernelError(
-            f"Matching science and template needs at least {least} stars in both; got {len(stars)} ({steps}).",
-            n_stars=len(stars),
-            min_stars=least,
-        )
 
 
 def difference_mask(
@@ -349,21 +219,3 @@ def _lost(exposure: Exposure) -> BoolArray:
     unknown |= exposure.mask.any_of(*(name for name in ("NO_DATA",) if name in planes))
     repaired = exposure.mask.any_of(*(name for name in ("INTRP",) if name in planes))
     return np.asarray(unknown | (exposure.mask.any_of(*(name for name in ("BAD", "CR") if name in planes)) & ~repaired))
-
-
-def _detected(pair: SubtractPair, min_snr: float) -> Table:
-    smoothed = smooth_for_detection(
-        pair.science, variance=pair.science_variance, bad=pair.science_lost, psf_sigma=pair.science_sigma
-    )
-    found = detect_sources(smoothed, threshold=min_snr)
-    return Table({"x": found.peak_x.astype(float), "y": found.peak_y.astype(float), "snr": found.peak_snr})
-
-
-def _rejected(sources: Table) -> BoolArray:
-    rejected = np.zeros(len(sources), dtype=bool)
-    for name in REJECTING_FLAGS:
-        if name in sources.colnames:
-            rejected |= np.asarray(sources[name], dtype=bool)
-    if "extendedness" in sources.colnames:
-        rejected |= np.asarray(sources["extendedness"], dtype=np.float64) > MAX_EXTENDEDNESS
-    return rejected

@@ -18,7 +18,8 @@ from firstlight.images.spatial_kernel import MatchingKernel
 from firstlight.kernels.arrays import BoolArray
 from firstlight.tasks.subtract import MatchedPair, SubtractConfig, SubtractTask
 from firstlight.tasks.subtract_fourier import steady_stars
-from firstlight.tasks.subtract_pair import KernelStars, SubtractPair
+from firstlight.tasks.subtract_pair import SubtractPair
+from firstlight.tasks.subtract_stars import KernelStars
 
 BRIGHT_SNR = 50.0
 MIN_BRIGHT = 5
