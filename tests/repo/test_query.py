@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import re
 from contextlib import suppress
@@ -15,8 +16,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from firstlight.errors import RepoError
 from firstlight.repo import schema
-from firstlight.repo.query import fields_in, where_clause
+from firstlight.repo.query import MEASURED, fields_in, known_fields, where_clause
 from firstlight.repo.query_parser import DEEPEST, LONGEST, MOST_COMPARISONS
+from firstlight.repo.summaries import VisitSummary
 
 BANDS = ["r", "g", None]
 NAMES = ["M 31", "m33", "NGC_1", "50%", None]
@@ -253,6 +255,8 @@ MISTAKES = {
     "": "it is empty",
     "visit in (1..5": "')' is missing at the end",
     "visti = 3": "did you mean 'visit'?",
+    "seeing < 2": "'seeing', which is measured on calibrated images; 'firstlight query visits' shows it",
+    "visit.zero_point > 25": "'visit in (...)' chooses by number",
     "exposure.exposure_tim > 3": "did you mean 'exposure.exposure_time'?",
     "zzzzz = 3": "there are instrument, day_obs",
     "band = r": "texts stand in quotes: 'r'",
@@ -278,6 +282,12 @@ MISTAKES = {
     "object_name = 'it\\'s'": "was not understood",
     "object_name like band": "where a text in quotes was expected",
 }
+
+
+def test_what_is_measured_of_visits_is_no_field_of_conditions():
+    assert set(MEASURED) == {field.name for field in dataclasses.fields(VisitSummary)}
+    for subject in ("dataset", "exposure", "visit"):
+        assert not set(MEASURED) & {name.rpartition(".")[2] for name in known_fields(subject)}
 
 
 @pytest.mark.parametrize("text", MISTAKES)

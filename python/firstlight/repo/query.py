@@ -54,6 +54,8 @@ Subject = Literal["dataset", "exposure", "visit"]
 Test = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 TABLES: Mapping[Subject, Table] = {"dataset": schema.dataset, "exposure": schema.exposure, "visit": schema.visit}
 DATASET_COLUMNS = ("size", "partial", "producer")
+MEASURED = ("n_detectors", "seeing", "zero_point", "depth")
+"""What only calibrated images tell (`firstlight.repo.summaries`), so that no condition can ask for it."""
 KINDS: Mapping[type, str] = {int: "a number", float: "a number", str: "text", bool: "true or false"}
 _SQL_TYPES: Mapping[type, TypeEngine[Any]] = {int: BigInteger(), float: Float(53), str: String(), bool: Boolean()}
 _TESTS: Mapping[Sign, Callable[[Any, Any], ColumnElement[bool]]] = {
@@ -189,6 +191,11 @@ def _bound(name: str, kind: type, value: Plain) -> ColumnElement[Any]:
 def _field(name: str, subject: Subject, dimensions: Collection[str] | None) -> Field:
     fields = known_fields(subject, dimensions)
     if name not in fields:
+        if name.rpartition(".")[2] in MEASURED:
+            raise _MismatchError(
+                f"conditions cannot ask for {name!r}, which is measured on calibrated images; "
+                f"'firstlight query visits' shows it, and 'visit in (...)' chooses by number"
+            )
         general = ", ".join(field for field in fields if field in DIMENSIONS)
         hint = did_you_mean(name, fields) or f"; there are {general} and the columns of exposure and visit"
         raise _MismatchError(f"{subject}s have no {name!r}{hint}")
