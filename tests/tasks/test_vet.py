@@ -68,14 +68,15 @@ def test_artefacts_score_lower_than_new_stars(task_class, kind):
 
 
 @every_task
-def test_what_cannot_be_judged_is_flagged_and_has_no_number(task_class):
+@pytest.mark.parametrize("plane", ["BAD", "CR", "INTRP"])
+def test_what_cannot_be_judged_is_flagged_and_has_no_number(task_class, plane):
     images, x, y = field_of("star", snr=20.0, n=9)
     x[1], y[2] = np.nan, np.inf
     x[3], x[4] = 1.0, -40.0
     bad = np.zeros(images[0].shape, dtype=bool)
     bad[int(y[5]) - 5 : int(y[5]) + 6, int(x[5]) - 5 : int(x[5]) + 6] = True
 
-    result = vetted(task_class, images, x, y, mask=Mask.empty(bad.shape).with_plane("BAD", bad))
+    result = vetted(task_class, images, x, y, mask=Mask.empty(bad.shape).with_plane(plane, bad))
 
     np.testing.assert_array_equal(np.flatnonzero(result.undefined), [1, 2, 3, 4, 5])
     np.testing.assert_array_equal(np.isnan(result.scores), result.undefined)
@@ -93,6 +94,20 @@ def test_a_share_of_unknown_pixels_that_is_allowed_leaves_a_score():
     known = [known_enough(stamps, fwhm=2.8, config=VetConfig(max_unknown=rows / 25)) for rows in (1.0, 0.99)]
 
     assert [each.tolist() for each in known] == [[True], [False]]
+
+
+def test_what_was_made_up_in_a_repair_changes_no_score():
+    images, x, y = field_of("star", snr=20.0, n=1)
+    repaired = np.zeros(images[0].shape, dtype=bool)
+    repaired[int(np.rint(y[0])) + 1, int(np.rint(x[0])) + 1] = True
+    mask = Mask.empty(repaired.shape).with_plane("CR", repaired)
+
+    scores = [
+        vetted(FeatureVetTask, [np.where(repaired, made_up, each) for each in images], x, y, mask=mask).scores
+        for made_up in (0.0, 300.0 * SIGMA)
+    ]
+
+    np.testing.assert_array_equal(*scores)
 
 
 @every_task

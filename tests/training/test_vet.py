@@ -11,15 +11,17 @@ import pytest
 from scipy.spatial import KDTree
 from scipy.special import logit
 
+from firstlight.algorithms.injection import light_of_stars
 from firstlight.cli.main import run
 from firstlight.errors import BadSubtractionError, ConfigError, InputError
 from firstlight.images.fits import write_exposure
+from firstlight.images.psf import MoffatPsf
 from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
 from firstlight.tasks.vet_models import FEATURE_MODEL, JOINT_MODEL, NETWORK_MODEL
 from firstlight.training import vet_network
 from firstlight.training.vet import VetRecipe, choose_threshold, train_features
-from firstlight.training.vet_examples import THRESHOLD, as_bright, draw_positions, injected, make_examples
+from firstlight.training.vet_examples import THRESHOLD, as_bright, draw_positions, injected, make_examples, misshapen
 from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
 from firstlight.training.vet_joint import join_models, scores_of_examples, write_joint
 from firstlight.training.vet_network import augmented
@@ -57,6 +59,47 @@ def test_an_injection_adds_its_flux_and_its_noise():
     assert variance.min() >= 0
 
 
+def test_some_new_sources_lie_on_stars_where_that_is_asked_for():
+    def on_stars(share):
+        x, y = draw_positions(field(), np.random.default_rng(1), on_stars=share)
+        return np.mean(KDTree(field().stars).query(np.column_stack([x, y]))[0] < 0.01)
+
+    assert on_stars(0.0) == 0.0
+    assert on_stars(0.3) > 0.1
+
+
+@pytest.mark.parametrize("fwhm", [1.6, 5.0])
+def test_a_new_source_is_a_little_wider_or_narrower_than_the_psf_in_any_seeing(fwhm):
+    science = field().science.replace(psf=MoffatPsf(fwhm=fwhm, beta=3.0, radius=15))
+    x, y, flux = np.array([150.0]), np.array([150.0]), np.array([1e8])
+    model = light_of_stars(science.shape, psf=science.psf, x=x, y=y, flux=flux)
+
+    heights = [
+        (injected(science, x=x, y=y, flux=flux, rng=np.random.default_rng(k)).image - science.image)[150, 150]
+        for k in range(20)
+    ]
+
+    # A width that differs by w makes a source fainter in the middle by 2 w; 2 % along each axis and one undersampled.
+    off = np.array(heights) / model[150, 150] - 1.0
+    assert 0.005 < np.std(off) < 0.04
+    assert np.abs(off).max() < 0.06
+
+
+def test_a_misshapen_psf_changes_stars_and_leaves_the_noise():
+    science = field().science
+    sky = ~science.mask.any_of("DETECTED")
+
+    changed = misshapen(science, np.random.default_rng(1)).image - science.image
+
+    noise = np.sqrt(np.median(science.variance))
+    assert changed[sky].std() < 0.1 * noise
+    column, row = np.rint(field().stars[((field().stars > 8) & (field().stars < 311)).all(axis=1)]).astype(int).T
+    height, change = science.image[row, column], changed[row, column]
+    bright = height > 20 * noise
+    assert np.abs(change / height)[bright].max() < 0.15
+    assert np.abs(change / height)[bright].max() > 0.01
+
+
 def test_both_kinds_are_found_and_real_ones_are_as_bright_as_said():
     found = examples()
 
@@ -80,8 +123,8 @@ def test_on_an_artefact_only_noise_and_psf_excuse_another_brightness():
 
 def test_a_subtraction_that_the_detection_refuses_teaches_nothing():
     template = field().template
-    stripes = np.where(np.arange(template.shape[1]) // 16 % 2, 0.2, 1.0)
-    uneven = replace(field(), template=template.replace(image=(template.image * stripes).astype(np.float32)))
+    blocks = np.random.default_rng(0).uniform(0.02, 1.0, (14, 14)).repeat(24, axis=0).repeat(24, axis=1)[:320, :320]
+    uneven = replace(field(), template=template.replace(image=(template.image * blocks).astype(np.float32)))
 
     with pytest.raises(BadSubtractionError):
         make_examples(uneven, seed=2, n_visits=1)

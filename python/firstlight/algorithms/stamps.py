@@ -168,7 +168,7 @@ def cut_candidates(
     masks
         Kind of trouble -> (ny, nx).
     unusable : (ny, nx)
-        Pixels of the difference without a value that counts.
+        Pixels without a value that counts, in any of the three.
     x, y : (n,) [pixel]
         Finite.
     half : [pixel]
@@ -176,13 +176,12 @@ def cut_candidates(
     """
     side = 2 * half + 1
     places = _places(Box.of_shape(unusable.shape), x=x, y=y, half=half)
+    hidden = _cut(unusable, places, side=side, fill=True)
     cut: dict[str, NDArray[np.float32]] = {}
     for name, image in images.items():
         values = _cut(np.asarray(image, dtype=np.float32), places, side=side, fill=np.nan)
         spread = _cut(np.asarray(variances[name], dtype=np.float32), places, side=side, fill=np.nan)
-        lost = ~(np.isfinite(values) & np.isfinite(spread) & (spread > 0))
-        if name == "difference":
-            lost |= _cut(unusable, places, side=side, fill=True)
+        lost = hidden | ~(np.isfinite(values) & np.isfinite(spread) & (spread > 0))
         cut[name] = np.where(lost, np.float32(0.0), values)
         cut[f"{name}_variance"] = np.where(lost, np.float32(np.inf), spread)
     return CandidateStamps(

@@ -22,8 +22,8 @@ from firstlight.cli.logs import configure_logging, log_options
     show_default=True,
     help="What to fit; a network needs 'firstlight[train]'.",
 )
-@click.option("--fields", "n_fields", type=click.IntRange(min=0), help="Simulated fields.  [default: 220]")
-@click.option("--epochs", type=click.IntRange(min=1), help="How often the network sees each example.  [default: 30]")
+@click.option("--fields", "n_fields", type=click.IntRange(min=0), help="Simulated fields.  [default: 300]")
+@click.option("--epochs", type=click.IntRange(min=1), help="How often the network sees each example.  [default: 15]")
 @click.option("--trees", "n_trees", type=click.IntRange(min=1), help="Trees over the features.  [default: 400]")
 @click.option(
     "--pair",

@@ -66,8 +66,8 @@ class VetConfig(Config):
     """Probability, at equal shares of real and false, from which a candidate counts as real; the one of the model when
     left out."""
 
-    unusable_planes: tuple[str, ...] = ("BAD", "NO_DATA")
-    """Mask planes of the difference whose pixels say nothing."""
+    unusable_planes: tuple[str, ...] = ("BAD", "NO_DATA", "CR", "INTRP")
+    """Mask planes of the difference whose pixels say nothing: defects, and values that were made up in a repair."""
 
     max_unknown: float = Field(default=0.25, ge=0.0, le=1.0)
     """A larger share of unusable pixels on the stamp, those beyond the edge included, leaves the score undefined."""

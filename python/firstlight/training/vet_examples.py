@@ -38,6 +38,9 @@ THRESHOLD = 4.5
 _SPACING = 40.0
 _SNR_RANGES = ((4.5, 12.0), (12.0, 100.0))
 _LABEL_RADIUS = 1.5
+_ON_STARS = 0.15
+_BENT = 0.02
+_WAVE = 200.0
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class VetExamples:
         return cls(**{each.name: np.concatenate([getattr(p, each.name) for p in parts]) for each in fields(cls)})
 
 
-def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamples:
+def make_examples(field: TrainingField, *, seed: int, n_visits: int, hard: bool = False) -> VetExamples:
     """Return the candidates of a field, seen several times with other injections and other registrations.
 
     Visits whose subtraction leaves so much of the stars that the detection refuses it are left out.
@@ -95,6 +98,9 @@ def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamp
     field
     seed
     n_visits
+    hard
+        As one learns: in half of the visits nothing allows for imperfect subtraction, so that residuals of stars come
+        by in numbers; in half the PSF of the template is not quite the one that it says, and stars vary.
 
     Raises
     ------
@@ -104,7 +110,7 @@ def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamp
     parts, refused = [], []
     for visit in range(n_visits):
         try:
-            parts.append(_visit(field, np.random.default_rng([seed, field.number, visit])))
+            parts.append(_visit(field, np.random.default_rng([seed, field.number, visit]), hard=hard))
         except BadSubtractionError as error:
             refused.append(error)
     if not parts:
@@ -112,10 +118,11 @@ def make_examples(field: TrainingField, *, seed: int, n_visits: int) -> VetExamp
     return VetExamples.joined(parts)
 
 
-def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
+def _visit(field: TrainingField, rng: np.random.Generator, *, hard: bool) -> VetExamples:
     into_template = bool(rng.random() < 0.25)
-    x, y = draw_positions(field, rng)
-    science, template = field.science, field.template
+    trusting, rough = (hard and bool(rng.random() < 0.5) for _ in range(2))
+    x, y = draw_positions(field, rng, on_stars=_ON_STARS if rough else 0.0)
+    science, template = field.science, misshapen(field.template, rng) if rough else field.template
     errors = _rough_errors(field, x, y)
     snr = np.exp(rng.uniform(*np.log(np.array(_SNR_RANGES)[rng.integers(0, 2, len(x))]).T))
     if into_template:
@@ -126,10 +133,7 @@ def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
         science = injected(science, x=x, y=y, flux=snr * errors, rng=rng)
     aligned = _aligned(template, science, rng)
     subtracted = AlardLuptonSubtractTask().run(science, aligned)
-    # Half the time nothing allows for imperfect subtraction, so that residuals of stars come by in numbers.
-    settings: dict[str, object] = {"threshold": THRESHOLD}
-    if rng.random() < 0.5:
-        settings["systematic_share"] = 0.0
+    settings = {"threshold": THRESHOLD} | ({"systematic_share": 0.0} if trusting else {})
     config = build_config(DetectDifferenceConfig, [Layer.from_mapping(settings, origin="training")], labelled=False)
     found = DetectDifferenceTask(config).run(
         subtracted.difference,
@@ -142,13 +146,17 @@ def _visit(field: TrainingField, rng: np.random.Generator) -> VetExamples:
     return _labelled(field, science, aligned, found, x=x, y=y, flux=snr * errors, negative=into_template)
 
 
-def draw_positions(field: TrainingField, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def draw_positions(
+    field: TrainingField, rng: np.random.Generator, *, on_stars: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Draw where new sources lie: 40 % anywhere, 40 % on galaxies, 20 % beside stars; well apart from each other.
 
     Parameters
     ----------
     field
     rng
+    on_stars
+        Share of further ones that lie on stars, as if those varied.
     """
     ny, nx = field.science.shape
     fwhm = FWHM_PER_SIGMA * psf_sigma(field.science)
@@ -165,6 +173,8 @@ def draw_positions(field: TrainingField, rng: np.random.Generator) -> tuple[NDAr
         stars = field.stars[rng.integers(0, len(field.stars), round(0.2 * n))]
         m = len(stars)
         drawn.append(stars + turn[-m:] * (fwhm * (1.0 + 3.0 * share[-m:]))[:, None])
+        if on_stars > 0:
+            drawn.append(field.stars[rng.integers(0, len(field.stars), round(on_stars * n))])
     places = rng.permutation(np.concatenate(drawn))
     places = places[(places > 3).all(axis=1) & (places[:, 0] < nx - 4) & (places[:, 1] < ny - 4)]
     kept = np.ones(len(places), dtype=bool)
@@ -176,7 +186,7 @@ def draw_positions(field: TrainingField, rng: np.random.Generator) -> tuple[NDAr
 def injected(
     exposure: Exposure, *, x: FloatArray, y: FloatArray, flux: FloatArray, rng: np.random.Generator
 ) -> Exposure:
-    """Add point sources with photon noise and a PSF that is up to 2 % wider or narrower than the model.
+    """Add point sources with photon noise and a PSF that is up to 2 % wider or narrower than the model, each way.
 
     Parameters
     ----------
@@ -188,8 +198,7 @@ def injected(
     if exposure.psf is None:
         raise AssertionError("Fields carry their PSF.")
     light = light_of_stars(exposure.shape, psf=exposure.psf, x=x, y=y, flux=flux)
-    blurred = ndimage.gaussian_filter(light, 0.2 * psf_sigma(exposure))
-    light = np.maximum(light + rng.uniform(-1.0, 1.0) * (blurred - light), 0.0)
+    light = np.maximum(light + _bends(light, rng.uniform(-1.0, 1.0, 3) * _BENT * psf_sigma(exposure) ** 2), 0.0)
     bad = exposure.mask.any_of("SAT", "BAD", "NO_DATA", "CR")
     gain = effective_gain(exposure.image, exposure.variance, bad=bad)
     gain = gain or (exposure.detector.gain if exposure.detector and exposure.detector.gain else 1.0)
@@ -198,6 +207,33 @@ def injected(
         image=(exposure.image + seen).astype(np.float32),
         variance=(exposure.variance + light / gain).astype(np.float32),
     )
+
+
+def misshapen(exposure: Exposure, rng: np.random.Generator) -> Exposure:
+    """Return an exposure whose PSF is up to 3 % wider or narrower than it says along each axis, in waves.
+
+    Parameters
+    ----------
+    exposure
+    rng
+    """
+    sigma = psf_sigma(exposure)
+    # Of a smooth image, so that the noise stays as it is; its curvature at a star is a quarter of the star's own.
+    smooth = ndimage.gaussian_filter(np.nan_to_num(exposure.image), sigma)
+    rows, columns = np.mgrid[: exposure.shape[0], : exposure.shape[1]]
+    bends = []
+    for _ in range(3):
+        (along_x, along_y), phase = rng.normal(0.0, 1.0 / _WAVE, 2), rng.uniform(0, 2 * np.pi)
+        wave = np.sin(2 * np.pi * (along_x * columns + along_y * rows) + phase)
+        bends.append(rng.random() * 4.0 * 1.5 * _BENT * sigma**2 * wave)
+    return exposure.replace(image=(exposure.image + _bends(smooth, bends)).astype(np.float32))
+
+
+def _bends(light: FloatArray, bends: Sequence[FloatArray] | FloatArray) -> NDArray[np.float64]:
+    """Return what makes light wider along x, y and the diagonals [pixel^2], where it is negative narrower."""
+    yy, xx = (ndimage.correlate1d(light, (1.0, -2.0, 1.0), axis=axis) for axis in (0, 1))
+    xy = np.gradient(np.gradient(light, axis=0), axis=1)
+    return np.asarray(bends[0] * xx + bends[1] * yy + bends[2] * xy)
 
 
 def as_bright(height: FloatArray, expected: FloatArray, *, overlaid: BoolArray) -> BoolArray:

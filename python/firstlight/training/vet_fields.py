@@ -38,6 +38,8 @@ _BITS = {
 OVERLAYS = tuple(_BITS)
 """Artefacts that may lie on top of a new source."""
 
+_SEEING = (1.5, 5.0)
+_WILD_SEEING = (1.8 / 1.3, 4.2 * 1.3)
 _EDGE = 16.0
 _STAR_SNR = 15.0
 
@@ -87,7 +89,7 @@ def draw_settings(seed: int, *, side: int, wild: bool = False) -> tuple[Simulati
     def between(low: float, high: float) -> float:
         return float(np.exp(rng.uniform(np.log(low / stretch), np.log(high * stretch))))
 
-    fwhm = between(1.8, 4.2)
+    fwhm = float(np.exp(rng.uniform(*np.log(_WILD_SEEING if wild else _SEEING))))
     settings = SimulationSettings(shape=(side, side), header_wcs="exact").varied(
         fwhm=fwhm,
         beta=between(2.6, 4.5),

@@ -33,12 +33,15 @@ class FieldOrigin:
         Of a simulated one; `side` in pixels.
     pair
         Science exposure and template of the user.
+    hard
+        Whether it is seen as one learns, see `make_examples`.
     """
 
     number: int
     seed: int = 0
     side: int = 0
     pair: tuple[Path, Path] | None = None
+    hard: bool = False
 
     def field(self) -> TrainingField:
         """Simulate or read the field."""
@@ -94,6 +97,6 @@ def _say_only_warnings() -> None:
 def _examples(origin: FieldOrigin, seed: int, n_visits: int) -> VetExamples | str:
     """Return the examples of a field, or why there are none."""
     try:
-        return make_examples(origin.field(), seed=seed, n_visits=n_visits)
+        return make_examples(origin.field(), seed=seed, n_visits=n_visits, hard=origin.hard)
     except AlgorithmError as error:
         return str(error)
