@@ -124,7 +124,8 @@ def _shape_features(fit: PointFit, *, sigma: float) -> dict[str, FloatArray]:
     return {
         "width": np.clip(2.0 * shares[:, 3] / sigma**2, -10.0, 10.0),
         "width_significance": np.arcsinh(counts[:, 3]),
-        "elongation": np.clip(np.hypot(shares[:, 4], shares[:, 5]) / sigma**2, 0.0, 10.0),
+        # Along a diagonal d2/dxdy takes twice what d2/dx2 - d2/dy2 takes along an axis.
+        "elongation": np.clip(np.hypot(shares[:, 4], 0.5 * shares[:, 5]) / sigma**2, 0.0, 10.0),
         "elongation_significance": np.arcsinh(np.hypot(counts[:, 4], counts[:, 5])),
         "dipole_significance": np.arcsinh(np.hypot(counts[:, 1], counts[:, 2])),
     }
