@@ -139,15 +139,12 @@ def find_kernel_stars(
 
 def without_unshared_light(pair: SubtractPair, stars: KernelStars) -> SubtractPair:
     """Return the pair with what only one image shows replaced by what the other has there."""
-    unshared = stars.unshared
-    if not (unshared.science.any() or unshared.template.any()):
-        return pair
     ratio = np.float32(np.median(stars.science_flux / stars.template_flux))
-    return replace(
-        pair,
-        science=np.where(unshared.science, ratio * pair.template, pair.science),
-        template=np.where(unshared.template, pair.science / ratio, pair.template),
-    )
+    science, template = pair.science.copy(), pair.template.copy()
+    only = stars.unshared
+    science[only.science] = ratio * pair.template[only.science]
+    template[only.template] = pair.science[only.template] / ratio
+    return replace(pair, science=science, template=template)
 
 
 def require_stars(stars: KernelStars, least: int) -> None:
