@@ -91,6 +91,20 @@ def test_stars_that_vary_do_not_hide_themselves(vary):
     assert 0.6 - 3 * error < np.mean([each.share for each in found]) / 0.005 < 1.0 + 3 * error
 
 
+def test_light_of_one_image_only_tells_no_share_even_where_most_peaks_are_such():
+    found = measured(*maps(0.02, vary=tuple(range(40)), change=1.0))
+
+    assert found.share == pytest.approx(0.02, rel=4 * 1.17 / np.sqrt(24))
+    assert found.n_outliers == 40
+
+
+def test_a_difference_that_leaves_most_of_nearly_every_star_has_a_large_share():
+    found = measured(*maps(0.02, vary=tuple(range(62)), change=1.0))
+
+    # Noise reaches 5 standard deviations.
+    assert found.share > 1.0 / 10.0
+
+
 def test_what_is_left_beside_stars_is_noise_and_hides_no_change_on_them():
     nowhere = np.zeros(SHAPE, dtype=bool)
     score, light = maps(0.0, moved=0.02, vary=(9, 27, 45), change=0.05)

@@ -23,6 +23,9 @@ _EXTENT = 10.0
 """Median absolute deviations from the median to what is 5 standard deviations of a normal law: 10.8 for its absolute
 value, 9 to 10 for the largest of ten of them. So it matters little over how many pixels a star leaves the same."""
 
+_MOST_OF_A_STAR = 0.5
+"""Light of which more is left is in one image only: a cosmic ray that nobody repaired, or a new source."""
+
 _LEAST_INEXACT = 3
 """So many stars tell the share where the PSF is inexact: their median leaves one aside. Three tell half of it, on
 average."""
@@ -70,7 +73,8 @@ def residual_share(
     ``sqrt(1 + (share light)^2)`` with the light of its peak, this reaches as far as the largest ``|score|`` about empty
     places does: noise. How far is told by median and scatter, so that the few that go further do not count. Stars above
     the threshold even so are left out, and the share is measured again: variable stars are outliers, as long as fewer
-    than half of the bright stars vary. What all stars leave alike takes a smaller share than what some leave and others
+    than half of the bright stars vary. Peaks that leave most of their light are no stars and tell nothing, as long as
+    enough others do. What all stars leave alike takes a smaller share than what some leave and others
     do not: as much as hides it.
 
     Parameters
@@ -101,11 +105,14 @@ def residual_share(
         return ResidualShare(0.0, 0.0, len(left), 0)
 
     vague = inexact[row, column]
-    told = ~vague if (~vague).sum() >= min_stars else np.ones_like(vague)
+    stars = left < _MOST_OF_A_STAR * height
+    if stars.sum() < min_stars:
+        stars = np.ones_like(vague)
+    told = stars & ~vague if (stars & ~vague).sum() >= min_stars else stars
     exact_share = _share_of_usual(left[told], height[told], empty, min_stars=min_stars, threshold=threshold)
     inexact_share = exact_share
-    if vague.sum() >= _LEAST_INEXACT:  # what is usual there, few stars that fit badly do not tell
-        inexact_share = max(exact_share, _share(left[vague], height[vague], empty))
+    if (stars & vague).sum() >= _LEAST_INEXACT:  # what is usual there, few stars that fit badly do not tell
+        inexact_share = max(exact_share, _share(left[stars & vague], height[stars & vague], empty))
     changed = _reduced(left, height, np.where(vague, inexact_share, exact_share)) > threshold
     return ResidualShare(exact_share, inexact_share, len(left), int(changed.sum()))
 
