@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from firstlight.algorithms.warp_kernels import overlap_kernel, warp_kernel
+from firstlight.kernels import warp as warp_kernels
 from firstlight.kernels.warp import BLOCK, touched_blocks, warp, warp_stamps
 
 NO_DATA, EDGE = 1 << 8, 1 << 4
@@ -158,6 +159,19 @@ def test_stamps_are_resampled_as_images_on_an_empty_sky():
                     (kernel.along_x, kernel.along_y),
                 )[0] if near else 0.0  # fmt: skip
                 assert found[row, column] == pytest.approx(value, abs=2e-5)
+
+
+def test_no_stamp_is_read_beyond_its_planes(monkeypatch):
+    for name in ("_weights", "_whole", "_partial", "_bits_near", "_segment"):
+        monkeypatch.setattr(warp_kernels, name, getattr(warp_kernels, name).py_func)
+    stamps = np.random.default_rng(9).random((1, 7, 7)).astype(np.float32)
+    kernel = KERNELS["lanczos-3"]
+    given = stamps, np.array([[-6.3, -6.4]]), np.eye(2)[None] * 1.1, kernel.along_x, kernel.along_y, 18
+
+    # Python, unlike what is compiled, refuses an index beyond an array.
+    checked = warp_stamps.py_func(*given)
+
+    np.testing.assert_allclose(checked, warp_stamps(*given), atol=1e-6)
 
 
 @pytest.mark.parametrize("lobes", [2, 3, 4, 5])

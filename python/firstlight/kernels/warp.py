@@ -270,8 +270,8 @@ def warp_stamps(
     n, reach = stamps.shape[0], max(table_x.shape[1], table_y.shape[1])
     side = stamps.shape[1] + 2 * reach
     padded = np.zeros((side, side), dtype=np.float32)
-    nothing, no_bits = np.empty((0, 0), dtype=np.float32), np.empty((0, 0), dtype=np.int32)
-    bad, flags = np.zeros((1, 1), dtype=np.bool_), np.zeros(2, dtype=np.int32)
+    nothing, no_bits = np.empty((1, 0), dtype=np.float32), np.empty((0, 0), dtype=np.int32)
+    bad, flags = np.zeros((side, side), dtype=np.bool_), np.zeros(2, dtype=np.int32)
     touched = np.zeros((side // BLOCK + 1, side // BLOCK + 1), dtype=np.bool_)
     out = np.zeros((n, size, size), dtype=np.float32)
     for star in range(n):
