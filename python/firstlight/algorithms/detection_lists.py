@@ -158,8 +158,9 @@ def with_members(
     detections: Detections,
     added: Mapping[str, NDArray[Any]],
     *,
-    labels: NDArray[np.int32],
-    area: NDArray[np.int64],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    source: NDArray[np.int64],
 ) -> Detections:
     """Return the detections with further sources after them, which share footprints with those of the same parent.
 
@@ -167,11 +168,30 @@ def with_members(
     ----------
     detections
     added
-        Every column of `Detections` but ``area`` and ``blended`` (n_added,).
-    labels, area : (ny, nx), (n_peaks,)
-        Of all of them.
+        Every column of `Detections` but ``area`` and ``blended`` (n_added,). Their boxes grow with the pixels they get.
+    row, column, source : (n,) [pixel]
+        Pixels that go over to one of the added where it is nearer than the source that has them, and to which; the
+        nearest of several gets them. The pixel of a peak goes with it in any case, unless it has an older one.
     """
+    owner = detections.labels[row, column]
+    own = np.hypot(column - added["x"][source], row - added["y"][source])
+    other = np.hypot(column - detections.x[owner - 1], row - detections.y[owner - 1])
+    taken = np.flatnonzero((owner == 0) | (own < other))
+    taken = taken[np.lexsort((-source[taken], -own[taken]))]  # what is written last stays: the nearest
+    labels, nx = detections.labels.copy(), detections.labels.shape[1]
+    peak = added["peak_y"] * nx + added["peak_x"]
+    free = np.flatnonzero(~np.isin(peak, detections.peak_y * nx + detections.peak_x))
+    pixel = np.append(row[taken] * nx + column[taken], peak[free])
+    labels.reshape(-1)[pixel] = detections.n_peaks + 1 + np.append(source[taken], free)
     columns = {name: np.concatenate([getattr(detections, name), values]) for name, values in added.items()}
+    gone_over = divmod(np.unique(pixel), nx)
+    number, before = labels[gone_over] - 1, detections.labels[gone_over] - 1
+    for at, low, high in zip(gone_over, ("y_min", "x_min"), ("y_max", "x_max"), strict=True):
+        np.minimum.at(columns[low], number, at)
+        np.maximum.at(columns[high], number, at)
+    area = np.append(detections.area, np.zeros(len(peak), dtype=np.int64))
+    np.add.at(area, number, 1)
+    np.subtract.at(area, before[before >= 0], 1)
     _, family, size = np.unique(columns["parent"], return_inverse=True, return_counts=True)
     return replace(
         detections,

@@ -310,27 +310,14 @@ def _with_light(
 
 def _with_sources(change: ChangeImage, detections: Detections, fluxes: PsfFluxes, rows: IntArray) -> Detections:
     """Return the detections with new sources after them; pixels nearer to these than to their owner become theirs."""
-    ny, nx = detections.labels.shape
-    labels, look, n = detections.labels.copy(), round(_LOOK_FWHM * change.fwhm), len(rows)
-    area = np.append(detections.area, np.zeros(n, dtype=np.int64))
-    x, y = np.append(detections.x, fluxes.x[rows]), np.append(detections.y, fluxes.y[rows])
+    (ny, nx), look, n = detections.labels.shape, round(_LOOK_FWHM * change.fwhm), len(rows)
     column = np.clip(np.rint(fluxes.x[rows]).astype(np.int64), 0, nx - 1)
     line = np.clip(np.rint(fluxes.y[rows]).astype(np.int64), 0, ny - 1)
-    box = np.stack([column, column, line, line])
     _, nearest = cKDTree(np.column_stack([detections.x, detections.y])).query(np.column_stack([column, line]))
-    for k, number in enumerate(detections.n_peaks + np.arange(n)):
-        low, left = max(line[k] - look, 0), max(column[k] - look, 0)
-        square = labels[low : line[k] + look + 1, left : column[k] + look + 1]
-        down, along = np.nonzero(square)
-        owner = square[down, along] - 1
-        own = np.hypot(along + left - x[number], down + low - y[number])
-        nearer = own < np.hypot(along + left - x[owner], down + low - y[owner])
-        square[down[nearer], along[nearer]] = number + 1
-        np.subtract.at(area, owner[nearer], 1)
-        area[number] = nearer.sum()
-        if nearer.any():
-            reached = along[nearer] + left, down[nearer] + low
-            box[:, k] = reached[0].min(), reached[0].max(), reached[1].min(), reached[1].max()
+    down, along = np.indices((2 * look + 1, 2 * look + 1)).reshape(2, -1) - look
+    near_y, near_x = line[:, None] + down, column[:, None] + along
+    inside = (near_y >= 0) & (near_y < ny) & (near_x >= 0) & (near_x < nx)
+    inside[inside] = detections.labels[near_y[inside], near_x[inside]] > 0
     no, size = np.zeros(n, dtype=bool), np.full(n, change.psf_sigma * np.sqrt(2.0))
     sign = -1.0 if (detections.peak_snr < 0).any() else 1.0
     reach = math.ceil(_SMOOTH_REACH * change.psf_sigma)
@@ -340,7 +327,8 @@ def _with_sources(change: ChangeImage, detections: Detections, fluxes: PsfFluxes
         "peak_x": column,
         "peak_y": line,
         "peak_snr": sign * change.significance(fluxes)[rows],
-        **dict(zip(("x_min", "x_max", "y_min", "y_max"), box, strict=True)),
+        **dict.fromkeys(("x_min", "x_max"), column),
+        **dict.fromkeys(("y_min", "y_max"), line),
         "flux": fluxes.flux[rows],
         "a": size,
         "b": size,
@@ -350,4 +338,5 @@ def _with_sources(change: ChangeImage, detections: Detections, fluxes: PsfFluxes
         "edge": np.minimum.reduce([column, line, nx - 1 - column, ny - 1 - line]) < reach,
         "sky": no,
     }
-    return with_members(detections, added, labels=labels, area=area)
+    source = np.nonzero(inside)[0]
+    return with_members(detections, added, row=near_y[inside], column=near_x[inside], source=source)

@@ -147,13 +147,12 @@ def _with_stars(
     Pixels of theirs that are nearer to them than to their former owner become theirs; it may be none.
     """
     ny, nx = detections.labels.shape
-    n, first = len(rows), detections.n_peaks
     column, row = np.clip(np.rint(x).astype(np.int64), 0, nx - 1), np.clip(np.rint(y).astype(np.int64), 0, ny - 1)
-    labels = _shared_labels(detections, found, rows, x=x, y=y)
-    peaks = np.zeros(labels.shape, dtype=bool)
-    peaks[detections.peak_y, detections.peak_x] = True
-    free = ~peaks[row, column]
-    labels[row[free], column[free]] = np.arange(first + 1, first + n + 1)[free]
+    n = len(rows)
+    number = np.full(found.n_peaks + 1, -1, dtype=np.int64)
+    number[rows + 1] = np.arange(n)
+    pixel_y, pixel_x = np.nonzero(number[found.labels] >= 0)
+    source = number[found.labels[pixel_y, pixel_x]]
     owner = detections.labels[found.peak_y[rows], found.peak_x[rows]]
     fresh = int(detections.parent.max(initial=-1)) + 1 + np.arange(n)
     parent = np.where(owner > 0, detections.parent[owner - 1], fresh)
@@ -162,26 +161,4 @@ def _with_stars(
     added |= {"x_min": np.minimum(found.x_min[rows], column), "x_max": np.maximum(found.x_max[rows], column)}
     added |= {"y_min": np.minimum(found.y_min[rows], row), "y_max": np.maximum(found.y_max[rows], row)}
     added |= {name: getattr(found, name)[rows] for name in ("peak_snr", "flux", "a", "b", "theta", "edge")}
-    area = np.bincount(labels.ravel(), minlength=first + n + 1)[1:].astype(np.int64)
-    return with_members(detections, added, labels=labels, area=area)
-
-
-def _shared_labels(
-    detections: Detections,
-    found: Detections,
-    rows: NDArray[np.int64],
-    *,
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
-) -> NDArray[np.int32]:
-    """Return the labels, with the pixels that go to the new sources."""
-    number = np.full(found.n_peaks + 1, -1, dtype=np.int64)
-    number[rows + 1] = np.arange(len(rows))
-    pixel_y, pixel_x = np.nonzero(number[found.labels] >= 0)
-    new, old = number[found.labels[pixel_y, pixel_x]], detections.labels[pixel_y, pixel_x]
-    own = np.hypot(pixel_x - x[new], pixel_y - y[new])
-    other = np.where(old > 0, np.hypot(pixel_x - detections.x[old - 1], pixel_y - detections.y[old - 1]), np.inf)
-    labels = detections.labels.copy()
-    nearer = own < other
-    labels[pixel_y[nearer], pixel_x[nearer]] = detections.n_peaks + 1 + new[nearer]
-    return labels
+    return with_members(detections, added, row=pixel_y, column=pixel_x, source=source)
