@@ -47,6 +47,14 @@ def test_what_is_predicted_makes_stars_look_as_with_all_inputs(missing):
     assert np.sqrt(np.mean(left**2)) < 0.3 * np.sqrt(np.mean(off**2))
 
 
+@pytest.mark.parametrize("missing", [(True, False, False), (True, True, False), (False, True, True)])
+def test_kernels_end_without_a_step_and_change_no_flux(missing):
+    kernel = kernel_for(missing)
+
+    assert abs(kernel.sum()) < 1e-9
+    assert np.abs(kernel[[0, -1]]).max() < 3e-3 * np.abs(kernel).max()
+
+
 def test_the_noise_of_what_is_predicted_is_that_stated():
     rng = np.random.default_rng(2)
     noise = rng.normal(size=(1500, 1500))

@@ -81,6 +81,21 @@ def test_the_psf_is_inexact_where_most_is_missing_and_nothing_is_told_beside_sat
     assert np.abs(done.image - whole)[:, 130:].max() < 0.5 * np.abs(mean - whole)[:, 130:].max()
 
 
+def test_what_no_psf_explains_does_not_ring_in_the_gaps_about_it():
+    used = np.ones((3, *SHAPE), bool)
+    used[:2, :, 130:] = False
+    inputs = np.zeros((3, *SHAPE))
+    inputs[2, 45, 160] = 1e6
+
+    mean, done, _ = filled(inputs, used)
+
+    about = np.ones(SHAPE, bool)
+    about[43:48, 158:163] = False
+    assert mean[45, 160] == 1e6
+    np.testing.assert_array_equal(done.image[about], mean[about])
+    assert np.abs(done.image - mean).max() <= 0.5e6
+
+
 def test_where_nothing_shines_nothing_is_changed():
     used = np.ones((3, *SHAPE), bool)
     used[0, :, 130:] = False

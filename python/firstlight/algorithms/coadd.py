@@ -93,7 +93,7 @@ def coadd_images(
     state[lost | ~np.isfinite(stack) | ~np.isfinite(spread)] = LOST
     if np.isfinite(n_sigma):
         median = stack_median(stack, state)
-        allowance = _local_range(median, reach)
+        allowance = local_range(median, reach)
         each = np.ascontiguousarray(np.broadcast_to(contrast, len(stack)), np.float64)
         clipped = mark_outliers(stack, spread, state, median, allowance, each, float(n_sigma), float(neighbour_share))
         state = _without_variables(
@@ -144,7 +144,7 @@ def seeing_contrast(stamps: FloatArray, *, reach: int, margin: float = 1.5, floo
     for median in (ascending[min(1, n - 1)], ascending[max(n - 2, 0)]):
         for k, star in enumerate(median):
             bright = stamps[:, k].max(axis=0) > BRIGHT_PART * star.max()
-            local = _local_range(star.astype(np.float32), reach)
+            local = local_range(star.astype(np.float32), reach)
             contrast = np.maximum(contrast, np.max(np.abs(stamps[:, k] - star)[:, bright] / local[bright], axis=1))
     return np.asarray(margin * contrast + floor)
 
@@ -221,7 +221,7 @@ def _weighted_median(values: FloatArray, weights: FloatArray) -> NDArray[np.floa
     return np.asarray(np.take_along_axis(values, order, axis=1)[np.arange(len(values)), half], dtype=np.float64)
 
 
-def _local_range(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
+def local_range(image: NDArray[np.float32], reach: int) -> NDArray[np.float32]:
     """Return the range of the finite values in the square about each pixel; 0 where there are none."""
     known, size = np.isfinite(image), 2 * reach + 1
     highest = maximum_filter(np.where(known, image, -np.inf), size=size, mode="nearest")

@@ -50,7 +50,11 @@ def completing_kernels(
     kernels = np.fft.fftshift(np.fft.irfft2(filters, s=(side, side)), axes=(1, 2))
     middle, reach = side // 2, np.arange(-radius, radius + 1)
     kernels = kernels[:, (middle + reach)[:, None], middle + reach]
-    return np.asarray(kernels - kernels.mean(axis=(1, 2), keepdims=True))
+    # Cut off at its edge, a kernel would leave spikes there of all bright stars.
+    distance = np.hypot(reach[:, None], reach) / (radius + 1)
+    taper = np.where(distance < 1.0, np.cos(np.pi * np.clip(distance - 0.5, 0.0, 0.5)) ** 2, 0.0)
+    kernels = kernels * taper
+    return np.asarray(kernels - taper * (kernels.sum(axis=(1, 2), keepdims=True) / taper.sum()))
 
 
 def predict_missing(image: FloatArray, *, row: IntArray, column: IntArray, kernel: FloatArray) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, maximum_filter
 
+from firstlight.algorithms.coadd import local_range
 from firstlight.algorithms.missing_inputs import completing_kernels, noise_factor, predict_missing
 from firstlight.images.psf import Psf
 from firstlight.kernels.arrays import BoolArray, FloatArray
@@ -22,6 +23,9 @@ MOST_MISSING = 0.5
 
 SHINES = 5.0
 """Only about pixels brighter than this does it matter which inputs are missing [standard deviation]."""
+
+LARGEST_CHANGE = 0.5
+"""No more than this is added, in units of the range of the pixels about a pixel."""
 
 BLOCK = 128
 """Side of the blocks in which the PSFs of the inputs count as constant [pixel]."""
@@ -138,6 +142,7 @@ class Gaps:
         vague = ~told | (missing > MOST_MISSING * (self.expected @ self.weights))
         inexact = np.zeros(image.shape, bool)
         inexact[self.row[vague], self.column[vague]] = True
+        limit = LARGEST_CHANGE * local_range(image, max(1, radius // 4))
         source, image, variance = image, image.copy(), variance.copy()
         for block, (x, y) in self._blocks(np.flatnonzero(told & bright)):
             stamps = psf_stamps(psfs, x=np.array([x]), y=np.array([y]))[:, 0]
@@ -146,7 +151,8 @@ class Gaps:
             kernels = completing_kernels(stamps, used=used, expected=expected, weights=self.weights, radius=radius)
             for k, kernel in enumerate(kernels):
                 at = tuple(place[block[number.ravel() == k]] for place in (self.row, self.column))
-                image[at] += predict_missing(source, row=at[0], column=at[1], kernel=kernel).astype(np.float32)
+                change = predict_missing(source, row=at[0], column=at[1], kernel=kernel)
+                image[at] += np.clip(change, -limit[at], limit[at]).astype(np.float32)
                 variance[at] *= np.float32(noise_factor(kernel))
         return FilledTemplate(image, variance, inexact)
 
