@@ -222,7 +222,8 @@ def test_two_models_are_joined_by_the_mean_of_their_log_odds(tmp_path):
     together = scores_of_examples(joint, found)
 
     odds = [logit(scores_of_examples(task, found)) for task in (joint.features, joint.network)]
-    assert (np.diff(together[np.argsort(np.mean(odds, axis=0))]) >= 0).all()
+    # Probabilities this near to 0 and 1 are told apart no more.
+    assert np.diff(together[np.argsort(np.mean(odds, axis=0))]).min() > -1e-12
     faint = found.real & (found.snr >= 5) & (found.snr < 10)
     assert np.mean(together[faint] >= joint.model_threshold) >= recipe.recall
 
@@ -237,14 +238,20 @@ def test_models_that_were_not_joined_are_refused_together(tmp_path):
         JointVetTask(JointVetConfig(model=str(tmp_path / JOINT_MODEL)))
 
 
-def test_the_number_of_processes_changes_no_example():
+def test_the_number_of_processes_changes_nothing_but_the_rounding_of_examples():
     origins = [FieldOrigin(number, seed=20 + number, side=256) for number in range(2)]
 
     one, two = (gather_examples(origins, seed=3, n_visits=1, jobs=jobs) for jobs in (1, 2))
 
     assert len(one) > 5
+    # Products of matrices round as the number of threads has it; channels are stored with 11 bits.
+    rounding = {"features": 1e-5, "channels": 2e-3}
     for each in fields(one):
-        np.testing.assert_array_equal(getattr(one, each.name), getattr(two, each.name))
+        first, second = (getattr(some, each.name) for some in (one, two))
+        if each.name in rounding:
+            np.testing.assert_allclose(first, second, rtol=rounding[each.name], atol=rounding[each.name])
+        else:
+            np.testing.assert_array_equal(first, second)
 
 
 def test_an_unknown_device_is_refused_in_one_line():

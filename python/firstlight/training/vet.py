@@ -101,7 +101,7 @@ def train_features(recipe: VetRecipe, pairs: Sequence[tuple[Path, Path]] = (), *
     pairs
         Science exposures and templates of the user, used besides the simulated fields.
     jobs
-        Processes that make examples; their number changes nothing else.
+        Processes that make examples; their number changes nothing but rounding.
 
     Raises
     ------

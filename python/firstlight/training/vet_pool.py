@@ -51,7 +51,7 @@ class FieldOrigin:
 
 
 def gather_examples(origins: Sequence[FieldOrigin], *, seed: int, n_visits: int, jobs: int = 1) -> VetExamples:
-    """Return the examples of fields in the order of the fields, the same ones for any number of processes.
+    """Return the examples of fields in their order; the number of processes changes nothing but rounding.
 
     Parameters
     ----------
