@@ -1,14 +1,14 @@
 """Judge the models that vet candidates on fields unlike those they were made from, and on real alerts.
 
 python benchmarks/bench_vet.py --first 200 --fields 12 [--alerts $FIRSTLIGHT_TEST_DATA/alerts] [--plot vet.png]
-    [--models FOLDER]
+    [--models FOLDER] [--hard]
 
-Seeds, seeing, densities and rates of artefacts are drawn from wider ranges than in training. Candidates are taken from
-4.5 standard deviations; those that the detection hands on have measured 5, real or not. S/N bins are of the true S/N of
-real ones. Shares at 6 % and 50 % real are those of the same candidates with other weights; their errors, and those of
-recall and false positives, are from drawing the fields again. Real alerts have no labels:
-the ranking is compared with that of the classifier of each survey, which is no truth. Times are CPU seconds of one
-thread.
+Seeds, seeing, densities and rates of artefacts are drawn from wider ranges than in training. Candidates are those of
+the detection with its default settings, but from 4.5 standard deviations on; those that it hands on have measured 5,
+real or not. S/N bins are of the true S/N of real ones. Shares at 6 % and 50 % real are those of the same candidates
+with other weights; their errors, and those of recall and false positives, are from drawing the fields again. Real
+alerts have no labels: the ranking is compared with that of the classifier of each survey, which is no truth. Times are
+CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=640)
     parser.add_argument("--visits", type=int, default=2)
     parser.add_argument("--like-training", action="store_true", help="ranges of training, other seeds")
+    parser.add_argument("--hard", action="store_true", help="as in training: residuals of stars, PSFs not quite right")
     parser.add_argument("--alerts", type=Path)
     parser.add_argument("--models", type=Path, help="folder of models in place of those of the package")
     parser.add_argument("--plot", type=Path)
@@ -104,7 +105,7 @@ def gathered(options: argparse.Namespace) -> VetExamples:
         try:
             wild = not options.like_training
             field = simulate_field(number, seed=FIRST_SEED + number, side=options.side, wild=wild)
-            parts.append(make_examples(field, seed=FIRST_SEED, n_visits=options.visits))
+            parts.append(make_examples(field, seed=FIRST_SEED, n_visits=options.visits, hard=options.hard))
         except AlgorithmError as error:
             print(f"field {number} left out: {error}")
     return VetExamples.joined(parts)
