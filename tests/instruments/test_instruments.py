@@ -346,6 +346,14 @@ def test_the_camera_says_how_far_saturation_reaches():
     assert [count(margin) for margin in (0, 1, 2)] == [1, 5, 13]
 
 
+@pytest.mark.parametrize(("kind", "masked"), [("light", 5), ("dark", 1), ("bias", 1), ("dome flat", 1)])
+def test_a_saturated_hot_pixel_of_a_calibration_takes_no_neighbours_with_it(kind, masked):
+    image = IMAGE.copy()
+    image[10, 20] = 1000.0
+
+    assert exposure_of({"SATURATE": 1000.0, "IMAGETYP": kind}, image=image).mask.any_of("SAT").sum() == masked
+
+
 def test_counts_per_second_become_counts():
     exposure = exposure_of({"BUNIT": "adu/s", "EXPTIME": 10.0, "SATURATE": 50.0, "GAIN": 2.0})
 

@@ -333,7 +333,8 @@ class Instrument:
         saturation = clip_level(image) if detector.saturation is None else detector.saturation * factor
         detector = replace(detector, saturation=saturation, gain=None if unit == "nJy" else detector.gain)
         planes = Mask.empty(image.shape) if mask is None else self.mask_of_bits(mask)
-        saturated = grow_mask(image >= self._saturated_from(saturation), self.config.saturation_margin)
+        margin = self.config.saturation_margin if observation.is_science else 0
+        saturated = grow_mask(image >= self._saturated_from(saturation), margin)
         planes = _with_planes(planes, SAT=saturated, NO_DATA=~np.isfinite(image))
         source: VarianceSource = "file"
         if variance is None:

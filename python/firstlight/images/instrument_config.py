@@ -171,7 +171,8 @@ class InstrumentConfig(Config):
     """Pixels above this fraction of the saturation level are masked as saturated."""
 
     saturation_margin: NonNegativeInt = 1
-    """So near to saturated pixels, where charge that spills ends below the level, pixels are masked too [pixel]."""
+    """So near to saturated pixels, where charge that spills ends below the level, pixels of science exposures are
+    masked too [pixel]; not of calibrations, where the neighbours of saturated hot pixels would be lost."""
 
     pixel_scale: PositiveFloat | None = None
     """Side of a pixel [arcsec]."""

@@ -94,6 +94,11 @@ class ObservationInfo:
     observation_type: str | None = None
 
     @property
+    def is_science(self) -> bool:
+        """Whether this is no calibration; a header that tells nothing counts as science."""
+        return self.observation_type in (None, "science")
+
+    @property
     def date(self) -> Time | None:
         """Middle of the exposure, TAI."""
         return None if self.mjd_tai is None else Time(self.mjd_tai, format="mjd", scale="tai")

@@ -13,16 +13,13 @@ from firstlight.repo.schema import exposure, visit, visit_exposure
 VisitRule = Callable[[ObservationInfo], int | None]
 """Returns the number of the visit that an exposure belongs to; None if it belongs to none."""
 
-SCIENCE = frozenset({None, "science"})
-"""Kinds of exposure that make visits; a header that tells nothing counts as science."""
-
 _AT_ONCE = 1000
 """Visits asked for in one statement."""
 
 
 def one_visit_each(observation: ObservationInfo) -> int | None:
     """Return the exposure's own number for a science exposure, and None for calibrations."""
-    return observation.exposure_id if observation.observation_type in SCIENCE else None
+    return observation.exposure_id if observation.is_science else None
 
 
 def add_visits(connection: sa.Connection, members: Mapping[tuple[str, int], int]) -> None:
