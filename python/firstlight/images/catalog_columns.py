@@ -123,7 +123,7 @@ FLAGS: Mapping[str, str] = {
     "is_real": "The probability that a candidate is a real change is above the threshold of the model.",
     "vet_undefined": "Too much of the surroundings of a candidate is masked or beyond the edge to judge it.",
     "is_negative": "The source is fainter in the science exposure than in the template.",
-    "is_trail": "The source moved during the exposure.",
+    "is_trail": "The source moved during the exposure, from one end to another that are both seen.",
     "deblend_point_like": "The source was told apart from its neighbours as a star.",
     "deblend_skipped": "The source belongs to a blend that was too large to be taken apart.",
     "deblend_symmetric": "The source was told apart from its neighbours by a symmetric template.",
