@@ -25,7 +25,7 @@ def stars():
     return inputs
 
 
-def filled(inputs, used, *, saturated=None):
+def filled(inputs, used, *, saturated=None, psfs=PSFS):
     """Return mean, its filled form, and that of all inputs."""
     cells = used[:, CELL // 2 :: CELL, CELL // 2 :: CELL]
     expected = Expected.near(cells, WEIGHTS)
@@ -35,7 +35,7 @@ def filled(inputs, used, *, saturated=None):
     gaps = Gaps.joined([expected.gaps(used[:, rows], rows) for rows in bands])
     nothing = np.zeros(SHAPE, bool)
     done = gaps.filled(
-        mean, np.ones(SHAPE, np.float32), PSFS, saturated=nothing if saturated is None else saturated, radius=RADIUS
+        mean, np.ones(SHAPE, np.float32), psfs, saturated=nothing if saturated is None else saturated, radius=RADIUS
     )
     return mean, done, np.tensordot(WEIGHTS, inputs, axes=1)
 
@@ -62,6 +62,21 @@ def test_an_input_is_not_expected_far_beyond_its_end(stars):
 
     assert np.any(done.image[:, CELL : 3 * CELL] != mean[:, CELL : 3 * CELL])
     np.testing.assert_array_equal(done.image[:, 3 * CELL :], mean[:, 3 * CELL :])
+
+
+def test_no_input_is_drawn_far_from_its_end(stars):
+    class PsfOfTheLeft(GaussianPsf):
+        def images(self, *, x, y):
+            return super().images(x=x, y=y) * np.where(x < 4 * CELL, 1.0, np.nan)[:, None, None]
+
+    used = np.ones((3, *SHAPE), bool)
+    used[2, :, CELL:] = False
+    used[0, :, 131:133] = False
+
+    mean, done, _ = filled(stars, used, psfs=[*PSFS[:2], PsfOfTheLeft(sigma=1.4, radius=12)])
+
+    assert np.any(done.image[:, 131:133] != mean[:, 131:133])
+    assert np.isfinite(done.image).all()
 
 
 def test_the_psf_is_inexact_where_most_is_missing_and_nothing_is_told_beside_saturated_stars(stars):

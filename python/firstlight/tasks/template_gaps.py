@@ -145,10 +145,15 @@ class Gaps:
         limit = LARGEST_CHANGE * local_range(image, max(1, radius // 4))
         source, image, variance = image, image.copy(), variance.copy()
         for block, (x, y) in self._blocks(np.flatnonzero(told & bright)):
-            stamps = psf_stamps(psfs, x=np.array([x]), y=np.array([y]))[:, 0]
-            inputs, number = np.unique(np.hstack([self.used, self.expected])[block], axis=0, return_inverse=True)
+            # Far beyond its end a PSF says nothing, and may not even be finite.
+            near = np.flatnonzero((self.used[block] | self.expected[block]).any(axis=0))
+            stamps = psf_stamps([psfs[k] for k in near], x=np.array([x]), y=np.array([y]))[:, 0]
+            sets = np.hstack([each[block][:, near] for each in (self.used, self.expected)])
+            inputs, number = np.unique(sets, axis=0, return_inverse=True)
             used, expected = np.hsplit(inputs, 2)
-            kernels = completing_kernels(stamps, used=used, expected=expected, weights=self.weights, radius=radius)
+            kernels = completing_kernels(
+                stamps, used=used, expected=expected, weights=self.weights[near], radius=radius
+            )
             for k, kernel in enumerate(kernels):
                 at = tuple(place[block[number.ravel() == k]] for place in (self.row, self.column))
                 change = predict_missing(source, row=at[0], column=at[1], kernel=kernel)
