@@ -47,6 +47,25 @@ def test_rays_of_either_image_are_found_and_no_star_is(fwhm):
         np.testing.assert_array_equal(plane, expected)
 
 
+@pytest.mark.parametrize("sides", [(1, 0), (0, 1)])
+def test_a_nebula_or_sky_in_one_image_is_no_ray(sides):
+    pair = make_pair(3, side=SIDE, n_new=0)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    nebula = 600.0 * np.exp(-0.5 * ((x - 90) ** 2 + (y - 150) ** 2) / 90.0**2) + 300.0
+    assert nebula.min() > 10.0 * np.sqrt(np.median(pair.science.variance))
+    science, template = (
+        each.image + side * nebula.astype(np.float32)
+        for each, side in zip((pair.science, pair.template), sides, strict=True)
+    )
+    science[tuple(RAYS.T)] += 3000.0
+
+    found = unshared_of(pair, science, template)
+
+    assert not found.template.any()
+    assert found.science[tuple(RAYS.T)].all()
+    assert found.science.sum() == 25 * len(RAYS)
+
+
 def test_bad_pixels_are_not_found():
     pair = make_pair(3, side=SIDE, n_new=0)
     science, bad = pair.science.image.copy(), np.zeros((SIDE, SIDE), dtype=bool)
@@ -63,6 +82,15 @@ def test_nothing_is_found_where_no_star_is_in_both():
     empty = np.zeros_like(pair.template.image)
 
     found = unshared_of(pair, pair.science.image, empty)
+
+    assert not found.science.any()
+    assert not found.template.any()
+
+
+def test_nothing_is_found_where_hardly_a_pixel_is_good():
+    pair = make_pair(3, side=SIDE, n_new=0)
+
+    found = unshared_of(pair, pair.science.image, pair.template.image, np.ones((SIDE, SIDE), dtype=bool))
 
     assert not found.science.any()
     assert not found.template.any()

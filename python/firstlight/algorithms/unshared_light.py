@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from firstlight.algorithms.background import fit_mesh_background
+from firstlight.errors import TooManyMaskedPixelsError
 from firstlight.kernels.arrays import BoolArray, FloatArray
 
 _MIN_SIGMA = 6.0
@@ -14,6 +16,8 @@ _MAX_EXCESS = 2.0
 _NEIGHBOURS = 2
 _FAINTEST = 5.0
 _FEWEST = 3
+_BIN = 8
+"""Side of the bins of the sky, in units of the radius that holds most of the light of a star."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,13 @@ def find_unshared_light(
     Such a pixel stands out by 6 standard deviations and is twice as bright as the brightest pixel of the other image
     within two pixels, at the flux and the sharpness of stars, so that neither the seeing nor a registration that is off
     by a pixel explains it. Nearly always it is a cosmic ray. Fainter ones in the core of a star are not found.
-    Nothing is found where the images have fewer than three peaks in common.
+    What is smooth over many stars, such as a nebula or sky that was taken off one image only, is none.
+    Nothing is found where the images have fewer than three peaks in common, or hardly a good pixel.
 
     Parameters
     ----------
     science, template : (ny, nx) [unit of each]
-        On the same pixels, without sky, finite.
+        On the same pixels, finite.
     science_variance, template_variance : (ny, nx)
     bad : (ny, nx)
         Pixels that say nothing; none of them is found.
@@ -68,15 +73,23 @@ def find_unshared_light(
     Fruchter & Hook 2002, PASP 114, 144, section 4 (an image compared with the extremes of a better one about the pixel,
     so that the flanks of stars are no cosmic rays).
     """
+    nothing = UnsharedLight(*np.zeros((2, *science.shape), dtype=bool))
+    try:
+        science, template = (_without_sky(image, bad=bad, bin_size=_BIN * radius) for image in (science, template))
+    except TooManyMaskedPixelsError:
+        return nothing
     ratio = _flux_ratio(science, template, template_variance=template_variance, x=x, y=y, radius=radius)
     if np.isnan(ratio):
-        nothing = np.zeros(science.shape, dtype=bool)
-        return UnsharedLight(nothing, nothing)
+        return nothing
     sharper = peaks[0] / peaks[1]
     return UnsharedLight(
         _unshared(science, template, variance=science_variance, bad=bad, scale=ratio * max(sharper, 1.0)),
         _unshared(template, science, variance=template_variance, bad=bad, scale=max(1.0 / sharper, 1.0) / ratio),
     )
+
+
+def _without_sky(image: FloatArray, *, bad: BoolArray, bin_size: int) -> FloatArray:
+    return image - fit_mesh_background(image, bad=bad, bin_size=bin_size, method="spline", source_passes=0).evaluate()
 
 
 def _flux_ratio(
