@@ -64,6 +64,17 @@ def test_an_input_is_not_expected_far_beyond_its_end(stars):
     np.testing.assert_array_equal(done.image[:, 3 * CELL :], mean[:, 3 * CELL :])
 
 
+def test_a_sky_that_nobody_subtracted_changes_nothing(stars):
+    used = np.ones((3, *SHAPE), bool)
+    used[0, :, 130:] = False
+
+    _, dark, _ = filled(stars, used)
+    _, bright, _ = filled(stars + 2048.0, used)
+
+    np.testing.assert_allclose(bright.image - 2048.0, dark.image, atol=2e-3)
+    np.testing.assert_allclose(bright.variance, dark.variance, rtol=1e-6)
+
+
 def test_no_input_is_drawn_far_from_its_end(stars):
     class PsfOfTheLeft(GaussianPsf):
         def images(self, *, x, y):

@@ -134,20 +134,21 @@ class Gaps:
         radius : [pixel]
             How far the light about a pixel counts.
         """
-        side = 2 * radius + 1
+        side, known = 2 * radius + 1, np.isfinite(image)
+        light = image - (np.median(image[known]) if known.any() else np.float32(0.0))
         with np.errstate(invalid="ignore"):
-            bright = maximum_filter(image > SHINES * np.sqrt(variance), size=side)[self.row, self.column]
+            bright = maximum_filter(light > SHINES * np.sqrt(variance), size=side)[self.row, self.column]
         told = ~maximum_filter(saturated, size=side)[self.row, self.column]
         missing = (self.expected & ~self.used) @ self.weights
         vague = ~told | (missing > MOST_MISSING * (self.expected @ self.weights))
         inexact = np.zeros(image.shape, bool)
         inexact[self.row[vague], self.column[vague]] = True
         limit = LARGEST_CHANGE * local_range(image, max(1, radius // 4))
-        source, image, variance = image, image.copy(), variance.copy()
+        image, variance = image.copy(), variance.copy()
         for block, (x, y) in self._blocks(np.flatnonzero(told & bright)):
             # Far beyond its end a PSF says nothing, and may not even be finite.
             near = np.flatnonzero((self.used[block] | self.expected[block]).any(axis=0))
-            stamps = psf_stamps([psfs[k] for k in near], x=np.array([x]), y=np.array([y]))[:, 0]
+            stamps = psf_stamps([psfs[k] for k in near.tolist()], x=np.array([x]), y=np.array([y]))[:, 0]
             sets = np.hstack([each[block][:, near] for each in (self.used, self.expected)])
             inputs, number = np.unique(sets, axis=0, return_inverse=True)
             used, expected = np.hsplit(inputs, 2)
@@ -156,7 +157,7 @@ class Gaps:
             )
             for k, kernel in enumerate(kernels):
                 at = tuple(place[block[number.ravel() == k]] for place in (self.row, self.column))
-                change = predict_missing(source, row=at[0], column=at[1], kernel=kernel)
+                change = predict_missing(light, row=at[0], column=at[1], kernel=kernel)
                 image[at] += np.clip(change, -limit[at], limit[at]).astype(np.float32)
                 variance[at] *= np.float32(noise_factor(kernel))
         return FilledTemplate(image, variance, inexact)
