@@ -113,7 +113,8 @@ ADVICE = {
     ),
     "measure_flagged_fraction": Advice(
         "Share of sources whose PSF flux is flagged.",
-        "Look at the rejected regions: bad columns, saturation, edges; or a PSF that does not fit.",
+        "Look at the rejected regions: bad columns, saturation, edges; or a PSF that does not fit. In a dense crowd a "
+        "fifth may have no centroid, which is flagged.",
     ),
 }
 """Name of a gate -> what it measures and what to do."""

@@ -75,7 +75,7 @@ class MeasureImageConfig(PipelineTaskConfig):
     """Measures the sources."""
 
     warn_flagged: float = Field(default=0.2, ge=0.0, le=1.0)
-    """A larger share of sources without a PSF flux is a warning."""
+    """A larger share of sources whose PSF flux is flagged is a warning."""
 
 
 @dataclass
