@@ -10,7 +10,6 @@ from firstlight.tasks.template_gaps import Expected, Gaps
 SHAPE = (3 * CELL, 6 * CELL)
 WEIGHTS = np.array([0.3, 0.3, 0.4])
 PSFS = [GaussianPsf(sigma=sigma, radius=12) for sigma in (0.9, 1.1, 1.4)]
-RADIUS = 8
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def filled(inputs, used, *, saturated=None, psfs=PSFS):
     gaps = Gaps.joined([expected.gaps(used[:, rows], rows) for rows in bands])
     nothing = np.zeros(SHAPE, bool)
     done = gaps.filled(
-        mean, np.ones(SHAPE, np.float32), psfs, saturated=nothing if saturated is None else saturated, radius=RADIUS
+        mean, np.ones(SHAPE, np.float32), psfs, saturated=nothing if saturated is None else saturated, reach=2
     )
     return mean, done, np.tensordot(WEIGHTS, inputs, axes=1)
 

@@ -38,9 +38,6 @@ from firstlight.tasks.template_quality import (
     template_summary,
 )
 
-GAP_REACH = 4
-"""How far the light about a missing pixel counts, in units of half the largest FWHM."""
-
 MEGABYTE = 1 << 20
 FORGOTTEN = ("DETECTED_NEGATIVE", "NOT_DEBLENDED")
 """Planes that are about what was found on an input, and not true of the template."""
@@ -299,9 +296,7 @@ class CoaddTemplateTask(TemplateTask[CoaddTemplateConfig]):
                 mask[rows] |= np.where(where, np.int32(1 << stack.planes[plane]), 0)
         planes = Mask(mask, planes=stack.planes).without(*_known(FORGOTTEN, stack)).replaced("NO_DATA", n_used == 0)
         psfs = [each.psf for each in members]
-        filled = Gaps.joined(gaps).filled(
-            image, variance, psfs, saturated=planes.any_of("SAT"), radius=GAP_REACH * reach
-        )
+        filled = Gaps.joined(gaps).filled(image, variance, psfs, saturated=planes.any_of("SAT"), reach=reach)
         planes = planes.with_plane("INEXACT_PSF", filled.inexact)
         noisy = high_variance(filled.variance, threshold=config.variance_threshold, cell=CELL)
         correlation = np.array([each.noise_correlation for each in members])

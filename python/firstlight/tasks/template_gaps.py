@@ -27,6 +27,9 @@ SHINES = 5.0
 LARGEST_CHANGE = 0.5
 """No more than this is added, in units of the range of the pixels about a pixel."""
 
+GAP_REACH = 4
+"""How far the light about a missing pixel counts, in units of half the largest FWHM."""
+
 BLOCK = 128
 """Side of the blocks in which the PSFs of the inputs count as constant [pixel]."""
 
@@ -120,7 +123,7 @@ class Gaps:
         psfs: Sequence[Psf],
         *,
         saturated: BoolArray,
-        radius: int,
+        reach: int,
     ) -> FilledTemplate:
         """Return a template with what the missing inputs would have added.
 
@@ -131,10 +134,11 @@ class Gaps:
             Of the inputs.
         saturated : (ny, nx)
             Pixels whose light has no PSF; nothing is told about what is missing near them.
-        radius : [pixel]
-            How far the light about a pixel counts.
+        reach : [pixel]
+            Half the largest full width at half maximum.
         """
-        side, known = 2 * radius + 1, np.isfinite(image)
+        radius, known = GAP_REACH * reach, np.isfinite(image)
+        side = 2 * radius + 1
         light = image - (np.median(image[known]) if known.any() else np.float32(0.0))
         with np.errstate(invalid="ignore"):
             bright = maximum_filter(light > SHINES * np.sqrt(variance), size=side)[self.row, self.column]
@@ -143,7 +147,7 @@ class Gaps:
         vague = ~told | (missing > MOST_MISSING * (self.expected @ self.weights))
         inexact = np.zeros(image.shape, bool)
         inexact[self.row[vague], self.column[vague]] = True
-        limit = LARGEST_CHANGE * local_range(image, max(1, radius // 4))
+        limit = LARGEST_CHANGE * local_range(image, reach)
         image, variance = image.copy(), variance.copy()
         for block, (x, y) in self._blocks(np.flatnonzero(told & bright)):
             # Far beyond its end a PSF says nothing, and may not even be finite.
