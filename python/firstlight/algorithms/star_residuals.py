@@ -73,9 +73,9 @@ def residual_share(
     ``sqrt(1 + (share light)^2)`` with the light of its peak, this reaches as far as the largest ``|score|`` about empty
     places does: noise. How far is told by median and scatter, so that the few that go further do not count. Stars above
     the threshold even so are left out, and the share is measured again: variable stars are outliers, as long as fewer
-    than half of the bright stars vary. Peaks that leave most of their light are no stars and tell nothing, as long as
-    enough others do. What all stars leave alike takes a smaller share than what some leave and others
-    do not: as much as hides it.
+    than half of the bright stars vary. Peaks that leave most of their light are no stars and tell nothing, however many
+    they are. What all stars leave alike takes a smaller share than what some leave and others do not: as much as hides
+    it.
 
     Parameters
     ----------
@@ -101,13 +101,11 @@ def residual_share(
     row, column = row[good], column[good]
     height = light[row, column].astype(np.float64)
     empty = _empty_maxima(score, light, bad, radius)
-    if len(left) < min_stars or len(empty) < _LEAST_EMPTY:
+    stars = left < _MOST_OF_A_STAR * height
+    if stars.sum() < min_stars or len(empty) < _LEAST_EMPTY:
         return ResidualShare(0.0, 0.0, len(left), 0)
 
     vague = inexact[row, column]
-    stars = left < _MOST_OF_A_STAR * height
-    if stars.sum() < min_stars:
-        stars = np.ones_like(vague)
     told = stars & ~vague if (stars & ~vague).sum() >= min_stars else stars
     exact_share = _share_of_usual(left[told], height[told], empty, min_stars=min_stars, threshold=threshold)
     inexact_share = exact_share
