@@ -207,6 +207,21 @@ def test_pixels_without_weight_change_nothing():
     np.testing.assert_array_equal(*both)
 
 
+def test_light_where_the_other_image_is_not_known_tells_nothing_of_the_source():
+    (science, template, difference), x, y = field_of("star", snr=20.0, n=4)
+    lost = np.zeros(science.shape, dtype=bool)
+    lost[24:26, 20:28] = True
+    template, difference = (np.where(lost, np.nan, image) for image in (template, difference))
+
+    own = [
+        fit_candidates(stamps_of((image, template, difference), x, y), psfs=PSFS, fwhm=FWHM).own
+        for image in (science, np.where(lost, 1e6, science))
+    ]
+
+    for name in ("flux", "coefficients", "x", "y"):
+        np.testing.assert_array_equal(*(getattr(each, name) for each in own))
+
+
 def test_masks_are_counted_near_and_around():
     images, x, y = field_of("star", snr=20.0, n=4)
     saturated = np.zeros(images[0].shape, dtype=bool)

@@ -20,7 +20,7 @@ from firstlight.tasks.vet_features import FeatureVetConfig, FeatureVetTask
 from firstlight.tasks.vet_joint import JointVetConfig, JointVetTask
 from firstlight.tasks.vet_models import FEATURE_MODEL, JOINT_MODEL, NETWORK_MODEL
 from firstlight.training import vet_network
-from firstlight.training.vet import VetRecipe, choose_threshold, train_features
+from firstlight.training.vet import VetRecipe, _divided, choose_threshold, train_features
 from firstlight.training.vet_examples import THRESHOLD, as_bright, draw_positions, injected, make_examples, misshapen
 from firstlight.training.vet_fields import draw_settings, read_field, simulate_field
 from firstlight.training.vet_joint import join_models, scores_of_examples, write_joint
@@ -180,6 +180,16 @@ def test_a_network_without_torch_says_what_to_install(monkeypatch):
 def test_too_few_fields_are_refused_before_any_work():
     with pytest.raises(InputError, match="at least 4 fields; got 2"):
         train_features(VetRecipe(n_fields=2))
+
+
+def test_a_fifth_of_the_fields_judges_as_they_are_and_all_others_teach_by_what_is_hard():
+    judging, groups = _divided([FieldOrigin(number) for number in range(10)], VetRecipe(n_rounds=2))
+
+    assert [each.number for each in judging] == [0, 5]
+    assert not any(each.hard for each in judging)
+    learning = [each for group in groups for each in group]
+    assert sorted(each.number for each in learning) == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert all(each.hard for each in learning)
 
 
 def test_pairs_of_a_user_become_fields(tmp_path):
