@@ -133,6 +133,28 @@ def test_a_grid_larger_than_the_inputs_has_no_data_around_them(field):
     assert template.psf.fwhm(x=150.0, y=150.0) == pytest.approx(np.mean(FWHMS[:3]), rel=0.1)
 
 
+def test_stars_beyond_the_end_of_the_sharpest_input_still_look_as_the_psf_of_all_inputs_says(field, result):
+    first, *others = field.exposures
+    beyond = np.zeros((SIDE, SIDE), bool)
+    beyond[:, SIDE // 2 :] = True
+    image = np.where(beyond, np.nan, first.image)
+    cut = first.replace(image=image, mask=first.mask.with_plane("NO_DATA", beyond))
+
+    template, whole = CoaddTemplateTask().run(handles([cut, *others])).template, result.template
+
+    x, y = template.wcs.sky_to_pixel(ra=field.ra, dec=field.dec)
+    near = (x > SIDE / 2 + 6) & (x < SIDE / 2 + 52) & (np.abs(y - SIDE / 2) > 40) & (field.flux > 1e5)
+    assert near.any()
+    for star_x, star_y, flux in zip(x[near], y[near], field.flux[near], strict=True):
+        (square,), middle = squares([star_x], [star_y], 4), np.s_[template.psf.radius - 4 : template.psf.radius + 5]
+        stamp = template.psf.image(x=star_x, y=star_y)
+        pull = (template.image[square] - flux * stamp[middle, middle]) / np.sqrt(template.variance[square])
+        ratio = template.variance / whole.variance
+        np.testing.assert_allclose(stamp, whole.psf.image(x=star_x, y=star_y), atol=1e-4)
+        assert np.mean(pull**2) < 1 + 5 * np.sqrt(2 / pull.size)
+        assert np.median(ratio[square]) > 1.1 * np.median(ratio[:, SIDE // 2 + 6 : SIDE // 2 + 52])
+
+
 def test_blurred_shallow_displaced_and_dim_inputs_are_left_out_with_the_reason(field):
     blurred = make_field([4.0], seed=1).exposures[0]
     sharp = list(field.exposures)
