@@ -12,6 +12,7 @@ from scipy.spatial import KDTree
 from scipy.special import logit
 
 from firstlight.algorithms.injection import light_of_stars
+from firstlight.algorithms.network_channels import CHANNELS
 from firstlight.cli.main import run
 from firstlight.errors import BadSubtractionError, ConfigError, InputError
 from firstlight.images.fits import write_exposure
@@ -109,6 +110,20 @@ def test_both_kinds_are_found_and_real_ones_are_as_bright_as_said():
     # log_snr is that of the fit; both have the scatter of the noise, and the PSF is up to 2 % off.
     measured = np.exp(found.features[found.real, 0])
     assert np.median(np.abs(measured - found.snr[found.real])) < 2.0 + 0.1 * np.median(found.snr[found.real])
+
+
+def test_hard_lessons_show_stars_that_vary_and_what_subtractions_leave_of_others():
+    def on_stars(hard):
+        found = make_examples(field(), seed=22, n_visits=1, hard=hard)
+        middle = found.channels.shape[2] // 2
+        template = np.sinh(found.channels[:, CHANNELS.index("template"), middle, middle].astype(float))
+        return (found.real & (template > 5.0)).sum(), (found.kind == "star").sum()
+
+    plain, hard = on_stars(hard=False), on_stars(hard=True)
+
+    # The draws of this seed make the visit a trusting and a rough one.
+    assert hard[0] > plain[0]
+    assert hard[1] > plain[1]
 
 
 def test_on_an_artefact_only_noise_and_psf_excuse_another_brightness():
